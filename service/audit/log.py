@@ -1,0 +1,138 @@
+"""From the spool to the table: the audit-log task of every request, and the mover behind it."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy import case
+
+from service.audit.entries import Entry
+from service.audit.spool import Segment, Spool
+from service.database import Database, DatabaseAway, Refused, table
+from service.metrics import Metrics
+from service.models import AuditEntry, AuditInstance
+
+AUDIT_LOG = table(AuditEntry)
+INSTANCES = table(AuditInstance)
+
+TRY_AGAIN_AFTER = 1.0  # s
+LOOK_FOR_ORPHANS_EVERY = 30.0  # s
+
+log = structlog.get_logger()
+
+
+class AuditLog:
+    """`record` is the task that the middleware adds to each request; it never waits for the database."""
+
+    def __init__(self, *, database: Database, spool: Spool, metrics: Metrics) -> None:
+        self._database = database
+        self._spool = spool
+        self._metrics = metrics
+        self._wake = asyncio.Event()
+        self._mover: asyncio.Task[None] | None = None
+        self.trouble: str | None = None  # why entries wait longer than they should
+
+    def record(self, **fields: object) -> None:
+        """Spools one entry; `fields` are those of Entry. Never raises."""
+        try:
+            self._spool.append(**fields)
+        except OSError as exc:
+            # The last resort: whoever keeps the log still has the entry.
+            log.error(
+                "audit.unspooled", reason=str(exc), **{name: str(value) for name, value in fields.items()}
+            )
+            self._metrics.audit_unspooled.inc()
+            self.trouble = f"The spool cannot be written: {exc}"
+        else:
+            self._metrics.audit_entries.inc()
+            self._wake.set()
+
+    def start(self) -> None:
+        self._mover = asyncio.create_task(self._loop())
+
+    async def stop(self) -> None:
+        """Moves what it can in a moment; the rest waits for the next process."""
+        if self._mover:
+            self._mover.cancel()
+            await asyncio.gather(self._mover, return_exceptions=True)
+        with contextlib.suppress(DatabaseAway, TimeoutError):
+            async with asyncio.timeout(2):
+                await self.move()
+                await self.move()
+        self._spool.close()
+
+    async def move(self) -> int:
+        """Moves a segment of this process to the table; returns how many entries. Raises DatabaseAway."""
+        segment = self._spool.full_segment()
+        moved = await self._move(segment)
+        segment.clear()
+        self._metrics.spool_bytes.set(self._spool.size)
+        return moved
+
+    async def adopt(self) -> int:
+        """Moves what dead processes left behind; returns how many entries. Raises DatabaseAway."""
+        moved = 0
+        for segment in self._spool.orphans():
+            moved += await self._move(segment)
+            segment.remove()
+        return moved
+
+    async def _loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        look_at = loop.time()
+        while True:
+            try:
+                await self.move()
+                if loop.time() >= look_at:
+                    look_at = loop.time() + LOOK_FOR_ORPHANS_EVERY
+                    await self.adopt()
+                self.trouble = None
+            except DatabaseAway as exc:
+                self._complain(f"The database does not take audit entries: {exc}")
+                await asyncio.sleep(TRY_AGAIN_AFTER)
+            else:
+                await self._rest(look_at - loop.time())
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0)):
+                await self._wake.wait()
+        self._wake.clear()
+
+    def _complain(self, trouble: str) -> None:
+        if self.trouble is None:
+            log.error("audit.waiting", reason=trouble)
+        self.trouble = trouble
+        self._metrics.spool_bytes.set(self._spool.size)
+
+    async def _move(self, segment: Segment) -> int:
+        moved = 0
+        for entries in segment.batches():
+            if entries:
+                await self._insert(entries)
+            moved += len(entries)
+        return moved
+
+    async def _insert(self, entries: Sequence[tuple[Entry, bytes]]) -> None:
+        self._metrics.batch_sizes.labels("audit").observe(len(entries))
+        first, last = entries[0][0], entries[-1][0]
+        seen = self._database.insert(AuditInstance).values(
+            instance=first.instance, first_seq=first.seq, last_seq=last.seq
+        )
+        later = case(
+            (INSTANCES.c.last_seq < seen.excluded.last_seq, seen.excluded.last_seq),
+            else_=INSTANCES.c.last_seq,
+        )
+        try:
+            async with self._database.transaction() as connection:
+                # A batch that is moved twice, because its answer was lost, is stored once.
+                await connection.execute(
+                    self._database.insert(AuditEntry).on_conflict_do_nothing(),
+                    [entry.to_row(digest) for entry, digest in entries],
+                )
+                await connection.execute(
+                    seen.on_conflict_do_update(index_elements=["instance"], set_={"last_seq": later})
+                )
+        except Refused as exc:
+            raise DatabaseAway(str(exc)) from exc

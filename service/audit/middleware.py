@@ -1,0 +1,117 @@
+"""Adds the audit-log task to every request. The outermost layer, so it sees what the client sees."""
+
+import re
+import time
+from collections.abc import Set
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.audit.log import AuditLog
+from service.clients import Clients
+from service.identifiers import new_id
+from service.metrics import Metrics
+
+ADOPTED_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+CLIENT_LEFT = 499
+
+
+class AuditMiddleware:
+    """One entry for every request that reaches the app: errors, preflights and those whose client
+    left included. The id of the request and, where a route knows it, of the user travel in
+    `scope["state"]`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, log: AuditLog, clients: Clients, exclude: Set[str], metrics: Metrics
+    ) -> None:
+        self.app = app
+        self._log = log
+        self._clients = clients
+        self._exclude = exclude
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        seen = _Exchange(scope)
+        request_id = seen.request_id.encode("ascii")
+
+        async def send_audited(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            elif message["type"] == "http.response.body":
+                seen.response_bytes += len(message.get("body", b""))
+                # Before the last byte leaves: whoever has the whole answer has its entry on record.
+                if not message.get("more_body", False):
+                    self._record(seen)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_audited)
+        except Exception:
+            # Answered with a 500 and logged by then; the server would log it once more, and
+            # close the connection under the client's next request.
+            if not seen.recorded:
+                raise
+        finally:
+            self._record(seen)
+
+    def _record(self, seen: "_Exchange") -> None:
+        if seen.recorded:
+            return
+        seen.recorded = True
+        if seen.scope["path"] in self._exclude:
+            return
+        elapsed = time.perf_counter_ns() - seen.began
+        route = getattr(seen.scope.get("route"), "path", None)
+        status = seen.status or CLIENT_LEFT
+        self._metrics.request_seconds.labels(seen.method, route or "", status).observe(elapsed / 1e9)
+        self._log.record(
+            occurred_us=seen.began_at // 1000,
+            request_id=seen.request_id,
+            method=seen.method,
+            route=route,
+            status=status,
+            duration_us=elapsed // 1000,
+            response_bytes=seen.response_bytes,
+            user_id=seen.state.get("user_id"),
+            client_network=self._clients.network(seen.scope),
+        )
+
+
+class _Exchange:
+    """A request, and what has become of it so far."""
+
+    __slots__ = (
+        "began",
+        "began_at",
+        "method",
+        "recorded",
+        "request_id",
+        "response_bytes",
+        "scope",
+        "state",
+        "status",
+    )
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.method: str = scope["method"][:32]
+        self.request_id = _request_id(scope)
+        self.state: dict[str, Any] = scope.setdefault("state", {})
+        self.state["request_id"] = self.request_id
+        self.began_at = time.time_ns()
+        self.began = time.perf_counter_ns()
+        self.status = 0
+        self.response_bytes = 0
+        self.recorded = False
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and ADOPTED_REQUEST_ID.fullmatch(value):
+            adopted: bytes = value
+            return adopted.decode("ascii")
+    return new_id().hex

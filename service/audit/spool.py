@@ -1,0 +1,155 @@
+"""The files that entries wait in: they survive `kill -9`, and a database that is away.
+
+A process has two segments. One takes new entries while the other is moved to the table and then
+emptied, so neither grows as long as the database answers. Both are locked for as long as the
+process lives; a segment whose lock is free belongs to a dead one, and any process may move it.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+from uuid import uuid4
+
+import structlog
+
+from service.audit.entries import DIGEST_SIZE, Entry, digest
+
+BATCH = 1000
+
+log = structlog.get_logger()
+
+
+class Segment:
+    """A file of lines, each a payload, a space and its digest in hexadecimal."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._moved = 0  # bytes that the table has
+        self.size = os.fstat(descriptor).st_size
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool) -> Self | None:
+        """None if another process has it, or had it and has moved it meanwhile."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if os.fstat(descriptor).st_nlink == 0:
+            os.close(descriptor)
+            return None
+        return cls(path, descriptor)
+
+    def append(self, line: bytes) -> None:
+        """All of the line or nothing. Raises OSError."""
+        try:
+            written = os.write(self._descriptor, line)
+            if written < len(line):
+                raise OSError(f"only {written} of {len(line)} bytes could be written to {self.path}")
+        except OSError:
+            os.ftruncate(self._descriptor, self.size)
+            raise
+        self.size += written
+
+    def batches(self) -> Iterator[list[tuple[Entry, bytes]]]:
+        """Entries with their digests. A batch counts as moved when the next one is asked for."""
+        with self.path.open("rb") as file:
+            file.seek(self._moved)
+            while lines := file.readlines(BATCH * 300):
+                yield [parsed for line in lines if (parsed := _parsed_or_none(line, self.path))]
+                self._moved = file.tell()
+
+    def clear(self) -> None:
+        os.ftruncate(self._descriptor, 0)
+        self._moved = self.size = 0
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+class Spool:
+    """The segments of this process. Raises OSError if the folder cannot be written."""
+
+    def __init__(self, folder: Path, *, key: bytes) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._key = key
+        self.instance = uuid4()
+        self._seq = 0
+        self._active, self._resting = self._own_segments()
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return self._active.size + self._resting.size
+
+    def append(self, **fields: object) -> None:
+        """Raises OSError; the entry then has no number, and leaves no gap."""
+        entry = Entry(instance=self.instance, seq=self._seq + 1, **fields)  # type: ignore[arg-type]  # Entry's own
+        payload = entry.payload()
+        self._active.append(b"%b %b\n" % (payload, digest(payload, key=self._key).hex().encode()))
+        self._seq += 1
+
+    def full_segment(self) -> Segment:
+        """The one to move now. New entries go to the other."""
+        if not self._resting.size:
+            self._active, self._resting = self._resting, self._active
+        return self._resting
+
+    def orphans(self) -> Iterator[Segment]:
+        """The segments of dead processes, in the order in which they were written."""
+        others = set(self._folder.glob("*.spool")) - {self._active.path, self._resting.path}
+        for path in sorted(others, key=_first_seq):
+            if segment := Segment.open(path, create=False):
+                yield segment
+
+    def close(self) -> None:
+        """What still waits stays for the next process."""
+        for segment in (self._active, self._resting):
+            if not segment.size:
+                segment.remove()
+
+    def _own_segments(self) -> tuple[Segment, Segment]:
+        first, second = (
+            Segment.open(self._folder / f"{self.instance}.{number}.spool", create=True) for number in (0, 1)
+        )
+        if first and second:
+            return first, second
+        # Somebody adopted the new file between its creation and its lock.
+        self.instance = uuid4()
+        return self._own_segments()
+
+
+def _parsed(line: bytes) -> tuple[Entry, bytes]:
+    """Raises ValueError."""
+    payload, _, hexadecimal = line.rpartition(b" ")
+    if len(hexadecimal) != 2 * DIGEST_SIZE + 1:
+        raise ValueError("an incomplete line")
+    return Entry.from_payload(payload), bytes.fromhex(hexadecimal.decode())
+
+
+def _parsed_or_none(line: bytes, path: Path) -> tuple[Entry, bytes] | None:
+    try:
+        return _parsed(line)
+    except ValueError:
+        # Torn by a crash: its last byte was not written, so its answer was never given.
+        log.warning("audit.torn_line", path=path.name, length=len(line))
+        return None
+
+
+def _first_seq(path: Path) -> tuple[str, int]:
+    instance = path.name.partition(".")[0]
+    try:
+        with path.open("rb") as file:
+            return instance, _parsed(file.readline())[0].seq
+    except (OSError, ValueError):
+        return instance, 0  # gone meanwhile, or empty

@@ -1,0 +1,62 @@
+"""Who is asking: the client's address, as far as it can be believed."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from starlette.types import Scope
+
+from service.settings import Network
+
+Address = IPv4Address | IPv6Address
+
+KEPT_BITS = {4: 24, 6: 48}  # of an address, in the audit
+
+
+class Clients:
+    """Believes `X-Forwarded-For` only from `TRUSTED_PROXIES`, and there only the right-most address
+    that is not itself one of them: what stands to its left, the client may have made up."""
+
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._trusted = trusted
+
+    def address(self, scope: Scope) -> Address | None:
+        client = scope.get("client")
+        nearest = _parsed(client[0]) if client else None
+        if nearest is None or not self._is_trusted(nearest):
+            return nearest
+        for hop in reversed(_forwarded_for(scope)):
+            further = _parsed(hop)
+            if further is None:
+                break
+            nearest = further
+            if not self._is_trusted(nearest):
+                break
+        return nearest
+
+    def network(self, scope: Scope) -> str | None:
+        """The /24 or /48 of the client, which is as much as the audit keeps."""
+        address = self.address(scope)
+        return _network(address) if address else None
+
+    def _is_trusted(self, address: Address) -> bool:
+        return any(address in network for network in self._trusted)
+
+
+@lru_cache(maxsize=4096)
+def _network(address: Address) -> str:
+    return str(ip_network((address, KEPT_BITS[address.version]), strict=False))
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _forwarded_for(scope: Scope) -> list[str]:
+    lines = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    return [hop.strip() for hop in ",".join(lines).split(",") if hop.strip()]

@@ -1,0 +1,208 @@
+"""The engine, and all that differs between SQLite and PostgreSQL."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.schema import Table
+from sqlmodel import SQLModel
+
+from service.settings import InvalidSettings, Settings
+
+Insert = postgresql.Insert | sqlite.Insert
+
+POOL_SIZE = 5  # signups, outcomes, audit, worker, and one for reading
+TRANSACTION_TIMEOUT = 10.0  # s; then the connection is given up
+CHECKOUT_TIMEOUT = 2.0  # s to wait for a connection of the pool
+BUSY_TIMEOUT_MS = 5_000  # SQLite: how long to wait for another process's write
+
+DATA_ERRORS = ("22", "23")  # sqlstate classes: data exception, integrity violation
+CONFLICTS = ("40001", "40P01")  # serialization failure, deadlock: nothing happened, try again
+
+
+class DatabaseAway(Exception):
+    """Not reachable, not ready or too slow. What was asked for may or may not have happened."""
+
+
+class Refused(Exception):
+    """The database will never take these values. Nothing happened."""
+
+
+class Conflict(Exception):
+    """Another transaction was in the way. Nothing happened; the same again may succeed."""
+
+
+class Database:
+    """One engine with a small pool. Never hold a connection while anything else is awaited."""
+
+    def __init__(self, settings: Settings) -> None:
+        url, connect_args = _address(settings)
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            connect_args=connect_args,
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=CHECKOUT_TIMEOUT,
+            pool_pre_ping=True,
+            hide_parameters=True,  # or every error text would carry the address and the name
+        )
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        # SQLite has one writer. Waiting for it here is fair; its own busy loop is not.
+        self._writer: contextlib.AbstractAsyncContextManager[Any]
+        if self.is_sqlite:
+            self._writer = asyncio.Lock()
+            self._reading: dict[str, Any] = {"reading": True}
+            _configure_sqlite(self.engine)
+        else:
+            self._writer = contextlib.nullcontext()
+            self._reading = {"isolation_level": "AUTOCOMMIT"}
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Commits at the end. Raises DatabaseAway, Refused or Conflict."""
+        with _translated():
+            async with asyncio.timeout(TRANSACTION_TIMEOUT), self._writer, self.engine.begin() as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def unbounded_transaction(self) -> AsyncIterator[AsyncConnection]:
+        """For migrations, which take the time they need. Raises DatabaseAway."""
+        with _translated():
+            async with self.engine.begin() as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """For queries alone: takes no write lock. Raises DatabaseAway."""
+        with _translated():
+            async with asyncio.timeout(CHECKOUT_TIMEOUT), self.engine.connect() as connection:
+                await connection.execution_options(**self._reading)
+                yield connection
+
+    async def now(self, connection: AsyncConnection) -> datetime:
+        """The one clock of all replicas: the server's on PostgreSQL, the host's on SQLite."""
+        if self.is_sqlite:
+            return datetime.now(UTC)
+        moment: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+        return moment.astimezone(UTC)
+
+    def insert(self, model: type[SQLModel]) -> Any:
+        """An insert that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
+        return (sqlite.insert if self.is_sqlite else postgresql.insert)(table(model))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def table(model: type[SQLModel]) -> Table:
+    """The table of a model, for statements that move many rows at once."""
+    found: Table = model.__table__  # type: ignore[attr-defined]  # set by SQLModel's metaclass
+    return found
+
+
+def _address(settings: Settings) -> tuple[URL, dict[str, Any]]:
+    text = settings.database_url.get_secret_value()
+    try:
+        url = make_url(text) if text else URL.create("sqlite", database=str(settings.sqlite_file))
+    except ArgumentError as exc:
+        raise InvalidSettings("DATABASE_URL is not a URL: try postgresql://user:password@host/name.") from exc
+    match url.drivername.partition("+")[0]:
+        case "sqlite":
+            return _sqlite_address(url)
+        case "postgres" | "postgresql":
+            return _postgresql_address(url)
+        case _:
+            raise InvalidSettings("DATABASE_URL must begin with postgresql:// or sqlite:///.")
+
+
+def _sqlite_address(url: URL) -> tuple[URL, dict[str, Any]]:
+    if not url.database or url.database == ":memory:":
+        raise InvalidSettings("DATABASE_URL names no file: try sqlite:///data/service.db.")
+    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    return url.set(drivername="sqlite+aiosqlite"), {}
+
+
+def _postgresql_address(url: URL) -> tuple[URL, dict[str, Any]]:
+    connect_args: dict[str, Any] = {
+        # Prepared statements outlive a transaction, and behind PgBouncer the next
+        # one runs on another server: 129 of 240 transactions failed with caches on.
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": str,  # the unnamed statement
+        "timeout": CHECKOUT_TIMEOUT,
+    } | _tls(url.query)
+    return url.set(drivername="postgresql+asyncpg", query={}), connect_args
+
+
+def _tls(query: Mapping[str, Any]) -> dict[str, Any]:
+    """libpq's spelling of TLS, for asyncpg. What only names a client or tunes it is left out."""
+    unknown = set(query) - {
+        "sslmode",
+        "sslrootcert",
+        "channel_binding",
+        "application_name",
+        "connect_timeout",
+    }
+    if unknown:
+        raise InvalidSettings(f"DATABASE_URL has a parameter this service does not know: {min(unknown)}.")
+    mode = query.get("sslmode")
+    if "sslrootcert" not in query:
+        return {"ssl": mode} if mode else {}
+    context = ssl.create_default_context(cafile=query["sslrootcert"])
+    context.check_hostname = mode == "verify-full"
+    return {"ssl": context}
+
+
+def _configure_sqlite(engine: AsyncEngine) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        # A deferred transaction that reads and then writes fails at once with
+        # SQLITE_BUSY_SNAPSHOT, whatever the timeout: take the lock first.
+        deferred = connection.get_execution_options().get("reading")
+        connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, OSError, TimeoutError) as exc:
+        sqlstate = _sqlstate(exc)
+        if sqlstate in CONFLICTS:
+            raise Conflict(str(exc)) from exc
+        if sqlstate.startswith(DATA_ERRORS):
+            raise Refused(str(exc)) from exc
+        raise DatabaseAway(f"{type(exc).__name__}: {exc}") from exc
+
+
+def _sqlstate(exc: BaseException) -> str:
+    if not isinstance(exc, DBAPIError):
+        return ""
+    if found := getattr(exc.orig, "sqlstate", None):
+        return str(found)
+    # SQLite has no sqlstate; its names say as much.
+    name = getattr(exc.orig, "sqlite_errorname", "")
+    return "23000" if name.startswith(("SQLITE_CONSTRAINT", "SQLITE_TOOBIG", "SQLITE_MISMATCH")) else ""

@@ -1,0 +1,49 @@
+"""The parts that send, as the API and `service worker` both need them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from service.database import Database
+from service.metrics import Metrics
+from service.settings import Settings
+from service.shutdown import draining_on_signals
+from service.welcome.delivery import Delivery
+from service.welcome.messages import Messages
+from service.welcome.outbox import Outbox
+from service.welcome.relay import Relay
+from service.welcome.window import Window
+from service.welcome.worker import Worker
+
+
+@dataclass(frozen=True)
+class Mailing:
+    outbox: Outbox
+    window: Window
+    relay: Relay
+    delivery: Delivery
+    worker: Worker
+
+    @classmethod
+    def build(cls, settings: Settings, *, database: Database, metrics: Metrics) -> Self:
+        """Raises InvalidSettings for a broken template."""
+        outbox = Outbox(database, metrics)
+        window = Window(settings.smtp_connections, metrics)
+        relay = Relay(settings)
+        delivery = Delivery(
+            outbox=outbox, messages=Messages(settings), relay=relay, window=window, metrics=metrics
+        )
+        worker = Worker(outbox=outbox, delivery=delivery, relay=relay, window=window)
+        return cls(outbox=outbox, window=window, relay=relay, delivery=delivery, worker=worker)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.worker.start()
+        try:
+            with draining_on_signals(self.delivery.close):
+                yield
+        finally:
+            await self.delivery.drain()
+            await self.worker.stop()
+            await self.relay.close()

@@ -1,0 +1,102 @@
+"""The tables: the data at a glance."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, text
+from sqlmodel import Field, SQLModel
+
+# Names that migrations can rely on, whatever the database would make up.
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class EmailStatus(StrEnum):
+    PENDING = "pending"  # waits for its due_at, or is being sent
+    SENT = "sent"  # the relay answered 250
+    FAILED = "failed"  # final: last_reply says why
+
+
+class User(SQLModel, table=True):
+    """Who signed up."""
+
+    __tablename__ = "users"
+
+    id: UUID = Field(primary_key=True)
+    email: str = Field(max_length=320)  # as typed, trimmed
+    canonical_email: str = Field(max_length=254, unique=True)  # decides who is who
+    name: str | None = Field(default=None, max_length=100)
+    idempotency_key: str | None = Field(default=None, max_length=255, unique=True)
+    created_at: datetime
+
+
+class OutboxEmail(SQLModel, table=True):
+    """One welcome email, and everything that is needed to send it."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        # Only waiting rows are ever claimed, so a million finished ones cost a claim nothing.
+        Index(
+            "ix_outbox_due",
+            "due_at",
+            postgresql_where=text("status = 'pending'"),
+            sqlite_where=text("status = 'pending'"),
+        ),
+        Index(
+            "ix_outbox_failed",
+            "finished_at",
+            postgresql_where=text("status = 'failed'"),
+            sqlite_where=text("status = 'failed'"),
+        ),
+        CheckConstraint("status IN ('pending', 'sent', 'failed')", name="status"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    user_id: UUID = Field(foreign_key="users.id", ondelete="CASCADE", unique=True)
+    recipient: str = Field(max_length=320)  # the ASCII form that goes into envelope and header
+    name: str | None = Field(default=None, max_length=100)
+    request_id: str = Field(max_length=64)  # of the signup, so that logs can be joined
+    status: str = Field(default=EmailStatus.PENDING, max_length=7)
+    attempt: int = 0  # the fence: one more with every claim
+    deferrals: int = 0  # refusals for now of this email: the index of the backoff
+    due_at: datetime = Field()  # when a pending row may be claimed
+    give_up_at: datetime
+    last_reply: str | None = Field(default=None, max_length=1000)  # the relay's own words, or our reason
+    created_at: datetime
+    finished_at: datetime | None = None
+
+
+class AuditEntry(SQLModel, table=True):
+    """One request's record. Never a body, an address, a name or a query string."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (Index("ix_audit_log_occurred_at", "occurred_at"),)
+
+    instance: UUID = Field(primary_key=True)  # the process that answered
+    seq: int = Field(primary_key=True, sa_type=BigInteger)  # gapless within its instance
+    occurred_at: datetime
+    request_id: str = Field(max_length=64, index=True)
+    method: str = Field(max_length=32)
+    route: str | None = Field(default=None, max_length=200)  # the template, not the path
+    status: int
+    duration_us: int = Field(sa_type=BigInteger)
+    response_bytes: int = Field(sa_type=BigInteger)
+    user_id: UUID | None = None
+    client_network: str | None = Field(default=None, max_length=43)  # /24 or /48
+    digest: bytes
+
+
+class AuditInstance(SQLModel, table=True):
+    """What the table should hold of one process's entries; `audit verify` compares."""
+
+    __tablename__ = "audit_instances"
+
+    instance: UUID = Field(primary_key=True)
+    first_seq: int = Field(sa_type=BigInteger)
+    last_seq: int = Field(sa_type=BigInteger)

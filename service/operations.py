@@ -1,0 +1,90 @@
+"""What an operator asks: does it live, is it ready, what does it count."""
+
+import hmac
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
+
+from service import schema
+from service.audit.log import AuditLog
+from service.database import Database, DatabaseAway
+from service.metrics import Metrics
+from service.problems import Kind, Problem, responses
+from service.settings import Settings
+from service.welcome.outbox import Outbox
+from service.welcome.window import Window
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    status: Literal["ready", "not ready"]
+    database: Annotated[str, Field(examples=["ok"])]
+    relay: Annotated[str, Field(examples=["ok"], description="Trouble here keeps signups going: mails wait.")]
+    audit: Annotated[
+        str, Field(examples=["ok"], description="Trouble here keeps signups going: entries wait.")
+    ]
+
+
+def routes(
+    *,
+    settings: Settings,
+    database: Database,
+    outbox: Outbox,
+    window: Window,
+    audit: AuditLog,
+    metrics: Metrics,
+) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz")
+    async def health() -> Health:
+        """The process lives."""
+        return Health()
+
+    @router.get("/readyz", responses={503: {"model": Readiness}})
+    async def readiness(response: Response) -> Readiness:
+        """Signups can be stored. Names the part that is not well."""
+        trouble = await _database_trouble(database)
+        if trouble:
+            response.status_code = 503
+        return Readiness(
+            status="not ready" if trouble else "ready",
+            database=trouble or "ok",
+            relay=f"paused: {window.trouble}" if window.trouble else "ok",
+            audit=audit.trouble or "ok",
+        )
+
+    @router.get("/metrics", responses=responses(Kind.UNAUTHORIZED))
+    async def figures(authorization: Annotated[str, Header()] = "") -> Response:
+        """Prometheus text. With `OPS_TOKEN` set it wants it as a bearer token."""
+        _check_token(authorization, settings.ops_token.get_secret_value())
+        try:
+            pending, overdue, failed = await outbox.waiting()
+        except DatabaseAway:
+            metrics.database_up.set(0)
+        else:
+            metrics.database_up.set(1)
+            metrics.pending.set(pending)
+            metrics.failed.set(failed)
+            metrics.overdue_seconds.set(overdue.total_seconds())
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+async def _database_trouble(database: Database) -> str | None:
+    try:
+        return await schema.trouble(database)
+    except DatabaseAway as exc:
+        return f"The database cannot be used: {exc}"
+
+
+def _check_token(authorization: str, token: str) -> None:
+    given = authorization.removeprefix("Bearer ")
+    if token and not hmac.compare_digest(given.encode(), token.encode()):
+        raise Problem(Kind.UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,166 @@
+"""Every error as RFC 9457 problem details, the frameworks' own included."""
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+log = structlog.get_logger()
+
+
+class Kind(Enum):
+    """The fixed list of problem types: status, slug, and what to tell a person."""
+
+    UNPARSABLE = 400, "unparsable", "The body is not valid JSON."
+    UNAUTHORIZED = 401, "unauthorized", "This needs the operator's token."
+    NOT_FOUND = 404, "not-found", "There is nothing here."
+    METHOD_NOT_ALLOWED = 405, "method-not-allowed", "This address does not take that method."
+    TIMEOUT = 408, "timeout", "The body did not arrive in time."
+    ADDRESS_TAKEN = 409, "address-taken", "This address has signed up already."
+    TOO_LARGE = 413, "too-large", "The body is larger than a signup can be."
+    UNSUPPORTED_MEDIA_TYPE = 415, "unsupported-media-type", "Send JSON, as application/json."
+    INVALID = 422, "invalid", "Some values cannot be accepted; errors lists them."
+    KEY_REUSED = 422, "key-reused", "This Idempotency-Key stands for another signup; use a new one."
+    INTERNAL = 500, "internal", "The service failed; the request_id helps to find out why."
+    UNAVAILABLE = 503, "unavailable", "The service cannot store anything right now; try again."
+    OVERLOADED = 503, "overloaded", "Too many signups at once; try again."
+    OTHER = 0, "http", "The request could not be answered."
+
+    def __init__(self, status: int, slug: str, detail: str) -> None:
+        self.status = status
+        self.slug = slug
+        self.detail = detail
+
+    @property
+    def uri(self) -> str:
+        """A relative reference: it names the problem wherever the service stands."""
+        return f"/problems/{self.slug}"
+
+    @property
+    def title(self) -> str:
+        return self.slug.replace("-", " ").capitalize()
+
+
+KINDS_BY_STATUS = {
+    kind.status: kind for kind in reversed(Kind) if kind not in (Kind.KEY_REUSED, Kind.OVERLOADED)
+}
+
+
+class InvalidField(BaseModel):
+    loc: list[str | int] = Field(examples=[["body", "email"]])
+    msg: str = Field(examples=["This is not an email address that mail can be sent to."])
+    type: str = Field(examples=["email"])
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457. `type` is one of a fixed list, for programs to branch on."""
+
+    type: str = Field(examples=[Kind.ADDRESS_TAKEN.uri])
+    title: str = Field(examples=[Kind.ADDRESS_TAKEN.title])
+    status: int = Field(examples=[409])
+    detail: str = Field(examples=[Kind.ADDRESS_TAKEN.detail])
+    instance: str = Field(examples=["urn:uuid:0190b6d7-6d24-7a57-9f4a-0d8c6f2f2a11"])
+    request_id: str = Field(examples=["0190b6d76d247a579f4a0d8c6f2f2a11"])
+    errors: list[InvalidField] | None = None
+
+
+class Problem(HTTPException):
+    """Raise it from anywhere below the route."""
+
+    def __init__(
+        self, kind: Kind, *, headers: Mapping[str, str] | None = None, errors: Sequence[InvalidField] = ()
+    ) -> None:
+        super().__init__(kind.status, kind.detail, headers)
+        self.kind = kind
+        self.errors = errors
+
+
+class ProblemResponse(JSONResponse):
+    media_type = "application/problem+json"
+
+    def __init__(
+        self,
+        kind: Kind,
+        *,
+        request_id: str,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[InvalidField] = (),
+    ) -> None:
+        details = ProblemDetails(
+            type=kind.uri,
+            title=kind.title,
+            status=status or kind.status,
+            detail=kind.detail,
+            instance=f"urn:uuid:{uuid4()}",
+            request_id=request_id,
+            errors=list(errors) or None,
+        )
+        super().__init__(details.model_dump(exclude_none=True), status or kind.status, headers)
+
+
+def responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: what a route may answer besides its success."""
+    schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        described = by_status.setdefault(
+            kind.status,
+            {"description": "", "model": ProblemDetails, "content": {ProblemResponse.media_type: schema}},
+        )
+        described["description"] += f"`{kind.uri}`: {kind.detail} "
+    return by_status
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _bug)
+
+
+async def _http_error(request: Request, exc: Exception) -> ProblemResponse:
+    assert isinstance(exc, HTTPException)  # noqa: S101  # what it is installed for; the signature is Starlette's
+    if isinstance(exc, Problem):
+        kind, errors = exc.kind, exc.errors
+    else:
+        kind, errors = KINDS_BY_STATUS.get(exc.status_code, Kind.OTHER), ()
+    return ProblemResponse(
+        kind, status=exc.status_code, request_id=_request_id(request), headers=exc.headers, errors=errors
+    )
+
+
+async def _invalid(request: Request, exc: Exception) -> ProblemResponse:
+    assert isinstance(exc, RequestValidationError)  # noqa: S101  # as above
+    errors = [
+        InvalidField(loc=_known_loc(error), msg=_quiet(error), type=error["type"]) for error in exc.errors()
+    ]
+    return ProblemResponse(Kind.INVALID, request_id=_request_id(request), errors=errors)
+
+
+async def _bug(request: Request, exc: Exception) -> ProblemResponse:
+    log.error("request.failed", request_id=_request_id(request), exc_info=exc)
+    return ProblemResponse(Kind.INTERNAL, request_id=_request_id(request))
+
+
+def _known_loc(error: Mapping[str, Any]) -> list[str | int]:
+    """The name of an unknown field is the client's text, and is not repeated."""
+    loc = list(error["loc"])
+    return loc[:1] if error["type"] == "extra_forbidden" else loc
+
+
+def _quiet(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "There are only email and name; other fields are not accepted."
+    return str(error["msg"])
+
+
+def _request_id(request: Request) -> str:
+    return str(request.state.request_id)

@@ -1,0 +1,41 @@
+"""What a signal means: begin nothing more and finish what has begun; a second one ends at once."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = signal.SIGTERM, signal.SIGINT
+
+
+@contextmanager
+def draining_on_signals(begin: Callable[[], None]) -> Iterator[None]:
+    """Calls `begin` at the first signal, and then whoever handled it before.
+
+    The server would only tell us once all background tasks have ended, which is too late to keep
+    new ones from beginning; and it ignores a second SIGTERM.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not ours to handle here
+        return
+    loop = asyncio.get_running_loop()
+    signalled = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal signalled
+        if signalled:
+            os._exit(128 + number)  # all that matters is on disk
+        signalled = True
+        loop.call_soon_threadsafe(begin)
+        if callable(handler := before[signal.Signals(number)]):
+            handler(number, frame)
+
+    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Signing up: the form a frontend posts, and who is who."""

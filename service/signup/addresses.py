@@ -1,0 +1,33 @@
+"""Who is who: one canonical form for every spelling of an address."""
+
+from dataclasses import dataclass
+
+from email_validator import EmailNotValidError, validate_email
+
+RELAY_TRICKS = frozenset("%!")  # RFC 5321, appendix F.2 and C: routes some relays still follow
+RESERVED_DOMAINS = ("internal", "home", "corp", "lan", "mail", "example")
+
+
+class NotAnAddress(ValueError):
+    """The reason is a sentence for people; it repeats nothing of the input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    typed: str  # trimmed; what the user sees
+    canonical: str  # decides who is who: lower case, the domain as IDNA 2008 ASCII
+    mailbox: str  # for envelope and header: the local part as typed, the domain as ASCII
+
+
+def parse(typed: str) -> Address:
+    """Raises NotAnAddress."""
+    typed = typed.strip()
+    try:
+        valid = validate_email(typed, allow_smtputf8=False, check_deliverability=False, strict=True)
+    except EmailNotValidError as exc:
+        raise NotAnAddress("This is not an email address that mail can be sent to.") from exc
+    domain = valid.ascii_domain.lower()
+    if RELAY_TRICKS & set(valid.local_part) or domain.rpartition(".")[2] in RESERVED_DOMAINS:
+        raise NotAnAddress("Mail cannot be sent to this address.")
+    mailbox = f"{valid.local_part}@{domain}"
+    return Address(typed=typed, canonical=mailbox.lower(), mailbox=mailbox)

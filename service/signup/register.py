@@ -1,0 +1,139 @@
+"""The use case: store a user and the email to send, in one transaction."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import RowMapping, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.batching import Batcher
+from service.database import Database, table
+from service.identifiers import new_id
+from service.metrics import Metrics
+from service.models import User
+from service.signup.addresses import Address
+from service.welcome.outbox import Email, NewEmail, Outbox
+
+USERS = table(User)
+
+
+class AddressTaken(Exception):
+    """Some spelling of this address has signed up before."""
+
+
+class KeyReused(Exception):
+    """The idempotency key stands for another signup."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signup:
+    address: Address
+    name: str | None
+    request_id: str
+    idempotency_key: str | None = None
+    # Made before the first try, so that a retry meets its own row and not a stranger's.
+    id: UUID = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    id: UUID
+    email: str
+    name: str | None
+    created_at: datetime
+    welcome: Email | None  # claimed for this process, which is to deliver it
+
+
+class Signups:
+    """`claims` tells, signup by signup, whether this process will send the email itself."""
+
+    def __init__(
+        self, *, database: Database, outbox: Outbox, claims: Callable[[], bool], metrics: Metrics
+    ) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._claims = claims
+        self._batcher: Batcher[Signup, Registered | AddressTaken | KeyReused] = Batcher(
+            self._write, sizes=metrics.batch_sizes.labels("signups")
+        )
+
+    async def register(self, signup: Signup) -> Registered:
+        """On disk when it returns.
+
+        Raises AddressTaken, KeyReused, and what `Batcher.submit` raises.
+        """
+        result = await self._batcher.submit(signup)
+        if isinstance(result, Registered):
+            return result
+        raise result
+
+    async def _write(self, signups: Sequence[Signup]) -> Sequence[Registered | AddressTaken | KeyReused]:
+        async with self._database.transaction() as connection:
+            now = await self._database.now(connection)
+            created = await self._insert_users(connection, signups, now=now)
+            emails = await self._outbox.enqueue(
+                connection,
+                [
+                    NewEmail(
+                        user_id=signup.id,
+                        recipient=signup.address.mailbox,
+                        name=signup.name,
+                        request_id=signup.request_id,
+                        claimed=self._claims(),
+                    )
+                    for signup in signups
+                    if signup.id in created
+                ],
+                now=now,
+            )
+            keys = [signup.idempotency_key for signup in signups if signup.id not in created]
+            earlier = await self._users_by_key(connection, [key for key in keys if key])
+        return [
+            Registered(signup.id, signup.address.typed, signup.name, now, emails.get(signup.id))
+            if signup.id in created
+            else _existing(signup, earlier)
+            for signup in signups
+        ]
+
+    async def _insert_users(
+        self, connection: AsyncConnection, signups: Sequence[Signup], *, now: datetime
+    ) -> set[UUID]:
+        """The unique constraints decide who is new: a select before it would race."""
+        rows = [
+            {
+                "id": signup.id,
+                "email": signup.address.typed,
+                "canonical_email": signup.address.canonical,
+                "name": signup.name,
+                "idempotency_key": signup.idempotency_key,
+                "created_at": now,
+            }
+            # In one order, so that two replicas with the same addresses cannot deadlock.
+            for signup in sorted(signups, key=lambda signup: signup.address.canonical)
+        ]
+        inserted = await connection.execute(
+            self._database.insert(User).on_conflict_do_nothing().returning(USERS.c.id), rows
+        )
+        return set(inserted.scalars())
+
+    async def _users_by_key(self, connection: AsyncConnection, keys: Sequence[str]) -> dict[str, RowMapping]:
+        if not keys:
+            return {}
+        found = await connection.execute(
+            select(
+                USERS.c.id, USERS.c.email, USERS.c.name, USERS.c.created_at, USERS.c.idempotency_key
+            ).where(USERS.c.idempotency_key.in_(keys))
+        )
+        return {row["idempotency_key"]: row for row in found.mappings()}
+
+
+def _existing(signup: Signup, earlier: dict[str, RowMapping]) -> Registered | AddressTaken | KeyReused:
+    """The key is looked at before the address: a repeated request is no second signup."""
+    user = earlier.get(signup.idempotency_key or "")
+    if user is None:
+        return AddressTaken()
+    if (user["email"], user["name"]) != (signup.address.typed, signup.name):
+        return KeyReused()
+    return Registered(user["id"], user["email"], user["name"], user["created_at"], None)

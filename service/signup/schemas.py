@@ -1,0 +1,76 @@
+"""What a frontend sends, and what it gets."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from service.models import EmailStatus
+from service.signup import addresses, names
+from service.signup.register import Registered
+
+
+def _address(value: object) -> addresses.Address:
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "The email address must be a string.")
+    try:
+        return addresses.parse(value)
+    except addresses.NotAnAddress as exc:
+        raise PydanticCustomError("email", "{reason}", {"reason": str(exc)}) from exc
+
+
+def _name(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "The name must be a string.")
+    try:
+        return names.parse(value)
+    except names.NotAName as exc:
+        raise PydanticCustomError("name", "{reason}", {"reason": str(exc)}) from exc
+
+
+EmailField = Annotated[
+    addresses.Address,
+    PlainValidator(_address),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": 320, "examples": ["ada@example.com"]}),
+]
+NameField = Annotated[
+    str | None,
+    PlainValidator(_name),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "minLength": 1, "maxLength": names.MAX_LENGTH}, {"type": "null"}],
+            "examples": ["Ada"],
+        }
+    ),
+]
+
+
+class SignupRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    email: EmailField
+    name: NameField = None
+
+
+class SignupConfirmation(BaseModel):
+    id: UUID
+    email: Annotated[str, Field(description="As typed, trimmed.", examples=["ada@example.com"])]
+    name: Annotated[str | None, Field(examples=["Ada"])]
+    created_at: datetime
+    welcome_email: Literal[EmailStatus.PENDING] = EmailStatus.PENDING
+
+    @classmethod
+    def of(cls, registered: Registered) -> Self:
+        return cls(
+            id=registered.id, email=registered.email, name=registered.name, created_at=registered.created_at
+        )
+
+
+class SignupState(BaseModel):
+    id: UUID
+    welcome_email: EmailStatus
+    sent_at: datetime | None

@@ -1,0 +1,96 @@
+"""`service up`: everything in one process, and an inbox instead of a relay."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+
+from service import schema, server
+from service.app import create_app
+from service.database import Database
+from service.inbox.app import create_inbox
+from service.inbox.mailbox import Mailbox
+from service.inbox.smtp import InboxSmtp
+from service.settings import Security, Settings, load
+
+LOOPBACK = "127.0.0.1"
+
+
+def own_inbox() -> dict[str, object]:
+    """Settings that send all mail to the built-in inbox, whatever the environment names as relay."""
+    return {
+        "smtp_host": LOOPBACK,
+        "smtp_port": load().inbox_smtp_port,
+        "smtp_username": "",
+        "smtp_password": "",
+        "smtp_security": Security.NONE,
+    }
+
+
+async def up(settings: Settings, *, say: Callable[[str], None], with_inbox: bool) -> None:
+    """Until a signal ends it. Raises PortInUse, and what `migrate` and `create_app` raise."""
+    with contextlib.closing(server.listen(settings.host, settings.port, setting="PORT")) as listener:
+        database = Database(settings)
+        try:
+            await schema.migrate(database)
+        finally:
+            await database.close()
+        async with _inbox(settings) if with_inbox else contextlib.nullcontext():
+            api = _Announcing(server.config(server.prepared(create_app(settings))))
+            api.announcement = lambda: _announce(settings, say=say, with_inbox=with_inbox)
+            await api.serve([listener])
+
+
+class _Announcing(uvicorn.Server):
+    """Says that it is up once it answers, and not before."""
+
+    announcement: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.announcement()
+
+
+class _Quiet(uvicorn.Server):
+    """Leaves the signals to the API's server."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def _inbox(settings: Settings) -> AsyncIterator[None]:
+    mailbox = Mailbox()
+    smtp = InboxSmtp(mailbox, host=LOOPBACK, port=settings.inbox_smtp_port)
+    pages = _Quiet(server.config(create_inbox(mailbox), timeout_graceful_shutdown=1))
+    listener = server.listen(LOOPBACK, settings.inbox_http_port, setting="INBOX_HTTP_PORT")
+    try:
+        await smtp.start()
+    except OSError as exc:
+        raise server.port_in_use(
+            LOOPBACK, settings.inbox_smtp_port, setting="INBOX_SMTP_PORT", exc=exc
+        ) from exc
+    serving = asyncio.create_task(pages.serve([listener]))
+    try:
+        yield
+    finally:
+        pages.should_exit = pages.force_exit = True
+        await serving
+        await smtp.stop()
+
+
+def _announce(settings: Settings, *, say: Callable[[str], None], with_inbox: bool) -> None:
+    api = f"http://{settings.host}:{settings.port}"
+    say(f"API    {api}  (documentation at {api}/docs)")
+    if with_inbox:
+        say(f"Inbox  http://{LOOPBACK}:{settings.inbox_http_port}  (all mail ends here)")
+        say(f"SMTP   {LOOPBACK}:{settings.inbox_smtp_port}")
+    else:
+        say(f"SMTP   {settings.smtp_host}:{settings.smtp_port}  (a real relay: mail goes to people)")
+    say("\nTry it:\n")
+    body = '{"email": "ada@example.com", "name": "Ada"}'
+    say(f"  curl -i {api}/signup -H 'Content-Type: application/json' -d '{body}'\n")

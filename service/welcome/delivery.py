@@ -1,0 +1,170 @@
+"""The background task: all that lies between a claimed email and its recorded outcome."""
+
+import asyncio
+import contextlib
+import random
+import time
+from datetime import timedelta
+
+import structlog
+
+from service.database import DatabaseAway
+from service.metrics import Metrics
+from service.welcome.messages import CannotBuild, Messages
+from service.welcome.outbox import Deferred, Email, Failed, Outbox, Outcome, Released, Sent
+from service.welcome.relay import FinalRefusal, LaterRefusal, Relay, RelayTrouble
+from service.welcome.window import Paused, Window
+
+MOST_IN_HAND = 1000  # claimed emails of this process, those that wait for a connection included
+SUSPICIOUS_STREAK = 10  # final refusals without a 250 between: it is the relay, not the recipients
+RECORD_AGAIN_AFTER = 0.5  # s
+DRAIN_SECONDS = 25.0
+
+log = structlog.get_logger()
+
+
+class Delivery:
+    """`deliver` is the only way an email is sent, for the route's task and the worker alike."""
+
+    def __init__(
+        self, *, outbox: Outbox, messages: Messages, relay: Relay, window: Window, metrics: Metrics
+    ) -> None:
+        self._outbox = outbox
+        self._messages = messages
+        self._relay = relay
+        self._window = window
+        self._metrics = metrics
+        self._in_hand: dict[Email, None] = {}
+        self._held_back = 0  # outcomes that the database did not take at the first try
+        self._refused_in_a_row = 0
+        self._closed_at = 0.0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def in_hand(self) -> list[Email]:
+        """What this process has claimed and not finished."""
+        return list(self._in_hand)
+
+    @property
+    def room(self) -> int:
+        """How many more emails may be claimed. None while an outcome waits for the database:
+        what has been sent must be on record before anybody takes it for unsent."""
+        if self._held_back or not (allowed := self._window.allowed):
+            return 0
+        most = allowed if self._window.is_recovering else MOST_IN_HAND
+        return max(most - len(self._in_hand), 0)
+
+    async def deliver(self, email: Email) -> None:
+        """Sends a claimed email and records the outcome. Never raises."""
+        self._take(email)
+        try:
+            outcome = await self._outcome(email)
+            await self._record(email, outcome)
+        except Exception:  # a bug must not reach the request, nor stop other deliveries
+            log.exception("outbox.delivery_broke", **_ids(email))
+        finally:
+            self._let_go(email)
+
+    def close(self) -> None:
+        """Starts nothing more and hands back what has not begun."""
+        self._closed_at = self._closed_at or time.monotonic()
+        self._window.close()
+
+    async def drain(self) -> None:
+        """Lets what has begun finish, until DRAIN_SECONDS after the close."""
+        self.close()
+        try:
+            async with asyncio.timeout(self._closed_at + DRAIN_SECONDS - time.monotonic()):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("outbox.drain_cut_short", in_hand=len(self._in_hand))
+
+    def _take(self, email: Email) -> None:
+        self._in_hand[email] = None
+        self._idle.clear()
+        self._metrics.in_hand.set(len(self._in_hand))
+
+    def _let_go(self, email: Email) -> None:
+        del self._in_hand[email]
+        self._metrics.in_hand.set(len(self._in_hand))
+        if not self._in_hand:
+            self._idle.set()
+
+    async def _outcome(self, email: Email) -> Outcome | None:
+        try:
+            async with self._window.place():
+                return await self._attempt(email)
+        except Paused as exc:
+            return Released(words=str(exc))
+
+    async def _attempt(self, email: Email) -> Outcome | None:
+        """None if the email is no longer ours: its next holder will send it."""
+        if not email.is_held():
+            return None
+        try:
+            message = self._messages.welcome(email)
+            with self._metrics.delivery_seconds.time():
+                reply = await self._relay.send(message)
+        except Exception as exc:
+            return self._unsent(email, exc)
+        self._refused_in_a_row = 0
+        self._window.taken()
+        return Sent(reply)
+
+    def _unsent(self, email: Email, exc: Exception) -> Outcome:
+        match exc:
+            case CannotBuild():
+                return Failed(f"This email could not be built: {exc}")
+            case FinalRefusal():
+                return self._refused(exc)
+            case LaterRefusal():
+                return Deferred(exc.reason)
+            case RelayTrouble():
+                return self._relay_at_fault(exc.reason, unknown=exc.unknown)
+            case _:
+                log.error("outbox.attempt_broke", exc_info=exc, **_ids(email))
+                return Deferred("The service itself failed; its log says how.")
+
+    def _refused(self, refusal: FinalRefusal) -> Outcome:
+        self._refused_in_a_row += 1
+        if self._refused_in_a_row <= SUSPICIOUS_STREAK:
+            return Failed(refusal.reason)
+        return self._relay_at_fault(refusal.reason)
+
+    def _relay_at_fault(self, reason: str, *, unknown: bool = False) -> Outcome:
+        self._window.pause(reason)
+        if unknown:
+            self._metrics.unknown_outcomes.inc()
+        # Behind the others, so that the next to try the relay is not always the same email.
+        return Released(delay=timedelta(seconds=random.uniform(0, 5)), words=reason)  # noqa: S311  # not a secret
+
+    async def _record(self, email: Email, outcome: Outcome | None) -> None:
+        """Holds the outcome until the database takes it, for as long as the process lives."""
+        if outcome is None:
+            log.warning("outbox.lost", **_ids(email))
+            return
+        try:
+            await self._outbox.record(email, outcome)
+        except DatabaseAway:
+            await self._record_later(email, outcome)
+        self._report(email, outcome)
+
+    async def _record_later(self, email: Email, outcome: Outcome) -> None:
+        self._held_back += 1
+        try:
+            while True:
+                await asyncio.sleep(RECORD_AGAIN_AFTER * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
+                with contextlib.suppress(DatabaseAway):
+                    return await self._outbox.record(email, outcome)
+        finally:
+            self._held_back -= 1
+
+    def _report(self, email: Email, outcome: Outcome) -> None:
+        name = type(outcome).__name__.lower()
+        self._metrics.emails.labels(name).inc()
+        log.info(f"outbox.{name}", **_ids(email))
+
+
+def _ids(email: Email) -> dict[str, object]:
+    return {"email_id": str(email.id), "request_id": email.request_id, "attempt": email.attempt}

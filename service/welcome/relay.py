@@ -1,0 +1,194 @@
+"""The SMTP server we hand messages to. The only importer of aiosmtplib."""
+
+import asyncio
+import contextlib
+import re
+import ssl
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from aiosmtplib import (
+    SMTP,
+    SMTPDataError,
+    SMTPException,
+    SMTPRecipientRefused,
+    SMTPResponseException,
+    SMTPServerDisconnected,
+    SMTPStatus,
+)
+
+from service.settings import Security, Settings
+from service.welcome.messages import Message
+
+CONNECT_TIMEOUT = 10.0  # s, for name, connection, greeting, TLS and login together
+COMMAND_TIMEOUT = 30.0
+FINAL_DOT_TIMEOUT = 300.0  # RFC 5321, section 4.5.3.2.6 asks for 600; the whole attempt must stay bounded
+IDLE_TIMEOUT = 30.0  # then a connection is closed rather than used again
+QUIT_TIMEOUT = 2.0
+
+NOT_ABOUT_THIS_MESSAGE = 421, 530, 535  # closing down; not, or wrongly, authenticated
+LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)  # RFC 5321, section 4.5.2
+
+
+class Refusal(Exception):
+    """The relay did not take the message. `reason` holds its own words where it said any."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class FinalRefusal(Refusal):
+    """5xx to this recipient or this message: no retry will help."""
+
+
+class LaterRefusal(Refusal):
+    """4xx to this recipient or this message: try this one again later."""
+
+
+@dataclass(eq=False)
+class RelayTrouble(Exception):
+    """The relay cannot be used now; this message is not at fault.
+
+    `unknown` tells that the final dot had been written, so the relay may have taken the message.
+    """
+
+    reason: str
+    unknown: bool = False
+
+
+class Relay:
+    """A pool of connections, each used for one message at a time.
+
+    How many are in use at once is for the caller to bound.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.address = f"{settings.smtp_host}:{settings.smtp_port}"
+        self._settings = settings
+        self._tls = None if settings.smtp_security is Security.NONE else ssl.create_default_context()
+        self._idle: deque[tuple[SMTP, float]] = deque()
+
+    async def send(self, message: Message) -> str:
+        """The relay's words after taking the message.
+
+        Raises FinalRefusal, LaterRefusal or RelayTrouble.
+        """
+        connection = await self._ready_for(message.sender)
+        try:
+            reply = await self._hand_over(connection, message)
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append((connection, time.monotonic()))
+        return reply
+
+    async def probe(self) -> None:
+        """Connects, logs in and takes leave. Raises RelayTrouble."""
+        await _quit(await self._connect())
+
+    async def close_stale(self) -> None:
+        """Takes leave of what has been idle for long, before the relay does."""
+        while self._idle and time.monotonic() - self._idle[0][1] > IDLE_TIMEOUT:
+            await _quit(self._idle.popleft()[0])
+
+    async def close(self) -> None:
+        idle, self._idle = self._idle, deque()
+        await asyncio.gather(*(_quit(connection) for connection, _ in idle))
+
+    async def _ready_for(self, sender: str) -> SMTP:
+        """A connection on which MAIL was accepted. An idle one that went stale costs nothing."""
+        while self._idle:
+            connection, _ = self._idle.pop()
+            try:
+                await connection.mail(sender, timeout=COMMAND_TIMEOUT)
+            except (SMTPException, OSError):
+                connection.close()
+            else:
+                return connection
+        connection = await self._connect()
+        try:
+            await connection.mail(sender, timeout=COMMAND_TIMEOUT)
+        except (SMTPException, OSError) as exc:
+            connection.close()
+            raise RelayTrouble(_words(exc)) from exc
+        return connection
+
+    async def _connect(self) -> SMTP:
+        settings = self._settings
+        connection = SMTP(
+            hostname=settings.smtp_host,
+            port=settings.smtp_port,
+            username=settings.smtp_username or None,
+            password=settings.smtp_password.get_secret_value() or None,
+            # A name that resolves, unlike a container's; the default asks the DNS for one.
+            local_hostname=settings.sender.rpartition("@")[2],
+            timeout=CONNECT_TIMEOUT,
+            use_tls=settings.smtp_security is Security.TLS,
+            # Never None: that would fall back to clear text where STARTTLS is stripped.
+            start_tls=settings.smtp_security is Security.STARTTLS,
+            tls_context=self._tls,
+        )
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await connection.connect()
+        except (SMTPException, OSError) as exc:
+            raise RelayTrouble(_words(exc)) from exc
+        return connection
+
+    async def _hand_over(self, connection: SMTP, message: Message) -> str:
+        try:
+            await connection.rcpt(message.recipient, timeout=COMMAND_TIMEOUT)
+            begun = await connection.execute_command(b"DATA", timeout=COMMAND_TIMEOUT)
+            if begun.code != SMTPStatus.start_input:
+                raise SMTPDataError(begun.code, begun.message)
+        except SMTPResponseException as exc:
+            raise _refused(exc, at_rcpt=isinstance(exc, SMTPRecipientRefused)) from exc
+        except (SMTPException, OSError) as exc:
+            raise RelayTrouble(_words(exc)) from exc
+        return await _hand_over_content(connection, message.content)
+
+
+async def _hand_over_content(connection: SMTP, content: bytes) -> str:
+    """Not `SMTP.data`, which does not tell a connection that broke before the final dot from one
+    that broke after it, and has one deadline for two very different answers."""
+    protocol = connection.protocol
+    try:
+        if protocol is None:
+            raise SMTPServerDisconnected("Connection lost")
+        protocol.write(LEADING_DOT.sub(b"..", content) + b".\r\n")
+    except (SMTPException, OSError) as exc:
+        raise RelayTrouble(_words(exc)) from exc
+    try:
+        reply = await protocol.read_response(timeout=FINAL_DOT_TIMEOUT)
+    except (SMTPException, OSError) as exc:
+        raise RelayTrouble(_words(exc), unknown=True) from exc
+    if reply.code != SMTPStatus.completed:
+        raise _refused(SMTPDataError(reply.code, reply.message), at_rcpt=False)
+    return f"{reply.code} {reply.message}"
+
+
+def _refused(exc: SMTPResponseException, *, at_rcpt: bool) -> Refusal | RelayTrouble:
+    """Whose fault an answer to RCPT, DATA or the final dot is.
+
+    5.7.x is security or policy (RFC 3463, section 3.8): at RCPT it says that we may not relay.
+    """
+    words = _words(exc)
+    if exc.code in NOT_ABOUT_THIS_MESSAGE or (at_rcpt and exc.message.startswith("5.7.")):
+        return RelayTrouble(words)
+    if 500 <= exc.code < 600:  # noqa: PLR2004  # RFC 5321, section 4.2.1
+        return FinalRefusal(words)
+    return LaterRefusal(words)
+
+
+def _words(exc: Exception) -> str:
+    if isinstance(exc, SMTPResponseException):
+        return f"{exc.code} {exc.message}"
+    return str(exc) or type(exc).__name__
+
+
+async def _quit(connection: SMTP) -> None:
+    with contextlib.suppress(SMTPException, OSError):
+        await connection.quit(timeout=QUIT_TIMEOUT)
+    connection.close()

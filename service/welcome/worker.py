@@ -1,0 +1,87 @@
+"""The safety net: claims what is due and delivers it, and keeps what is in hand."""
+
+import asyncio
+import contextlib
+import time
+
+import structlog
+
+from service.database import DatabaseAway
+from service.welcome.delivery import Delivery
+from service.welcome.outbox import LEASE, Outbox
+from service.welcome.relay import Relay
+from service.welcome.window import Window
+
+CLAIM_AT_MOST = 200
+LOOK_EVERY = 1.0  # s
+LOOK_AGAIN = 0.05  # s, when the last look found something
+RENEW_EVERY = LEASE.total_seconds() / 3
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """Any number of these, in any number of processes, share one outbox."""
+
+    def __init__(self, *, outbox: Outbox, delivery: Delivery, relay: Relay, window: Window) -> None:
+        self._outbox = outbox
+        self._delivery = delivery
+        self._relay = relay
+        self._window = window
+        self._duties: list[asyncio.Task[None]] = []
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self.last_round = time.monotonic()  # when the loop last went round; a liveness check compares
+
+    def start(self) -> None:
+        self._duties = [asyncio.create_task(self._loop()), asyncio.create_task(self._keep())]
+
+    async def stop(self) -> None:
+        """Ends at once. `Delivery.drain` comes before; what it left is claimed again when its lease ends."""
+        tasks = [*self._duties, *self._deliveries]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Looks at once rather than within the second."""
+        self._wake.set()
+
+    async def run_once(self) -> int:
+        """Claims what is due, up to what may be in hand, and starts delivering it; returns how many."""
+        limit = min(self._delivery.room, CLAIM_AT_MOST)
+        emails = await self._outbox.claim(limit) if limit else []
+        for email in emails:
+            delivery = asyncio.create_task(self._delivery.deliver(email))
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._deliveries.discard)
+        return len(emails)
+
+    async def _loop(self) -> None:
+        while True:
+            try:
+                claimed = await self.run_once()
+                if not claimed and self._window.trouble:
+                    await self._outbox.abandon(f"The relay could not be used: {self._window.trouble}")
+            except DatabaseAway as exc:
+                log.warning("worker.database_away", reason=str(exc))
+                claimed = 0
+            self.last_round = time.monotonic()
+            await self._sleep(LOOK_AGAIN if claimed else self._window.paused_for or LOOK_EVERY)
+
+    async def _sleep(self, seconds: float) -> None:
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, LOOK_EVERY)):
+                await self._wake.wait()
+
+    async def _keep(self) -> None:
+        """Renews what is in hand, so that a slow relay does not look like a dead process."""
+        while True:
+            await asyncio.sleep(RENEW_EVERY)
+            await self._relay.close_stale()
+            try:
+                if emails := self._delivery.in_hand:
+                    await self._outbox.renew(emails)
+            except DatabaseAway as exc:
+                log.warning("worker.renewal_failed", in_hand=len(emails), reason=str(exc))
