@@ -28,6 +28,8 @@ CHECKOUT_TIMEOUT = 2.0  # s to wait for a connection of the pool
 BUSY_TIMEOUT_MS = 5_000  # SQLite: how long to wait for another process's write
 
 DATA_ERRORS = ("22", "23")  # sqlstate classes: data exception, integrity violation
+# Common in the URLs that hosting companies hand out; they only name a client or tune it.
+WITHOUT_EFFECT = ("application_name", "channel_binding", "connect_timeout")
 CONFLICTS = ("40001", "40P01")  # serialization failure, deadlock: nothing happened, try again
 
 
@@ -141,27 +143,22 @@ def _postgresql_address(url: URL) -> tuple[URL, dict[str, Any]]:
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": str,  # the unnamed statement
         "timeout": CHECKOUT_TIMEOUT,
-    } | _tls(url.query)
+    } | _libpq_parameters(url.query)
     return url.set(drivername="postgresql+asyncpg", query={}), connect_args
 
 
-def _tls(query: Mapping[str, Any]) -> dict[str, Any]:
-    """libpq's spelling of TLS, for asyncpg. What only names a client or tunes it is left out."""
-    unknown = set(query) - {
-        "sslmode",
-        "sslrootcert",
-        "channel_binding",
-        "application_name",
-        "connect_timeout",
-    }
+def _libpq_parameters(query: Mapping[str, Any]) -> dict[str, Any]:
+    """libpq's spelling of where and how securely to connect, for asyncpg."""
+    unknown = set(query) - {"host", "port", "sslmode", "sslrootcert", *WITHOUT_EFFECT}
     if unknown:
         raise InvalidSettings(f"DATABASE_URL has a parameter this service does not know: {min(unknown)}.")
+    arguments = {name: query[name] for name in ("host", "port") if name in query}
     mode = query.get("sslmode")
-    if "sslrootcert" not in query:
-        return {"ssl": mode} if mode else {}
-    context = ssl.create_default_context(cafile=query["sslrootcert"])
-    context.check_hostname = mode == "verify-full"
-    return {"ssl": context}
+    if "sslrootcert" in query:
+        context = ssl.create_default_context(cafile=query["sslrootcert"])
+        context.check_hostname = mode == "verify-full"
+        return arguments | {"ssl": context}
+    return arguments | ({"ssl": mode} if mode else {})
 
 
 def _configure_sqlite(engine: AsyncEngine) -> None:

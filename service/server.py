@@ -1,7 +1,11 @@
 """uvicorn, as this service runs it."""
 
 import gc
+import os
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -10,6 +14,7 @@ from uvicorn.supervisors import Multiprocess
 
 from service import logs, settings
 from service.app import create_app
+from service.shutdown import SIGNALS
 from service.welcome.delivery import DRAIN_SECONDS
 
 BACKLOG = 2048
@@ -39,6 +44,19 @@ def prepared(app: FastAPI) -> FastAPI:
     return app
 
 
+class Server(uvicorn.Server):
+    """Ends with status 0 when it was told to end and did; uvicorn would die of the signal again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
 def config(app: ASGIApp | str, **options: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -58,15 +76,20 @@ def config(app: ASGIApp | str, **options: object) -> uvicorn.Config:
 def listen(host: str, port: int, *, setting: str) -> socket.socket:
     """Raises PortInUse."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
+    with explained(host, port, setting=setting):
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+@contextmanager
+def explained(host: str, port: int, *, setting: str) -> Iterator[None]:
+    """Turns the system's word about a port into a sentence with the mend."""
+    try:
+        yield
     except OSError as exc:
-        raise port_in_use(host, port, setting=setting, exc=exc) from exc
-
-
-def port_in_use(host: str, port: int, *, setting: str, exc: OSError) -> PortInUse:
-    reason = exc.strerror or str(exc)
-    return PortInUse(f"{host}:{port} cannot be used ({reason}): stop what uses it, or set {setting}.")
+        reason = os.strerror(exc.errno) if exc.errno else str(exc)
+        raise PortInUse(
+            f"{host}:{port} cannot be used ({reason}): stop what uses it, or set {setting}."
+        ) from exc
 
 
 def serve(listener: socket.socket, *, workers: int) -> None:
@@ -74,4 +97,4 @@ def serve(listener: socket.socket, *, workers: int) -> None:
     if workers > 1:
         Multiprocess(config("service.server:application", factory=True, workers=workers), [listener]).run()
     else:
-        uvicorn.Server(config(application())).run([listener])
+        Server(config(application())).run([listener])

@@ -1,17 +1,14 @@
 """`service up`: everything in one process, and an inbox instead of a relay."""
 
-import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-
-import uvicorn
 
 from service import schema, server
 from service.app import create_app
 from service.database import Database
-from service.inbox.app import create_inbox
+from service.inbox.http import InboxHttp
 from service.inbox.mailbox import Mailbox
 from service.inbox.smtp import InboxSmtp
 from service.settings import Security, Settings, load
@@ -44,7 +41,7 @@ async def up(settings: Settings, *, say: Callable[[str], None], with_inbox: bool
             await api.serve([listener])
 
 
-class _Announcing(uvicorn.Server):
+class _Announcing(server.Server):
     """Says that it is up once it answers, and not before."""
 
     announcement: Callable[[], None]
@@ -54,33 +51,20 @@ class _Announcing(uvicorn.Server):
         self.announcement()
 
 
-class _Quiet(uvicorn.Server):
-    """Leaves the signals to the API's server."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @asynccontextmanager
 async def _inbox(settings: Settings) -> AsyncIterator[None]:
     mailbox = Mailbox()
     smtp = InboxSmtp(mailbox, host=LOOPBACK, port=settings.inbox_smtp_port)
-    pages = _Quiet(server.config(create_inbox(mailbox), timeout_graceful_shutdown=1))
-    listener = server.listen(LOOPBACK, settings.inbox_http_port, setting="INBOX_HTTP_PORT")
+    pages = InboxHttp(mailbox, host=LOOPBACK, port=settings.inbox_http_port)
     try:
-        await smtp.start()
-    except OSError as exc:
-        raise server.port_in_use(
-            LOOPBACK, settings.inbox_smtp_port, setting="INBOX_SMTP_PORT", exc=exc
-        ) from exc
-    serving = asyncio.create_task(pages.serve([listener]))
-    try:
+        with server.explained(LOOPBACK, settings.inbox_smtp_port, setting="INBOX_SMTP_PORT"):
+            await smtp.start()
+        with server.explained(LOOPBACK, settings.inbox_http_port, setting="INBOX_HTTP_PORT"):
+            await pages.start()
         yield
     finally:
-        pages.should_exit = pages.force_exit = True
-        await serving
         await smtp.stop()
+        await pages.stop()
 
 
 def _announce(settings: Settings, *, say: Callable[[str], None], with_inbox: bool) -> None:

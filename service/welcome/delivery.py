@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import random
 import time
-from datetime import timedelta
 
 import structlog
 
@@ -95,8 +94,8 @@ class Delivery:
         try:
             async with self._window.place():
                 return await self._attempt(email)
-        except Paused as exc:
-            return Released(words=str(exc))
+        except Paused:
+            return Released()
 
     async def _attempt(self, email: Email) -> Outcome | None:
         """None if the email is no longer ours: its next holder will send it."""
@@ -136,8 +135,7 @@ class Delivery:
         self._window.pause(reason)
         if unknown:
             self._metrics.unknown_outcomes.inc()
-        # Behind the others, so that the next to try the relay is not always the same email.
-        return Released(delay=timedelta(seconds=random.uniform(0, 5)), words=reason)  # noqa: S311  # not a secret
+        return Released(reason)
 
     async def _record(self, email: Email, outcome: Outcome | None) -> None:
         """Holds the outcome until the database takes it, for as long as the process lives."""

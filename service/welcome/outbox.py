@@ -69,9 +69,11 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Not this email's fault: it costs it nothing, and somebody may claim it after `delay`."""
+    """Not this email's fault: it costs it nothing, and anybody may claim it, after those that wait already.
 
-    delay: timedelta = timedelta(0)
+    The words are what was wrong with the relay; None if it was not asked.
+    """
+
     words: str | None = None
 
 
@@ -283,8 +285,8 @@ def _changes(email: Email, outcome: Outcome, *, now: datetime) -> dict[str, obje
             due_at = now + backoff(email.deferrals)
             if due_at >= email.give_up_at:
                 status = EmailStatus.FAILED
-        case Released(delay):
-            due_at = now + delay
+        case Released(words) if words and now >= email.give_up_at:
+            status = EmailStatus.FAILED
     return {
         "of_id": email.id,
         "of_attempt": email.attempt,

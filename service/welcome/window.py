@@ -56,7 +56,7 @@ class Window:
     async def place(self) -> AsyncIterator[None]:
         """A place among those allowed, in the order of asking. Raises Paused."""
         if self.allowed == 0:
-            raise Paused(self._reason())
+            raise Paused
         if self._in_use < self.allowed and not self._queue:
             self._in_use += 1
         else:
@@ -119,7 +119,4 @@ class Window:
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
-                turn.set_exception(Paused(self._reason()))
-
-    def _reason(self) -> str:
-        return "shutting down" if self._closed else self.trouble or "the relay is paused"
+                turn.set_exception(Paused())

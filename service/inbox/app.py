@@ -1,0 +1,24 @@
+"""The inbox as a web application: the pages and MailHog's API over one mailbox."""
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from service.inbox.api import Api
+from service.inbox.guard import SameOrigin
+from service.inbox.mailbox import Mailbox
+from service.inbox.pages import Pages
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+def create_inbox(mailbox: Mailbox, *, host: str = "127.0.0.1") -> Starlette:
+    """`host` is the address it will be served on. Under another name it does not answer:
+    a website can point its own name at this machine (DNS rebinding), but not these."""
+    return Starlette(
+        routes=[*Api(mailbox).routes, *Pages(mailbox).routes],
+        middleware=[
+            Middleware(SameOrigin),
+            Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, host], www_redirect=False),
+        ],
+    )

@@ -1,0 +1,98 @@
+"""One caught mail: its envelope, its bytes as they came, and what they say."""
+
+import email
+from dataclasses import dataclass
+from datetime import datetime
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import Message
+from functools import cached_property
+
+BLANK_LINE = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CaughtMail:
+    id: str
+    sender: str  # the envelope's, as are the recipients; empty for a bounce
+    recipients: tuple[str, ...]
+    helo: str
+    raw: bytes
+    received_at: datetime
+
+    @cached_property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Names and values in their order, unfolded but not decoded."""
+        return split(self.raw)[0]
+
+    @property
+    def subject(self) -> str:
+        return self.header("Subject")
+
+    @property
+    def text(self) -> str | None:
+        return self._first_part("text/plain")
+
+    @property
+    def html(self) -> str | None:
+        return self._first_part("text/html")
+
+    @property
+    def source(self) -> str:
+        return self.raw.decode(errors="replace")
+
+    def header(self, name: str) -> str:
+        """The first value for a reader, its encoded words (RFC 2047) decoded; empty if there is none."""
+        for other, value in self.headers:
+            if other.lower() == name.lower():
+                return _decoded_words(value)
+        return ""
+
+    # Parsed anew each time: kept, the parts would double the memory that the mailbox counts.
+    def _first_part(self, content_type: str) -> str | None:
+        try:
+            parts = email.message_from_bytes(self.raw).walk()
+            return next((_content(part) for part in parts if _is_shown(part, as_type=content_type)), None)
+        except RecursionError:  # nested a thousand deep; the source still shows it
+            return None
+
+
+def split(raw: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
+    """The headers, unfolded but not decoded, and the body; without a blank line all of it is body."""
+    head, blank_line, body = raw.partition(BLANK_LINE)
+    if not blank_line:
+        return (), raw
+    fields: list[str] = []
+    for line in head.decode(errors="replace").split("\r\n"):
+        if line.startswith((" ", "\t")) and fields:
+            fields[-1] += line
+        else:
+            fields.append(line)
+    pairs = (field.partition(":") for field in fields)
+    return tuple((name.rstrip(), value.lstrip()) for name, colon, value in pairs if colon), body
+
+
+def well_formed(text: str) -> str:
+    """Without the lone surrogates that some charsets and raw bytes leave, and UTF-8 refuses."""
+    return text.encode(errors="replace").decode()
+
+
+def _decoded_words(value: str) -> str:
+    try:
+        return well_formed(str(make_header(decode_header(value))))
+    except (LookupError, ValueError, HeaderParseError):
+        return value
+
+
+def _is_shown(part: Message, *, as_type: str) -> bool:
+    return part.get_content_type() == as_type and part.get_content_disposition() != "attachment"
+
+
+def _content(part: Message) -> str:
+    payload = part.get_payload(decode=True)
+    if not isinstance(payload, bytes):
+        return ""
+    try:
+        return well_formed(payload.decode(part.get_content_charset("utf-8"), errors="replace"))
+    except (LookupError, ValueError):  # a charset that is unknown, or that is none
+        return payload.decode(errors="replace")

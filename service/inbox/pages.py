@@ -1,0 +1,100 @@
+"""The pages on which a person reads the mails. Nothing in a mail is trusted."""
+
+import asyncio
+import secrets
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from service.inbox.mailbox import Mailbox, SearchKind
+from service.inbox.parameters import number, search_kind
+
+PAGE = 50
+PATIENCE = 25.0  # s that a page waits for a change before it asks again
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data:; "
+    "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+MAIL_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+class Pages:
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._templates = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self.mails),
+            Route("/changed", self.changed),
+            Route("/mails/delete", self.delete_all, methods=["POST"]),
+            Route("/mails/{id}", self.mail),
+            Route("/mails/{id}/html", self.html),
+            Route("/mails/{id}/delete", self.delete, methods=["POST"]),
+        ]
+
+    async def mails(self, request: Request) -> Response:
+        kind = search_kind(request) or SearchKind.CONTAINING
+        query = request.query_params.get("query", "").strip()
+        start, version = number(request, name="start"), self._mailbox.version
+        found = await self._mailbox.search(query, kind=kind) if query else list(self._mailbox)
+        return self._page(
+            "mails.html",
+            mails=found[start : start + PAGE],
+            total=len(found),
+            version=version,
+            kind=kind,
+            query=query,
+            newer=max(0, start - PAGE) if start else None,
+            older=start + PAGE if start + PAGE < len(found) else None,
+        )
+
+    async def changed(self, request: Request) -> Response:
+        """The mailbox's version, as soon as it is another than `since`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._mailbox.changed(since=number(request, name="since"))
+        return PlainTextResponse(str(self._mailbox.version))
+
+    async def mail(self, request: Request) -> Response:
+        mail = self._mailbox.get(request.path_params["id"])
+        if mail is None:
+            return self._page("gone.html", status=HTTPStatus.NOT_FOUND)
+        contents = {"html": mail.html, "text": mail.text, "headers": mail.headers, "source": mail.source}
+        views = [view for view, content in contents.items() if content is not None]
+        wanted = request.query_params.get("view")
+        view = wanted if wanted in views else views[0]
+        return self._page("mail.html", mail=mail, views=views, view=view, content=contents[view])
+
+    async def html(self, request: Request) -> Response:
+        mail = self._mailbox.get(request.path_params["id"])
+        html = mail.html if mail else None
+        if html is None:
+            return self._page("gone.html", status=HTTPStatus.NOT_FOUND)
+        return HTMLResponse(html, headers={"Content-Security-Policy": MAIL_POLICY})
+
+    async def delete(self, request: Request) -> Response:
+        self._mailbox.delete(request.path_params["id"])
+        return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+
+    async def delete_all(self, request: Request) -> Response:
+        self._mailbox.clear()
+        return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+
+    def _page(self, template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: object) -> Response:
+        nonce = secrets.token_urlsafe(16)
+        page = self._templates.get_template(template).render(nonce=nonce, **values)
+        policy = PAGE_POLICY.format(nonce=nonce)
+        return HTMLResponse(page, status, headers={"Content-Security-Policy": policy})

