@@ -40,10 +40,10 @@ class Mailing:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         self.worker.start()
-        try:
-            with draining_on_signals(self.delivery.close):
+        with draining_on_signals(self.delivery.close):
+            try:
                 yield
-        finally:
-            await self.delivery.drain()
-            await self.worker.stop()
-            await self.relay.close()
+            finally:
+                await self.delivery.drain()
+                await self.worker.stop()
+                await self.relay.close()

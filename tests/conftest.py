@@ -67,7 +67,9 @@ def engine_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def empty_database_url(engine_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+async def empty_database_url(
+    engine_name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[str]:
     if engine_name == "sqlite":
         yield f"sqlite:///{tmp_path}/empty.db"
         return

@@ -37,17 +37,33 @@ class Postgres:
         self._options = [f"-c{name}={value}" for name, value in options.items()]
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
-        self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+        self._run(
+            "initdb",
+            "-D",
+            f"{self._data}",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-locale",
+            "-N",
+        )
         self.start()
 
     def url(self, database: str, *, port: int | None = None) -> str:
         return f"postgresql://postgres@127.0.0.1:{port or self.port}/{database}"
 
     def start(self) -> None:
-        command = [self._programs / "postgres", "-D", self._data, "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
+        address = ["-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603  # our own words
-                [*command, *self._options], stdout=log, stderr=log, cwd=self._folder, **self._as_user
+            self._process = subprocess.Popen(
+                [f"{self._programs}/postgres", "-D", f"{self._data}", *address, *self._options],
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                **self._as_user,
             )
         deadline = time.monotonic() + 30
         while not self._answers():
@@ -68,11 +84,11 @@ class Postgres:
 
     def _answers(self) -> bool:
         ready = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        return subprocess.run(ready, check=False).returncode == 0  # noqa: S603  # our own words
+        return subprocess.run(ready, check=False).returncode == 0
 
-    def _run(self, program: str, *arguments: str | Path) -> None:
-        subprocess.run(  # noqa: S603  # our own words
-            [self._programs / program, *arguments],
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [f"{self._programs}/{program}", *arguments],
             check=True,
             capture_output=True,
             cwd=self._folder,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from typing import Self
+from typing import ClassVar, Self
 
 Answer = str | Callable[["Envelope"], str]
 
@@ -49,7 +49,7 @@ class ScriptedRelay:
     _server: asyncio.Server | None = None
     _open: set[asyncio.Task[None]] = field(default_factory=set)
 
-    NORMAL = {
+    NORMAL: ClassVar = {
         "greeting": "220 ready",
         "ehlo": "250-relay\r\n250 8BITMIME",
         "mail": "250 2.1.0 ok",

@@ -38,7 +38,9 @@ async def test_ada_signs_up_is_answered_gets_her_mail_and_is_audited(
     assert again.json()["type"] == "/problems/address-taken"
 
     async def entries() -> list[tuple[str, int]]:
-        found = await rows(database, "SELECT method, status FROM audit_log WHERE route = '/signup' ORDER BY seq")
+        found = await rows(
+            database, "SELECT method, status FROM audit_log WHERE route = '/signup' ORDER BY seq"
+        )
         return [(entry["method"], entry["status"]) for entry in found]
 
     await eventually(lambda: _equals(entries, [("POST", 201), ("POST", 409)]))

@@ -39,7 +39,7 @@ class AuditMiddleware:
 
         async def send_audited(message: Message) -> None:
             if message["type"] == "http.response.start":
-                seen.status = message["status"]
+                seen.status = seen.status or message["status"]  # a second one is of an answer that broke
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             elif message["type"] == "http.response.body":
                 seen.response_bytes += len(message.get("body", b""))

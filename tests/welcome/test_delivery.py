@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.database import Database
+from service.database import Database, DatabaseAway
 from service.mailing import Mailing
 from service.metrics import Metrics
 from service.models import EmailStatus
 from service.settings import Settings
 from service.welcome import delivery as module
-from service.welcome.outbox import Email, Outbox
+from service.welcome.outbox import Email, Outbox, Outcome
 from tests.conftest import rows
 from tests.eventually import eventually
 from tests.relay import DROP, HANG, Envelope, ScriptedRelay
@@ -187,11 +187,11 @@ async def test_an_outcome_is_held_until_the_database_takes_it(
     mailing: Mailing, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RECORD_AGAIN_AFTER", 0.01)
-    away = module.DatabaseAway("restarting")
+    away = DatabaseAway("restarting")
     troubles = [away, away, away]
     record = Outbox.record
 
-    async def record_later(outbox: Outbox, email: Email, outcome: module.Outcome) -> None:
+    async def record_later(outbox: Outbox, email: Email, outcome: Outcome) -> None:
         if troubles:
             assert mailing.delivery.room == 0 or len(troubles) == 3
             raise troubles.pop()

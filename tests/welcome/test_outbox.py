@@ -15,17 +15,28 @@ from service.welcome.outbox import Deferred, Email, Failed, NewEmail, Outbox, Ou
 from tests.conftest import rows
 
 
-async def enqueue(outbox: Outbox, database: Database, *, claimed: bool = False, name: str = "ada") -> Email | None:
+async def enqueue(
+    outbox: Outbox, database: Database, *, claimed: bool = False, name: str = "ada"
+) -> Email | None:
     """A user with an email, as a signup stores them."""
     user_id = new_id()
     async with database.transaction() as connection:
         now = await database.now(connection)
         await connection.execute(
             database.insert(User),
-            {"id": user_id, "email": f"{name}@example.com", "canonical_email": f"{user_id}@example.com", "created_at": now},
+            {
+                "id": user_id,
+                "email": f"{name}@example.com",
+                "canonical_email": f"{user_id}@example.com",
+                "created_at": now,
+            },
         )
         email = NewEmail(
-            user_id=user_id, recipient=f"{name}@example.com", name=name.title(), request_id="r", claimed=claimed
+            user_id=user_id,
+            recipient=f"{name}@example.com",
+            name=name.title(),
+            request_id="r",
+            claimed=claimed,
         )
         return (await outbox.enqueue(connection, [email], now=now)).get(user_id)
 
@@ -58,7 +69,9 @@ async def test_an_email_born_claimed_is_left_to_its_holder(outbox: Outbox, datab
     assert await outbox.claim(10) == []
 
 
-async def test_two_claimers_never_get_the_same_email(outbox: Outbox, database: Database, metrics: Metrics) -> None:
+async def test_two_claimers_never_get_the_same_email(
+    outbox: Outbox, database: Database, metrics: Metrics
+) -> None:
     for number in range(20):
         await enqueue(outbox, database, name=f"user{number}")
     other = Outbox(database, metrics)
@@ -75,7 +88,9 @@ async def test_the_longest_due_is_claimed_first(outbox: Outbox, database: Databa
 
     claimed = [await outbox.claim(1) for _ in range(3)]
 
-    assert [email.recipient for [email] in claimed] == [f"{n}@example.com" for n in ("first", "second", "third")]
+    assert [email.recipient for [email] in claimed] == [
+        f"{n}@example.com" for n in ("first", "second", "third")
+    ]
 
 
 async def test_a_lease_that_ran_out_is_claimed_anew(outbox: Outbox, database: Database) -> None:
@@ -131,7 +146,9 @@ async def test_what_is_sent_stays_sent(outbox: Outbox, database: Database) -> No
     assert (await only_row(database))["status"] == EmailStatus.SENT
 
 
-async def test_a_released_email_can_be_claimed_at_once_and_costs_nothing(outbox: Outbox, database: Database) -> None:
+async def test_a_released_email_can_be_claimed_at_once_and_costs_nothing(
+    outbox: Outbox, database: Database
+) -> None:
     email = await enqueue(outbox, database, claimed=True)
     assert email
 
@@ -151,7 +168,9 @@ async def test_a_deferred_email_waits(outbox: Outbox, database: Database) -> Non
     assert (await only_row(database))["deferrals"] == 1
 
 
-async def test_a_deferral_past_the_end_is_a_failure_with_the_relays_words(outbox: Outbox, database: Database) -> None:
+async def test_a_deferral_past_the_end_is_a_failure_with_the_relays_words(
+    outbox: Outbox, database: Database
+) -> None:
     email = await enqueue(outbox, database, claimed=True)
     assert email
     email.give_up_at = datetime.now(UTC)
@@ -189,7 +208,9 @@ async def test_what_waited_too_long_is_given_up_with_the_reason(outbox: Outbox, 
     assert (row["status"], row["last_reply"]) == (EmailStatus.FAILED, "name not found")
 
 
-async def test_words_that_a_column_cannot_hold_are_kept_as_far_as_it_can(outbox: Outbox, database: Database) -> None:
+async def test_words_that_a_column_cannot_hold_are_kept_as_far_as_it_can(
+    outbox: Outbox, database: Database
+) -> None:
     email = await enqueue(outbox, database, claimed=True)
     assert email
 
@@ -218,7 +239,9 @@ async def test_an_unknown_user_has_no_email(outbox: Outbox) -> None:
     assert await outbox.of_user(UUID(int=0)) is None
 
 
-@pytest.mark.parametrize(("deferrals", "longest"), [(0, 5), (1, 15), (2, 60), (3, 300), (4, 900), (5, 3600), (99, 3600)])
+@pytest.mark.parametrize(
+    ("deferrals", "longest"), [(0, 5), (1, 15), (2, 60), (3, 300), (4, 900), (5, 3600), (99, 3600)]
+)
 def test_the_backoff_grows_to_an_hour_with_jitter(deferrals: int, longest: int) -> None:
     waits = [backoff(deferrals).total_seconds() for _ in range(200)]
 

@@ -14,7 +14,9 @@ from service.welcome.relay import FinalRefusal, LaterRefusal, Relay, RelayTroubl
 from tests.eventually import eventually
 from tests.relay import DROP, HANG, ScriptedRelay
 
-MESSAGE = Message(sender="welcome@example.com", recipient="ada@example.com", content=b"Subject: hi\r\n\r\nhello\r\n")
+MESSAGE = Message(
+    sender="welcome@example.com", recipient="ada@example.com", content=b"Subject: hi\r\n\r\nhello\r\n"
+)
 
 
 @pytest.fixture
@@ -47,7 +49,9 @@ async def test_a_connection_is_kept_for_the_next_message(connections: Relay, rel
     assert len(relay.accepted) == 2
 
 
-async def test_lines_that_begin_with_a_dot_arrive_as_they_are(connections: Relay, relay: ScriptedRelay) -> None:
+async def test_lines_that_begin_with_a_dot_arrive_as_they_are(
+    connections: Relay, relay: ScriptedRelay
+) -> None:
     content = b"Subject: dots\r\n\r\n.\r\n..\r\n.hidden\r\n"
 
     await connections.send(Message(MESSAGE.sender, MESSAGE.recipient, content))
@@ -158,7 +162,9 @@ async def test_an_idle_connection_that_died_costs_nothing(connections: Relay, re
     assert await connections.send(MESSAGE) == "250 2.0.0 queued"
 
 
-async def test_a_relay_that_closes_between_messages_is_asked_again(connections: Relay, relay: ScriptedRelay) -> None:
+async def test_a_relay_that_closes_between_messages_is_asked_again(
+    connections: Relay, relay: ScriptedRelay
+) -> None:
     await connections.send(MESSAGE)
     second = iter(["421 restarting", "250 ok"])
     relay.answers["mail"] = lambda _: next(second)

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 
 from service.metrics import Metrics
-from service.welcome import window as module
 from service.welcome.window import Paused, Window
 
 
@@ -17,7 +16,7 @@ def window(metrics: Metrics) -> Window:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> "Clock":
     clock = Clock()
-    monkeypatch.setattr(module.time, "monotonic", clock.read)
+    monkeypatch.setattr("service.welcome.window.time.monotonic", clock.read)
     return clock
 
 

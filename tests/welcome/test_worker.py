@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.database import Database
+from service.database import Database, DatabaseAway
 from service.mailing import Mailing
 from service.metrics import Metrics
 from service.settings import Settings
-from service.welcome import worker as module
 from service.welcome import window as window_module
+from service.welcome import worker as module
 from tests.conftest import rows
 from tests.eventually import eventually
 from tests.relay import Envelope, ScriptedRelay
@@ -151,7 +151,7 @@ async def test_a_wake_up_cuts_the_sleep_short(
 async def test_the_worker_outlives_a_database_that_goes_away(
     mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, troubles = mailing.outbox.claim, [module.DatabaseAway("restarting")] * 3
+    claim, troubles = mailing.outbox.claim, [DatabaseAway("restarting")] * 3
 
     async def claim_later(limit: int) -> object:
         if troubles:

@@ -1,0 +1,137 @@
+"""From the spool to the table, each entry exactly once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.audit.log import AuditLog
+from service.audit.spool import Spool
+from service.database import Database, DatabaseAway
+from service.metrics import Metrics
+from tests.audit.test_spool import FIELDS, die
+from tests.conftest import rows
+from tests.eventually import eventually
+
+
+@pytest.fixture
+async def audit(database: Database, tmp_path: Path, metrics: Metrics) -> AsyncIterator[AuditLog]:
+    audit = AuditLog(database=database, spool=Spool(tmp_path / "audit", key=b""), metrics=metrics)
+    yield audit
+    await audit.stop()
+
+
+async def numbers(database: Database) -> list[int]:
+    return [row["seq"] for row in await rows(database, "SELECT seq FROM audit_log ORDER BY seq")]
+
+
+async def test_entries_reach_the_table_by_themselves(audit: AuditLog, database: Database) -> None:
+    audit.start()
+
+    for _ in range(3):
+        audit.record(**FIELDS)
+
+    await eventually(lambda: _is(database, [1, 2, 3]))
+
+
+async def test_the_instance_knows_what_the_table_should_hold(audit: AuditLog, database: Database) -> None:
+    for count in (2, 3):
+        for _ in range(count):
+            audit.record(**FIELDS)
+        await audit.move()
+
+    [instance] = await rows(database, "SELECT * FROM audit_instances")
+    assert (instance["first_seq"], instance["last_seq"]) == (1, 5)
+
+
+async def test_what_a_dead_process_left_is_moved_once(
+    audit: AuditLog, database: Database, tmp_path: Path
+) -> None:
+    dead = Spool(tmp_path / "audit", key=b"")
+    for _ in range(3):
+        dead.append(**FIELDS)
+    die(dead)
+
+    assert await audit.adopt() == 3
+    assert await audit.adopt() == 0
+
+    assert await numbers(database) == [1, 2, 3]
+
+
+async def test_entries_that_are_moved_twice_are_stored_once(
+    audit: AuditLog, database: Database, tmp_path: Path
+) -> None:
+    dead = Spool(tmp_path / "audit", key=b"")
+    for _ in range(3):
+        dead.append(**FIELDS)
+    path = dead._active.path
+    lines = path.read_bytes()
+    die(dead)
+    await audit.adopt()
+    path.write_bytes(lines)  # as if the process had died between the commit and the removal
+
+    await audit.adopt()
+
+    assert await numbers(database) == [1, 2, 3]
+
+
+async def test_while_the_database_is_away_entries_wait(
+    audit: AuditLog, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert = AuditLog._insert
+
+    async def away(*_: object) -> None:
+        raise DatabaseAway("restarting")
+
+    monkeypatch.setattr(AuditLog, "_insert", away)
+    monkeypatch.setattr("service.audit.log.TRY_AGAIN_AFTER", 0.01)
+    audit.start()
+    audit.record(**FIELDS)
+    await eventually(lambda: audit.trouble)
+
+    monkeypatch.setattr(AuditLog, "_insert", insert)
+
+    await eventually(lambda: _is(database, [1]))
+    await eventually(lambda: audit.trouble is None)
+
+
+async def test_an_entry_that_cannot_be_spooled_goes_to_the_log_and_is_counted(
+    audit: AuditLog, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Spool, "append", full)
+
+    audit.record(**FIELDS)
+
+    assert "audit.unspooled" in capsys.readouterr().out
+    assert metrics.registry.get_sample_value("audit_entries_unspooled_total") == 1
+    assert audit.trouble
+
+
+async def test_under_load_every_entry_arrives_once(audit: AuditLog, database: Database) -> None:
+    audit.start()
+
+    for _ in range(50):
+        for _ in range(100):
+            audit.record(**FIELDS)
+        await asyncio.sleep(0)
+
+    await eventually(lambda: _is(database, list(range(1, 5001))), within=20)
+
+
+async def test_the_rest_is_moved_at_the_end(audit: AuditLog, database: Database, tmp_path: Path) -> None:
+    audit.start()
+    audit.record(**FIELDS)
+
+    await audit.stop()
+
+    assert await numbers(database) == [1]
+    assert list((tmp_path / "audit").iterdir()) == []
+    audit._spool = Spool(tmp_path / "audit", key=b"")  # for the fixture to stop
+
+
+async def _is(database: Database, expected: list[int]) -> bool:
+    return await numbers(database) == expected

@@ -1,0 +1,275 @@
+"""Every request, whatever becomes of it, is one entry with the status that the client saw."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import BackgroundTasks, FastAPI
+from starlette.responses import StreamingResponse
+from starlette.types import Message
+
+from service.database import Database
+from service.settings import Settings
+from tests.conftest import Running, rows, running
+from tests.eventually import eventually
+from tests.relay import ScriptedRelay
+
+SIGNUP = {"email": "ada@example.com", "name": "Ada"}
+
+
+@pytest.fixture
+async def live(settings: Settings) -> AsyncIterator[Running]:
+    async with running(settings) as live:
+        _add_faulty_routes(live.app)
+        yield live
+
+
+def _add_faulty_routes(app: FastAPI) -> None:
+    @app.get("/raises")
+    async def raises() -> None:
+        raise RuntimeError("a bug")
+
+    @app.get("/raises-in-a-task")
+    async def raises_in_a_task(background: BackgroundTasks) -> None:
+        async def task() -> None:
+            raise RuntimeError("a bug in a task")
+
+        background.add_task(task)
+
+    @app.get("/breaks-half-way")
+    async def breaks_half_way() -> StreamingResponse:
+        async def stream() -> AsyncIterator[bytes]:
+            yield b"half"
+            raise RuntimeError("a bug in a stream")
+
+        return StreamingResponse(stream())
+
+
+async def entries(database: Database, request_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+
+    async def there() -> bool:
+        found[:] = [
+            dict(row)
+            for row in await rows(database, f"SELECT * FROM audit_log WHERE request_id = '{request_id}'")  # noqa: S608  # ours
+        ]
+        return bool(found)
+
+    await eventually(there)
+    await asyncio.sleep(0.05)  # a second entry would come now
+    await there()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status", "route"),
+    [
+        ("POST", "/signup", {"json": SIGNUP}, 201, "/signup"),
+        ("POST", "/signup", {"json": {"email": "nobody"}}, 422, "/signup"),
+        (
+            "POST",
+            "/signup",
+            {"content": b"{", "headers": {"Content-Type": "application/json"}},
+            400,
+            "/signup",
+        ),
+        ("POST", "/signup", {"content": b"x"}, 415, "/signup"),
+        (
+            "POST",
+            "/signup",
+            {"content": b"x" * 20_000, "headers": {"Content-Type": "application/json"}},
+            413,
+            "/signup",
+        ),
+        ("GET", "/signup/00000000-0000-0000-0000-000000000000", {}, 404, "/signup/{signup_id}"),
+        ("GET", "/nowhere", {}, 404, None),
+        ("DELETE", "/signup", {}, 405, "/signup"),
+        ("GET", "/healthz", {}, 200, "/healthz"),
+        ("HEAD", "/healthz", {}, 200, "/healthz"),
+        ("GET", "/raises", {}, 500, "/raises"),
+        (
+            "OPTIONS",
+            "/signup",
+            {"headers": {"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}},
+            200,
+            None,
+        ),
+        (
+            "OPTIONS",
+            "/signup",
+            {"headers": {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}},
+            400,
+            None,
+        ),
+    ],
+)
+async def test_every_request_is_one_entry(
+    live: Running,
+    database: Database,
+    method: str,
+    path: str,
+    options: dict[str, Any],
+    status: int,
+    route: str | None,
+) -> None:
+    headers = {**options.get("headers", {}), "X-Request-ID": "the-one"}
+
+    answer = await live.client.request(method, path, **{**options, "headers": headers})
+
+    assert answer.status_code == status
+    [entry] = await entries(database, "the-one")
+    assert (entry["method"], entry["route"], entry["status"]) == (method, route, status)
+    assert entry["response_bytes"] == (len(answer.content) or entry["response_bytes"])
+    assert entry["client_network"] == "127.0.0.0/24"
+    assert entry["duration_us"] > 0
+
+
+async def test_a_signup_is_recorded_with_its_user_and_nothing_personal(
+    live: Running, database: Database
+) -> None:
+    answer = await live.client.post("/signup?utm=ada", json=SIGNUP, headers={"X-Request-ID": "signup"})
+
+    [entry] = await entries(database, "signup")
+    assert str(entry["user_id"]).replace("-", "") == answer.json()["id"].replace("-", "")
+    assert "ada" not in str(entry).lower()
+
+
+async def test_a_task_that_raises_stops_neither_the_answer_nor_the_audit(
+    live: Running, database: Database
+) -> None:
+    answer = await live.client.get("/raises-in-a-task", headers={"X-Request-ID": "task"})
+
+    assert answer.status_code == 200
+    [entry] = await entries(database, "task")
+    assert entry["status"] == 200
+
+
+async def test_a_stream_that_breaks_is_recorded_once(live: Running, database: Database) -> None:
+    await live.client.get("/breaks-half-way", headers={"X-Request-ID": "half"})
+
+    [entry] = await entries(database, "half")
+    assert (entry["status"], entry["response_bytes"]) == (200, 4)
+
+
+async def test_an_unhandled_error_is_a_problem_with_the_request_id_and_cors(live: Running) -> None:
+    answer = await live.client.get(
+        "/raises", headers={"X-Request-ID": "bug", "Origin": "https://app.example.com"}
+    )
+
+    assert answer.status_code == 500
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["X-Request-ID"] == "bug"
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+    assert "a bug" not in answer.text
+
+
+async def test_the_audit_goes_on_while_the_mail_cannot(
+    live: Running, database: Database, relay: ScriptedRelay
+) -> None:
+    await relay.stop()
+
+    await live.client.post("/signup", json=SIGNUP, headers={"X-Request-ID": "no-relay"})
+
+    [entry] = await entries(database, "no-relay")
+    assert entry["status"] == 201
+
+
+async def test_the_mail_goes_while_the_audit_cannot(
+    live: Running, database: Database, relay: ScriptedRelay
+) -> None:
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("ALTER TABLE audit_log RENAME TO elsewhere")
+
+    answer = await live.client.post("/signup", json=SIGNUP, headers={"X-Request-ID": "waits"})
+
+    assert answer.status_code == 201
+    await eventually(lambda: relay.recipients["ada@example.com"] == 1)
+    await eventually(lambda: _says(live.client, "/readyz", "audit", "does not take"))
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO audit_log")
+    [entry] = await entries(database, "waits")
+    assert entry["status"] == 201
+
+
+@pytest.mark.parametrize("sent", ["<script>", "x" * 65, "", "a b", "grün"])
+async def test_a_request_id_that_is_none_is_not_adopted(live: Running, sent: str) -> None:
+    answer = await live.client.get("/healthz", headers=[(b"X-Request-ID", sent.encode())])
+
+    assert answer.headers.get_list("X-Request-ID") == [answer.headers["X-Request-ID"]]
+    assert answer.headers["X-Request-ID"] != sent
+
+
+async def test_excluded_paths_get_an_id_but_no_entry(settings: Settings, database: Database) -> None:
+    async with running(settings.model_copy(update={"audit_exclude": ("/healthz",)})) as live:
+        answer = await live.client.get("/healthz", headers={"X-Request-ID": "probe"})
+        await live.client.get("/readyz", headers={"X-Request-ID": "other"})
+        await entries(database, "other")
+
+    assert answer.headers["X-Request-ID"] == "probe"
+    assert await rows(database, "SELECT * FROM audit_log WHERE request_id = 'probe'") == []
+
+
+async def test_a_client_that_leaves_before_its_body_ends_is_recorded(
+    live: Running, database: Database
+) -> None:
+    begun: Message = {"type": "http.request", "body": b'{"em', "more_body": True}
+    messages = iter([begun, {"type": "http.disconnect"}])
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def send(_: Message) -> None:
+        pass
+
+    await live.app(_post_scope("left"), receive, send)
+
+    [entry] = await entries(database, "left")
+    assert entry["status"] == 499
+    assert await rows(database, "SELECT * FROM users") == []
+
+
+async def test_a_client_that_leaves_before_the_answer_is_recorded_and_its_signup_mailed(
+    live: Running, database: Database, relay: ScriptedRelay
+) -> None:
+    body = httpx.Request("POST", "http://test", json=SIGNUP).content
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(_: Message) -> None:
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        await live.app(_post_scope("gone"), receive, send)
+
+    [entry] = await entries(database, "gone")
+    assert entry["status"] == 201
+    await eventually(lambda: _mailed_or_waiting(database, relay))
+
+
+def _post_scope(request_id: str) -> dict[str, Any]:
+    headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": "/signup",
+        "raw_path": b"/signup",
+        "query_string": b"",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("test", 80),
+        "scheme": "http",
+        "http_version": "1.1",
+        "asgi": {"version": "3.0"},
+    }
+
+
+async def _mailed_or_waiting(database: Database, relay: ScriptedRelay) -> bool:
+    waiting = await rows(database, "SELECT * FROM outbox WHERE status = 'pending'")
+    return bool(relay.recipients["ada@example.com"] == 1 or waiting)
+
+
+async def _says(client: httpx.AsyncClient, path: str, part: str, words: str) -> bool:
+    return words in (await client.get(path)).json()[part]

@@ -1,0 +1,166 @@
+"""The files that entries wait in."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.audit.entries import Entry, digest
+from service.audit.spool import Segment, Spool
+
+FIELDS: dict[str, Any] = {
+    "occurred_us": 1_700_000_000_000_000,
+    "request_id": "r",
+    "method": "GET",
+    "route": "/healthz",
+    "status": 200,
+    "duration_us": 5,
+    "response_bytes": 15,
+    "user_id": None,
+    "client_network": "192.0.2.0/24",
+}
+
+
+def spool_in(folder: Path, *, key: bytes = b"key") -> Spool:
+    return Spool(folder, key=key)
+
+
+def read(segment: Segment) -> list[Entry]:
+    return [entry for batch in segment.batches() for entry, _ in batch]
+
+
+def die(spool: Spool) -> None:
+    """As `kill -9` does: the locks go, the files stay."""
+    for segment in (spool._active, spool._resting):
+        os.close(segment._descriptor)
+
+
+def test_entries_are_numbered_without_a_gap(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+
+    for _ in range(3):
+        spool.append(**FIELDS)
+
+    assert [entry.seq for entry in read(spool.full_segment())] == [1, 2, 3]
+
+
+def test_each_entry_carries_the_digest_of_its_fields(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path, key=b"secret")
+    spool.append(**FIELDS)
+
+    [[(entry, carried)]] = list(spool.full_segment().batches())
+
+    assert carried == digest(entry.payload(), key=b"secret")
+    assert carried != digest(entry.payload(), key=b"another")
+
+
+def test_new_entries_go_elsewhere_while_a_segment_is_moved(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    spool.append(**FIELDS)
+    moving = spool.full_segment()
+
+    spool.append(**FIELDS)
+
+    assert [entry.seq for entry in read(moving)] == [1]
+    assert spool.full_segment() is moving
+    moving.clear()
+    assert [entry.seq for entry in read(spool.full_segment())] == [2]
+
+
+def test_moving_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    for _ in range(5000):
+        spool.append(**FIELDS)
+    segment = spool.full_segment()
+    batches = segment.batches()
+    first, interrupted = next(batches), next(batches)
+
+    rest = read(segment)
+
+    assert rest[0].seq == interrupted[0][0].seq
+    assert len(first) + len(rest) == 5000
+
+
+def test_what_a_dead_process_left_is_found(tmp_path: Path) -> None:
+    dead = spool_in(tmp_path)
+    for _ in range(2):
+        dead.append(**FIELDS)
+    dead.full_segment()
+    dead.append(**FIELDS)
+    die(dead)
+
+    found = [entry for segment in spool_in(tmp_path).orphans() for entry in read(segment)]
+
+    assert [(entry.instance, entry.seq) for entry in found] == [(dead.instance, seq) for seq in (1, 2, 3)]
+
+
+def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
+    living = spool_in(tmp_path)
+    living.append(**FIELDS)
+
+    assert list(spool_in(tmp_path).orphans()) == []
+
+
+def test_only_one_process_adopts_a_segment(tmp_path: Path) -> None:
+    dead = spool_in(tmp_path)
+    dead.append(**FIELDS)
+    die(dead)
+    first, second = spool_in(tmp_path), spool_in(tmp_path)
+
+    adopted = list(first.orphans())
+
+    assert sum(len(read(segment)) for segment in adopted) == 1
+    assert list(second.orphans()) == []
+    for segment in adopted:
+        segment.remove()
+    assert list(second.orphans()) == []
+
+
+@pytest.mark.parametrize("cut", [1, 10, 60, 64])
+def test_a_torn_last_line_is_left_out(tmp_path: Path, cut: int) -> None:
+    dead = spool_in(tmp_path)
+    for _ in range(2):
+        dead.append(**FIELDS)
+    die(dead)
+    path = dead._active.path
+    path.write_bytes(path.read_bytes()[:-cut])
+
+    found = [entry for segment in spool_in(tmp_path).orphans() for entry in read(segment)]
+
+    assert [entry.seq for entry in found] == [1]
+
+
+def test_an_entry_that_does_not_fit_leaves_no_trace_and_no_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = spool_in(tmp_path)
+    spool.append(**FIELDS)
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:20]))
+    with pytest.raises(OSError, match="20 of"):
+        spool.append(**FIELDS)
+    monkeypatch.undo()
+
+    spool.append(**FIELDS)
+
+    assert [entry.seq for entry in read(spool.full_segment())] == [1, 2]
+
+
+def test_a_clean_end_leaves_no_files(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    spool.append(**FIELDS)
+    spool.full_segment().clear()
+
+    spool.close()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_still_waits_at_the_end_stays(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    spool.append(**FIELDS)
+
+    spool.close()
+
+    assert [path.stat().st_size > 0 for path in tmp_path.iterdir()] == [True]

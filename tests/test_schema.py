@@ -1,0 +1,117 @@
+"""The migrations, on both databases, in both directions, from wherever they are."""
+
+import asyncio
+import subprocess
+import sys
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from sqlalchemy import Connection, inspect
+
+from service import schema
+from service.database import Database
+from service.settings import Settings
+from tests.processes import ROOT
+
+
+@pytest.fixture
+async def empty(empty_database_url: str, tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(Settings(database_url=empty_database_url, data_dir=tmp_path))
+    yield database
+    await database.close()
+
+
+async def tables(database: Database) -> set[str]:
+    async with database.reading() as connection:
+        return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+
+
+async def run(database: Database, action: str, *arguments: str) -> None:
+    def with_connection(connection: Connection) -> None:
+        config = schema.configuration()
+        config.attributes["connection"] = connection
+        getattr(command, action)(config, *arguments)
+
+    await schema.locked(database, with_connection)
+
+
+async def test_up_and_down_and_up_again(empty: Database) -> None:
+    await schema.migrate(empty)
+    assert {"users", "outbox", "audit_log", "audit_instances"} <= await tables(empty)
+
+    await run(empty, "downgrade", "base")
+    assert await tables(empty) == {"alembic_version"}
+
+    await schema.migrate(empty)
+    assert await schema.trouble(empty) is None
+
+
+async def test_the_models_and_the_migrations_say_the_same(empty: Database) -> None:
+    await schema.migrate(empty)
+
+    await run(empty, "check")
+
+
+async def test_two_replicas_may_migrate_at_once(
+    empty: Database, empty_database_url: str, tmp_path: Path
+) -> None:
+    others = [Database(Settings(database_url=empty_database_url, data_dir=tmp_path)) for _ in range(3)]
+
+    await asyncio.gather(*(schema.migrate(database) for database in (empty, *others)))
+
+    assert await schema.trouble(empty) is None
+    for database in others:
+        await database.close()
+
+
+async def test_a_database_without_the_schema_is_named_with_the_mend(empty: Database) -> None:
+    assert "migrate" in (await schema.trouble(empty) or "")
+
+
+async def test_an_older_schema_is_trouble_and_a_newer_one_is_not(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await schema.migrate(empty)
+
+    monkeypatch.setattr(schema, "_revisions", lambda: ("9999", frozenset({"0001"})))
+    assert "9999" in (await schema.trouble(empty) or "")
+
+    monkeypatch.setattr(schema, "_revisions", lambda: ("0000", frozenset()))
+    assert await schema.trouble(empty) is None
+
+
+def test_the_wheel_carries_the_migrations(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "-w", f"{tmp_path}", f"{ROOT}"], check=True, capture_output=True)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+
+    migrated = subprocess.run(
+        [sys.executable, "-m", "service", "migrate"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "installed"), "DATA_DIR": str(tmp_path / "fresh")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert migrated.returncode == 0, migrated.stderr
+    assert (tmp_path / "fresh" / "service.db").exists()
+
+
+def test_the_alembic_command_finds_its_settings_in_pyproject(tmp_path: Path) -> None:
+    environment = {"DATA_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    for action in (["upgrade", "head"], ["check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "alembic", *action],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
