@@ -14,6 +14,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI
 
 from service import schema
@@ -31,6 +32,12 @@ def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
     os.chdir(tmp_path_factory.mktemp("elsewhere"))  # away from the developer's .env
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_log_lines() -> None:
+    processors = structlog.processors
+    structlog.configure([processors.add_log_level, processors.format_exc_info, processors.KeyValueRenderer()])
 
 
 @pytest.fixture(scope="session")
