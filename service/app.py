@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -46,7 +47,12 @@ def create_app(settings: Settings) -> FastAPI:
     metrics = Metrics()
     database = Database(settings)
     spool = Spool(settings.data_dir / "audit", key=settings.audit_key.get_secret_value().encode())
-    audit = AuditLog(database=database, spool=spool, metrics=metrics)
+    audit = AuditLog(
+        database=database,
+        spool=spool,
+        keep=timedelta(days=settings.audit_retention_days),
+        metrics=metrics,
+    )
     mailing = Mailing.build(settings, database=database, metrics=metrics)
     signups = Signups(
         database=database,

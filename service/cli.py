@@ -8,7 +8,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from service import logs, schema, server, settings, standalone, worker_process
+from service import logs, records, schema, server, settings, standalone, worker_process
 from service.database import Database, DatabaseAway
 from service.server import PortInUse
 from service.settings import InvalidSettings, Settings
@@ -20,6 +20,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(records.outbox, name="outbox")
+app.add_typer(records.audit, name="audit")
+
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
 

@@ -69,6 +69,7 @@ class Database:
         else:
             self._writer = contextlib.nullcontext()
             self._reading = {"isolation_level": "AUTOCOMMIT"}
+            _configure_postgresql(self.engine)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -164,15 +165,11 @@ def _libpq_parameters(query: Mapping[str, Any]) -> dict[str, Any]:
 def _configure_sqlite(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        cursor = connection.cursor()
-        for pragma in (
-            f"busy_timeout = {BUSY_TIMEOUT_MS}",
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        _answer(connection, f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if _answer(connection, "PRAGMA journal_mode = WAL") != "wal":
+            raise DatabaseAway("this file system does not do SQLite's WAL: put DATA_DIR on a local disk")
+        _answer(connection, "PRAGMA synchronous = FULL")
+        _answer(connection, "PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Connection) -> None:
@@ -182,17 +179,41 @@ def _configure_sqlite(engine: AsyncEngine) -> None:
         connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
 
 
+def _configure_postgresql(engine: AsyncEngine) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        if _answer(connection, "SHOW synchronous_commit") == "off":
+            raise DatabaseAway(
+                "synchronous_commit is off, and a crash would lose confirmed signups: set it to on"
+            )
+
+
+def _answer(connection: DBAPIConnection, statement: str) -> object:
+    cursor = connection.cursor()
+    cursor.execute(statement)
+    row = cursor.fetchone() if cursor.description else None
+    cursor.close()
+    return row[0] if row else None
+
+
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, OSError, TimeoutError) as exc:
         sqlstate = _sqlstate(exc)
+        # The server's text may quote the row's values, so of a data error only the number goes on.
         if sqlstate in CONFLICTS:
-            raise Conflict(str(exc)) from exc
+            raise Conflict(sqlstate) from exc
         if sqlstate.startswith(DATA_ERRORS):
-            raise Refused(str(exc)) from exc
-        raise DatabaseAway(f"{type(exc).__name__}: {exc}") from exc
+            raise Refused(sqlstate) from exc
+        raise DatabaseAway(_in_a_line(exc)) from exc
+
+
+def _in_a_line(exc: BaseException) -> str:
+    cause = getattr(exc, "orig", None) or exc
+    lines = str(cause).splitlines() or ["no answer in time"]
+    return lines[0].removeprefix("<class 'asyncpg.exceptions.").replace("'>:", ":")
 
 
 def _sqlstate(exc: BaseException) -> str:

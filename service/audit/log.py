@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from datetime import timedelta
 
 import structlog
 from sqlalchemy import case
 
 from service.audit.entries import Entry
+from service.audit.retention import prune
 from service.audit.spool import Segment, Spool
 from service.database import Database, DatabaseAway, Refused, table
 from service.metrics import Metrics
@@ -17,7 +19,7 @@ AUDIT_LOG = table(AuditEntry)
 INSTANCES = table(AuditInstance)
 
 TRY_AGAIN_AFTER = 1.0  # s
-LOOK_FOR_ORPHANS_EVERY = 30.0  # s
+CLEAN_UP_EVERY = 30.0  # s: adopting what dead processes left, and dropping what is too old
 
 log = structlog.get_logger()
 
@@ -25,9 +27,10 @@ log = structlog.get_logger()
 class AuditLog:
     """`record` is the task that the middleware adds to each request; it never waits for the database."""
 
-    def __init__(self, *, database: Database, spool: Spool, metrics: Metrics) -> None:
+    def __init__(self, *, database: Database, spool: Spool, keep: timedelta, metrics: Metrics) -> None:
         self._database = database
         self._spool = spool
+        self._keep = keep
         self._metrics = metrics
         self._wake = asyncio.Event()
         self._mover: asyncio.Task[None] | None = None
@@ -80,19 +83,20 @@ class AuditLog:
 
     async def _loop(self) -> None:
         loop = asyncio.get_running_loop()
-        look_at = loop.time()
+        clean_at = loop.time()
         while True:
             try:
                 await self.move()
-                if loop.time() >= look_at:
-                    look_at = loop.time() + LOOK_FOR_ORPHANS_EVERY
+                if loop.time() >= clean_at:
+                    clean_at = loop.time() + CLEAN_UP_EVERY
                     await self.adopt()
+                    await prune(self._database, keep=self._keep)
                 self.trouble = None
             except DatabaseAway as exc:
                 self._complain(f"The database does not take audit entries: {exc}")
                 await asyncio.sleep(TRY_AGAIN_AFTER)
             else:
-                await self._rest(look_at - loop.time())
+                await self._rest(clean_at - loop.time())
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

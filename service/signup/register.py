@@ -14,7 +14,8 @@ from service.identifiers import new_id
 from service.metrics import Metrics
 from service.models import User
 from service.signup.addresses import Address
-from service.welcome.outbox import Email, NewEmail, Outbox
+from service.welcome.emails import Email
+from service.welcome.outbox import NewEmail, Outbox
 
 USERS = table(User)
 

@@ -9,8 +9,9 @@ import structlog
 
 from service.database import DatabaseAway
 from service.metrics import Metrics
+from service.welcome.emails import Deferred, Email, Failed, Outcome, Released, Sent
 from service.welcome.messages import CannotBuild, Messages
-from service.welcome.outbox import Deferred, Email, Failed, Outbox, Outcome, Released, Sent
+from service.welcome.outbox import Outbox
 from service.welcome.relay import FinalRefusal, LaterRefusal, Relay, RelayTrouble
 from service.welcome.window import Paused, Window
 

@@ -5,14 +5,13 @@ it is due, and a claim moves `due_at` ahead, so a crashed process needs no reape
 fence: each claim adds one, and every outcome is written only where it still is the claimer's.
 """
 
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, tuple_, update
+from sqlalchemy import RowMapping, bindparam, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.batching import Batcher
@@ -20,64 +19,12 @@ from service.database import Database, table
 from service.identifiers import new_id
 from service.metrics import Metrics
 from service.models import EmailStatus, OutboxEmail
+from service.welcome.emails import Email, Outcome, changes, kept
 
 OUTBOX = table(OutboxEmail)
 
 LEASE = timedelta(seconds=60)
 GIVE_UP_AFTER = timedelta(days=5)
-BACKOFF = tuple(timedelta(seconds=seconds) for seconds in (5, 15, 60, 300, 900, 3600))
-LONGEST_REPLY = 1000  # characters of the relay's words that are kept
-
-
-@dataclass(slots=True, eq=False)
-class Email:
-    """A claimed row. `held_until` is on this process's monotonic clock, because no other can jump."""
-
-    id: UUID
-    recipient: str
-    name: str | None
-    request_id: str
-    attempt: int
-    deferrals: int
-    give_up_at: datetime
-    held_until: float
-
-    def is_held(self) -> bool:
-        return time.monotonic() < self.held_until
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The relay answered 250."""
-
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """It will never be sent; the words are the relay's, or our reason for people."""
-
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Deferred:
-    """Refused for now: this email waits longer each time, until it is given up."""
-
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """Not this email's fault: it costs it nothing, and anybody may claim it, after those that wait already.
-
-    The words are what was wrong with the relay; None if it was not asked.
-    """
-
-    words: str | None = None
-
-
-Outcome = Sent | Failed | Deferred | Released
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +155,43 @@ class Outbox:
                 .values(
                     status=EmailStatus.FAILED,
                     attempt=OUTBOX.c.attempt + 1,
-                    last_reply=_kept(reason),
+                    last_reply=kept(reason),
                     finished_at=now,
                 )
             )
             return abandoned.rowcount
+
+    async def retry(self, *, email_id: UUID | None = None, failed_since: timedelta | None = None) -> int:
+        """Makes failed emails due again, as if they had just been signed up for; returns how many.
+
+        That one, those that failed within the given time, or all. Raises DatabaseAway.
+        """
+        async with self._database.transaction() as connection:
+            now = await self._database.now(connection)
+            chosen = [OUTBOX.c.status == EmailStatus.FAILED]
+            if email_id:
+                chosen.append(OUTBOX.c.id == email_id)
+            if failed_since:
+                chosen.append(OUTBOX.c.finished_at >= now - failed_since)
+            retried = await connection.execute(
+                update(OUTBOX)
+                .where(*chosen)
+                .values(
+                    status=EmailStatus.PENDING,
+                    deferrals=0,
+                    due_at=now,
+                    give_up_at=now + GIVE_UP_AFTER,
+                    finished_at=None,
+                )
+            )
+            return retried.rowcount
+
+    async def list(self, *, status: EmailStatus | None, limit: int) -> list[RowMapping]:
+        """The newest first, whole rows. Raises DatabaseAway."""
+        newest = select(OUTBOX).order_by(OUTBOX.c.id.desc()).limit(limit)  # ids sort by time
+        async with self._database.reading() as connection:
+            found = await connection.execute(newest.where(OUTBOX.c.status == status) if status else newest)
+            return [*found.mappings()]
 
     async def of_user(self, user_id: UUID) -> tuple[str, datetime | None] | None:
         """Status and the time it was finished, or None if there is no such user. Raises DatabaseAway."""
@@ -244,7 +223,7 @@ class Outbox:
         async with self._database.transaction() as connection:
             now = await self._database.now(connection)
             # In the order of ids, so that two replicas cannot deadlock.
-            rows = [_changes(email, outcome, now=now) for email, outcome in outcomes]
+            rows = [changes(email, outcome, now=now) for email, outcome in outcomes]
             await connection.execute(_WRITE_OUTCOME, sorted(rows, key=lambda row: str(row["of_id"])))
         return [None] * len(outcomes)
 
@@ -265,41 +244,3 @@ _WRITE_OUTCOME = (
         finished_at=bindparam("new_finished_at"),
     )
 )
-
-
-def backoff(deferrals: int) -> timedelta:
-    """How long to wait after the given number of refusals before this one, with full jitter."""
-    longest = BACKOFF[min(deferrals, len(BACKOFF) - 1)]
-    return longest * random.uniform(0.1, 1)  # noqa: S311  # spreads load, hides nothing
-
-
-def _changes(email: Email, outcome: Outcome, *, now: datetime) -> dict[str, object]:
-    status, due_at, deferrals = EmailStatus.PENDING, now, email.deferrals
-    match outcome:
-        case Sent():
-            status = EmailStatus.SENT
-        case Failed():
-            status = EmailStatus.FAILED
-        case Deferred():
-            deferrals += 1
-            due_at = now + backoff(email.deferrals)
-            if due_at >= email.give_up_at:
-                status = EmailStatus.FAILED
-        case Released(words) if words and now >= email.give_up_at:
-            status = EmailStatus.FAILED
-    return {
-        "of_id": email.id,
-        "of_attempt": email.attempt,
-        "new_status": status,
-        "new_deferrals": deferrals,
-        "new_due_at": due_at,
-        "new_reply": _kept(outcome.words),
-        "new_finished_at": None if status is EmailStatus.PENDING else now,
-    }
-
-
-def _kept(words: str | None) -> str | None:
-    """As the column takes them: PostgreSQL refuses NUL, and aiosmtplib hands on undecodable bytes."""
-    if words is None:
-        return None
-    return words.encode("utf-8", "replace").decode().replace("\x00", "�")[:LONGEST_REPLY]

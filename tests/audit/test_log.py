@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from tests.eventually import eventually
 
 @pytest.fixture
 async def audit(database: Database, tmp_path: Path, metrics: Metrics) -> AsyncIterator[AuditLog]:
-    audit = AuditLog(database=database, spool=Spool(tmp_path / "audit", key=b""), metrics=metrics)
+    audit = AuditLog(
+        database=database, spool=Spool(tmp_path / "audit", key=b""), keep=timedelta(days=1), metrics=metrics
+    )
     yield audit
     await audit.stop()
 

@@ -1,6 +1,7 @@
 """The files that entries wait in."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from service.audit.entries import Entry, digest
 from service.audit.spool import Segment, Spool
 
 FIELDS: dict[str, Any] = {
-    "occurred_us": 1_700_000_000_000_000,
+    "occurred_us": time.time_ns() // 1000,
     "request_id": "r",
     "method": "GET",
     "route": "/healthz",

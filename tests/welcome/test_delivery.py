@@ -11,7 +11,8 @@ from service.metrics import Metrics
 from service.models import EmailStatus
 from service.settings import Settings
 from service.welcome import delivery as module
-from service.welcome.outbox import Email, Outbox, Outcome
+from service.welcome.emails import Email, Outcome
+from service.welcome.outbox import Outbox
 from tests.conftest import rows
 from tests.eventually import eventually
 from tests.relay import DROP, HANG, Envelope, ScriptedRelay

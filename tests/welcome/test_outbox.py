@@ -11,7 +11,8 @@ from service.identifiers import new_id
 from service.metrics import Metrics
 from service.models import EmailStatus, User
 from service.welcome import outbox as module
-from service.welcome.outbox import Deferred, Email, Failed, NewEmail, Outbox, Outcome, Released, Sent, backoff
+from service.welcome.emails import LONGEST_REPLY, Deferred, Email, Failed, Outcome, Released, Sent, backoff
+from service.welcome.outbox import NewEmail, Outbox
 from tests.conftest import rows
 
 
@@ -219,7 +220,7 @@ async def test_words_that_a_column_cannot_hold_are_kept_as_far_as_it_can(
     reply = (await only_row(database))["last_reply"]
     assert isinstance(reply, str)
     assert reply.startswith("550 ")
-    assert len(reply) == module.LONGEST_REPLY
+    assert len(reply) == LONGEST_REPLY
 
 
 async def test_figures_of_what_waits(outbox: Outbox, database: Database) -> None:

@@ -1,0 +1,102 @@
+"""A claimed email, what can become of it, and what that changes in its row."""
+
+import random
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from service.models import EmailStatus
+
+BACKOFF = tuple(timedelta(seconds=seconds) for seconds in (5, 15, 60, 300, 900, 3600))
+LONGEST_REPLY = 1000  # characters of the relay's words that are kept
+
+
+@dataclass(slots=True, eq=False)
+class Email:
+    """A claimed row. `held_until` is on this process's monotonic clock, because no other can jump."""
+
+    id: UUID
+    recipient: str
+    name: str | None
+    request_id: str
+    attempt: int
+    deferrals: int
+    give_up_at: datetime
+    held_until: float
+
+    def is_held(self) -> bool:
+        return time.monotonic() < self.held_until
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The relay answered 250."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It will never be sent; the words are the relay's, or our reason for people."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Refused for now: this email waits longer each time, until it is given up."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Not this email's fault: it costs it nothing, and anybody may claim it, after those that wait already.
+
+    The words are what was wrong with the relay; None if it was not asked.
+    """
+
+    words: str | None = None
+
+
+Outcome = Sent | Failed | Deferred | Released
+
+
+def backoff(deferrals: int) -> timedelta:
+    """How long to wait after the given number of refusals before this one, with full jitter."""
+    longest = BACKOFF[min(deferrals, len(BACKOFF) - 1)]
+    return longest * random.uniform(0.1, 1)  # noqa: S311  # spreads load, hides nothing
+
+
+def changes(email: Email, outcome: Outcome, *, now: datetime) -> dict[str, object]:
+    """The parameters of the statement that writes the outcome."""
+    status, due_at, deferrals = EmailStatus.PENDING, now, email.deferrals
+    match outcome:
+        case Sent():
+            status = EmailStatus.SENT
+        case Failed():
+            status = EmailStatus.FAILED
+        case Deferred():
+            deferrals += 1
+            due_at = now + backoff(email.deferrals)
+            if due_at >= email.give_up_at:
+                status = EmailStatus.FAILED
+        case Released(words) if words and now >= email.give_up_at:
+            status = EmailStatus.FAILED
+    return {
+        "of_id": email.id,
+        "of_attempt": email.attempt,
+        "new_status": status,
+        "new_deferrals": deferrals,
+        "new_due_at": due_at,
+        "new_reply": kept(outcome.words),
+        "new_finished_at": None if status is EmailStatus.PENDING else now,
+    }
+
+
+def kept(words: str | None) -> str | None:
+    """As the column takes them: PostgreSQL refuses NUL, and aiosmtplib hands on undecodable bytes."""
+    if words is None:
+        return None
+    return words.encode("utf-8", "replace").decode().replace("\x00", "�")[:LONGEST_REPLY]

@@ -1,0 +1,98 @@
+"""Reads three histories - what clients were answered, what the SMTP server saw, what the database
+holds - and says what became of the promise."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.database import Database
+from tests.conftest import rows
+from tests.relay import ScriptedRelay
+
+
+@dataclass
+class Answers:
+    """What clients were told."""
+
+    confirmed: dict[str, str] = field(default_factory=dict)  # address -> id of the user
+    request_ids: set[str] = field(default_factory=set)  # of every answer that arrived whole
+    statuses: Counter[int] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    broken: int = 0  # connections that ended without an answer
+
+    def percentile(self, share: float) -> float:
+        return sorted(self.seconds)[int(share * (len(self.seconds) - 1))] if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The invariants, as numbers."""
+
+    confirmed: int
+    lost_users: int  # I1: confirmed - stored
+    lost_mails: int  # I2: confirmed - (mailed or failed)
+    duplicates: int  # I3: mails beyond the first, per signup
+    allowed_duplicates: int  # I3: in flight at each kill, plus unknown outcomes
+    strangers: int  # I4: mailed - stored
+    unaudited: int  # I5: answers - audited
+    errors: int  # I6: answers of 500 and above that are not 503
+    stuck: int  # I8: pending rows overdue by more than two minutes
+    double_users: int  # I9: users beyond one per canonical address
+    changed_message_ids: int  # repeats that do not carry the first one's Message-ID
+    p99_ms: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise was kept to the letter."""
+        nothing = (
+            self.lost_users,
+            self.lost_mails,
+            self.strangers,
+            self.unaudited,
+            self.errors,
+            self.stuck,
+            self.double_users,
+            self.changed_message_ids,
+        )
+        return not any(nothing) and self.duplicates <= self.allowed_duplicates
+
+
+async def figures(
+    answers: Answers, relay: ScriptedRelay, database: Database, *, allowed_duplicates: int = 0
+) -> Figures:
+    users = await rows(database, "SELECT id, email, canonical_email FROM users")
+    emails = await rows(database, "SELECT recipient, status, last_reply, due_at FROM outbox")
+    audited = {row["request_id"] for row in await rows(database, "SELECT request_id FROM audit_log")}
+    mailed = Counter(envelope.recipient for envelope in relay.accepted)
+    failed = {row["recipient"] for row in emails if row["status"] == "failed" and row["last_reply"]}
+    stored = {row["email"] for row in users}
+    return Figures(
+        confirmed=len(answers.confirmed),
+        lost_users=len(set(answers.confirmed) - stored),
+        lost_mails=len(set(answers.confirmed) - set(mailed) - failed),
+        duplicates=sum(count - 1 for count in mailed.values()),
+        allowed_duplicates=allowed_duplicates,
+        strangers=len(set(mailed) - stored),
+        unaudited=len(answers.request_ids - audited),
+        errors=sum(count for status, count in answers.statuses.items() if status >= 500 and status != 503),
+        stuck=await _stuck(database),
+        double_users=len(users) - len({row["canonical_email"] for row in users}),
+        changed_message_ids=_changed_message_ids(relay),
+        p99_ms=answers.percentile(0.99) * 1000,
+    )
+
+
+async def _stuck(database: Database) -> int:
+    from datetime import timedelta
+
+    async with database.reading() as connection:
+        overdue = await database.now(connection) - timedelta(minutes=2)
+    found: list[Any] = await rows(database, "SELECT due_at FROM outbox WHERE status = 'pending'")
+    return sum(str(row["due_at"])[:19] < overdue.strftime("%Y-%m-%d %H:%M:%S") for row in found)
+
+
+def _changed_message_ids(relay: ScriptedRelay) -> int:
+    ids: dict[str, set[str]] = {}
+    for envelope in [*relay.accepted, *relay.unanswered]:
+        ids.setdefault(envelope.recipient, set()).add(envelope.message_id)
+    return sum(len(seen) - 1 for seen in ids.values())

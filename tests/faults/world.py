@@ -1,0 +1,140 @@
+"""Two processes, a relay that does as it is told, a database that can be hurt, and clients."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+
+from service.database import Database
+from tests.conftest import rows
+from tests.eventually import eventually
+from tests.faults.checker import Answers, Figures, figures
+from tests.processes import Process
+from tests.relay import ScriptedRelay
+
+
+class World:
+    """Built by a fixture. `serve` and `work` start processes; `load` keeps clients signing up."""
+
+    def __init__(self, *, database_url: str, database: Database, relay: ScriptedRelay, folder: Path) -> None:
+        self.database_url = database_url  # as the processes see it; may lead through a proxy
+        self.database = database  # as the checker sees it; never through the proxy
+        self.relay = relay
+        self.folder = folder
+        self.answers = Answers()
+        self.allowed_duplicates = 0
+        self.processes: list[Process] = []
+        self._run = uuid4().hex[:8]
+        self._number = 0
+
+    async def serve(self, **environment: object) -> Process:
+        process = await self._start("serve", **environment)
+        return await process.ready()
+
+    async def work(self, **environment: object) -> Process:
+        return await self._start("worker", **environment)
+
+    async def signup(
+        self, service: Process, *, name: str | None = None, client: httpx.AsyncClient | None = None
+    ) -> int:
+        """One signup, noted; returns its status, or 0 if the connection broke."""
+        if client is None:
+            async with httpx.AsyncClient(timeout=15) as client:
+                return await self.signup(service, name=name, client=client)
+        self._number += 1
+        address = f"{name or f'user{self._number}-{self._run}'}@example.com"
+        begun = time.perf_counter()
+        try:
+            answer = await client.post(f"{service.url}/signup", json={"email": address, "name": "Ada"})
+        except httpx.TransportError:
+            self.answers.broken += 1
+            return 0
+        self.answers.seconds.append(time.perf_counter() - begun)
+        self.answers.statuses[answer.status_code] += 1
+        self.answers.request_ids.add(answer.headers["X-Request-ID"])
+        if answer.status_code == 201:
+            self.answers.confirmed[address] = answer.json()["id"]
+        return answer.status_code
+
+    async def signups(self, service: Process, count: int, *, at_once: int = 8) -> None:
+        """So many signups, a few at a time."""
+        numbers = iter(range(count))
+
+        async def client() -> None:
+            async with httpx.AsyncClient(timeout=15) as connection:
+                for _ in numbers:
+                    await self.signup(service, client=connection)
+
+        await asyncio.gather(*(client() for _ in range(at_once)))
+
+    @asynccontextmanager
+    async def load(self, *services: Process, clients: int = 8) -> AsyncIterator[None]:
+        """Clients that sign up as fast as they are answered, spread over the services, until the end."""
+        over = asyncio.Event()
+
+        async def client(number: int) -> None:
+            service = services[number % len(services)]
+            async with httpx.AsyncClient(timeout=15) as connection:
+                while not over.is_set():
+                    if not await self.signup(service, client=connection):
+                        await asyncio.sleep(0.05)
+
+        running = [asyncio.create_task(client(number)) for number in range(clients)]
+        try:
+            yield
+        finally:
+            over.set()
+            await asyncio.gather(*running)
+
+    async def kill(self, process: Process) -> None:
+        """SIGKILL. What it had at the relay at that moment may come twice."""
+        await process.kill()
+        await asyncio.sleep(0.1)  # what it wrote last still reaches the relay
+        self.allowed_duplicates += await self.in_flight()
+
+    async def in_flight(self) -> int:
+        """Mails between the final dot and our record of the answer: seen by the relay, not yet by us."""
+        at_the_relay = {envelope.recipient for envelope in [*self.relay.accepted, *self.relay.unanswered]}
+        waiting = await rows(self.database, "SELECT recipient FROM outbox WHERE status = 'pending'")
+        return len(at_the_relay & {row["recipient"] for row in waiting})
+
+    async def settled(self, *, within: float = 90) -> None:
+        """Nothing waits any more, in the outbox or in a spool."""
+
+        async def quiet() -> bool:
+            async with self.database.reading() as connection:
+                waiting = await connection.exec_driver_sql(
+                    "SELECT count(*) FROM outbox WHERE status = 'pending'"
+                )
+                return waiting.scalar_one() == 0 and self._spooled() == 0
+
+        await eventually(quiet, within=within)
+
+    async def figures(self) -> Figures:
+        return await figures(
+            self.answers, self.relay, self.database, allowed_duplicates=self.allowed_duplicates
+        )
+
+    async def end(self) -> None:
+        for process in self.processes:
+            await process.stop()
+
+    def _spooled(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.glob("**/*.spool"))
+
+    async def _start(self, command: str, **environment: object) -> Process:
+        defaults: dict[str, object] = {
+            "DATABASE_URL": self.database_url,
+            "DATA_DIR": self.folder / "data",
+            "SMTP_HOST": "127.0.0.1",
+            "SMTP_PORT": self.relay.port,
+        }
+        process = Process(
+            command, folder=self.folder / f"process-{len(self.processes)}", **(defaults | environment)
+        )
+        self.processes.append(process)
+        return await process.start()

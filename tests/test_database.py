@@ -1,0 +1,125 @@
+"""Addresses in every usual spelling, and a database that can be trusted or says why not."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from service.database import Database, DatabaseAway, Refused
+from service.models import User
+from service.settings import InvalidSettings, Settings
+
+
+def database_at(url: str, tmp_path: Path) -> Database:
+    return Database(Settings(database_url=url, data_dir=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("postgres://ada@db/engines", "postgresql+asyncpg"),
+        ("postgresql://ada@db/engines?sslmode=require", "postgresql+asyncpg"),
+        ("postgresql://ada@db/engines?sslmode=require&channel_binding=require", "postgresql+asyncpg"),
+        ("postgresql://ada@/engines?host=/var/run/postgresql", "postgresql+asyncpg"),
+        ("postgresql+asyncpg://ada@db/engines", "postgresql+asyncpg"),
+        ("postgresql+psycopg://ada@db/engines", "postgresql+asyncpg"),
+        ("sqlite:///engines.db", "sqlite+aiosqlite"),
+        ("sqlite+aiosqlite:///engines.db", "sqlite+aiosqlite"),
+        ("", "sqlite+aiosqlite"),
+    ],
+)
+def test_any_usual_spelling_of_the_address_works(url: str, driver: str, tmp_path: Path) -> None:
+    assert database_at(url, tmp_path).engine.url.drivername == driver
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("nonsense", "not a URL"),
+        ("mysql://ada@db/engines", "must begin with"),
+        ("sqlite://", "names no file"),
+        ("postgresql://ada@db/engines?colour=red", "colour"),
+    ],
+)
+def test_any_other_is_refused_in_a_sentence(url: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match=words):
+        database_at(url, tmp_path)
+
+
+async def test_a_refused_value_says_nothing_of_it(database: Database) -> None:
+    now = datetime.now(UTC)
+    user = {
+        "id": UUID(int=1),
+        "email": "ada@example.com",
+        "canonical_email": "ada@example.com",
+        "created_at": now,
+    }
+
+    with pytest.raises(Refused) as caught:
+        async with database.transaction() as connection:
+            await connection.execute(database.insert(User), user)
+            await connection.execute(database.insert(User), user)
+
+    assert "ada@example.com" not in str(caught.value)
+
+
+async def test_a_server_that_is_not_there_is_away_within_the_time_a_caller_has(tmp_path: Path) -> None:
+    database = database_at("postgresql://ada@127.0.0.1:9/engines", tmp_path)
+
+    async with asyncio.timeout(2.5):
+        with pytest.raises(DatabaseAway):
+            async with database.transaction():
+                pass
+
+
+async def test_a_server_that_would_forget_confirmed_signups_is_refused(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute("CREATE DATABASE forgetful")
+    await admin.execute("ALTER DATABASE forgetful SET synchronous_commit = off")
+    database = database_at(postgres_url.rpartition("/")[0] + "/forgetful", tmp_path)
+
+    with pytest.raises(DatabaseAway, match="synchronous_commit is off.*set it to on"):
+        async with database.transaction():
+            pass
+
+    await database.close()
+    await admin.execute("DROP DATABASE forgetful WITH (FORCE)")
+    await admin.close()
+
+
+async def test_a_writer_that_holds_its_transaction_does_not_stop_readers(database: Database) -> None:
+    async with database.transaction() as writer:
+        await writer.exec_driver_sql("DELETE FROM users")
+
+        async with asyncio.timeout(1), database.reading() as reader:
+            assert (await reader.exec_driver_sql("SELECT count(*) FROM users")).scalar_one() == 0
+
+
+async def test_a_reader_waits_no_longer_than_a_caller_may(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.database.CHECKOUT_TIMEOUT", 0.2)
+
+    with pytest.raises(DatabaseAway):
+        async with database.reading():
+            await asyncio.sleep(1)
+
+
+async def test_two_processes_on_one_sqlite_file_wait_for_each_other(
+    database: Database, settings: Settings
+) -> None:
+    other = Database(settings)
+
+    async def write(into: Database) -> None:
+        for _ in range(20):
+            async with into.transaction() as connection:
+                await connection.exec_driver_sql("UPDATE users SET name = NULL")
+
+    await asyncio.gather(write(database), write(other), write(database), write(other))
+
+    await other.close()
