@@ -26,6 +26,21 @@ from service.welcome.outbox import Outbox
 from tests.postgres import Postgres
 from tests.relay import ScriptedRelay
 
+LONG = "--long"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(LONG, action="store_true", help="all faults, with many rounds and real waiting times")
+    parser.addoption("--table", help="the file for the table of faults and figures")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption(LONG):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> None:

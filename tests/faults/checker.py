@@ -3,6 +3,7 @@ holds - and says what became of the promise."""
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from service.database import Database
@@ -24,6 +25,19 @@ class Answers:
         return sorted(self.seconds)[int(share * (len(self.seconds) - 1))] if self.seconds else 0.0
 
 
+COLUMNS = (
+    ("confirmed", "confirmed"),
+    ("- stored", "lost_users"),
+    ("- mailed or failed", "lost_mails"),
+    ("sent twice", "duplicates"),
+    ("allowed", "allowed_duplicates"),
+    ("mailed - stored", "strangers"),
+    ("answers - audited", "unaudited"),
+    ("5xx but 503", "errors"),
+    ("stuck", "stuck"),
+)
+
+
 @dataclass(frozen=True)
 class Figures:
     """The invariants, as numbers."""
@@ -40,6 +54,15 @@ class Figures:
     double_users: int  # I9: users beyond one per canonical address
     changed_message_ids: int  # repeats that do not carry the first one's Message-ID
     p99_ms: float
+
+    @staticmethod
+    def heading() -> str:
+        names = ["fault", "what", "database", *(label for label, _ in COLUMNS), "p99"]
+        return f"| {' | '.join(names)} |\n|{'---|' * len(names)}"
+
+    def row(self, fault: str, what: str, engine: str) -> str:
+        numbers = [str(getattr(self, name)) for _, name in COLUMNS]
+        return f"| {' | '.join([fault, what, engine, *numbers, f'{self.p99_ms:.0f} ms'])} |"
 
     @property
     def kept(self) -> bool:
@@ -83,8 +106,6 @@ async def figures(
 
 
 async def _stuck(database: Database) -> int:
-    from datetime import timedelta
-
     async with database.reading() as connection:
         overdue = await database.now(connection) - timedelta(minutes=2)
     found: list[Any] = await rows(database, "SELECT due_at FROM outbox WHERE status = 'pending'")

@@ -38,27 +38,10 @@ class World:
     async def work(self, **environment: object) -> Process:
         return await self._start("worker", **environment)
 
-    async def signup(
-        self, service: Process, *, name: str | None = None, client: httpx.AsyncClient | None = None
-    ) -> int:
+    async def signup(self, service: Process, *, name: str | None = None) -> int:
         """One signup, noted; returns its status, or 0 if the connection broke."""
-        if client is None:
-            async with httpx.AsyncClient(timeout=15) as client:
-                return await self.signup(service, name=name, client=client)
-        self._number += 1
-        address = f"{name or f'user{self._number}-{self._run}'}@example.com"
-        begun = time.perf_counter()
-        try:
-            answer = await client.post(f"{service.url}/signup", json={"email": address, "name": "Ada"})
-        except httpx.TransportError:
-            self.answers.broken += 1
-            return 0
-        self.answers.seconds.append(time.perf_counter() - begun)
-        self.answers.statuses[answer.status_code] += 1
-        self.answers.request_ids.add(answer.headers["X-Request-ID"])
-        if answer.status_code == 201:
-            self.answers.confirmed[address] = answer.json()["id"]
-        return answer.status_code
+        async with httpx.AsyncClient(timeout=15) as client:
+            return await self._signup(client, service, name)
 
     async def signups(self, service: Process, count: int, *, at_once: int = 8) -> None:
         """So many signups, a few at a time."""
@@ -67,7 +50,7 @@ class World:
         async def client() -> None:
             async with httpx.AsyncClient(timeout=15) as connection:
                 for _ in numbers:
-                    await self.signup(service, client=connection)
+                    await self._signup(connection, service)
 
         await asyncio.gather(*(client() for _ in range(at_once)))
 
@@ -80,7 +63,7 @@ class World:
             service = services[number % len(services)]
             async with httpx.AsyncClient(timeout=15) as connection:
                 while not over.is_set():
-                    if not await self.signup(service, client=connection):
+                    if not await self._signup(connection, service):
                         await asyncio.sleep(0.05)
 
         running = [asyncio.create_task(client(number)) for number in range(clients)]
@@ -102,6 +85,12 @@ class World:
         waiting = await rows(self.database, "SELECT recipient FROM outbox WHERE status = 'pending'")
         return len(at_the_relay & {row["recipient"] for row in waiting})
 
+    async def a_minute_passes(self) -> None:
+        """For the leases of dead processes; only when no process lives that holds one."""
+        assert not any(process.alive for process in self.processes)
+        async with self.database.transaction() as connection:
+            await connection.exec_driver_sql("UPDATE outbox SET due_at = created_at WHERE status = 'pending'")
+
     async def settled(self, *, within: float = 90) -> None:
         """Nothing waits any more, in the outbox or in a spool."""
 
@@ -122,6 +111,22 @@ class World:
     async def end(self) -> None:
         for process in self.processes:
             await process.stop()
+
+    async def _signup(self, client: httpx.AsyncClient, service: Process, name: str | None = None) -> int:
+        self._number += 1
+        address = f"{name or f'user{self._number}-{self._run}'}@example.com"
+        begun = time.perf_counter()
+        try:
+            answer = await client.post(f"{service.url}/signup", json={"email": address, "name": "Ada"})
+        except httpx.TransportError:
+            self.answers.broken += 1
+            return 0
+        self.answers.seconds.append(time.perf_counter() - begun)
+        self.answers.statuses[answer.status_code] += 1
+        self.answers.request_ids.add(answer.headers["X-Request-ID"])
+        if answer.status_code == 201:
+            self.answers.confirmed[address] = answer.json()["id"]
+        return answer.status_code
 
     def _spooled(self) -> int:
         return sum(path.stat().st_size for path in self.folder.glob("**/*.spool"))
