@@ -76,7 +76,7 @@ def _migrated_template(postgres_url: str, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def _migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("migrated")
     asyncio.run(_migrate("", folder))
     return folder / "service.db"
@@ -106,12 +106,12 @@ async def database_url(
     engine_name: str,
     postgres_url: str,
     _migrated_template: str,
-    _migrated_file: Path,
+    migrated_file: Path,
     tmp_path: Path,
 ) -> AsyncIterator[str]:
     """A migrated database of the test's own."""
     if engine_name == "sqlite":
-        shutil.copy(_migrated_file, tmp_path / "service.db")
+        shutil.copy(migrated_file, tmp_path / "service.db")
         yield f"sqlite:///{tmp_path}/service.db"
         return
     name = f"test_{uuid4().hex}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -18,9 +19,10 @@ ROOT = Path(__file__).parents[1]
 class Process:
     """One `python -m service COMMAND`, with nothing in its environment but what it is given."""
 
-    def __init__(self, *command: str, folder: Path, **environment: object) -> None:
+    def __init__(self, *command: str, folder: Path, files: int | None = None, **environment: object) -> None:
         self._command = command
         self._folder = folder
+        self._files = files  # how many it may open
         self._environment = {name: str(value) for name, value in environment.items()}
         self._process: asyncio.subprocess.Process | None = None
         self.port = int(self._environment.setdefault("PORT", str(free_port())))
@@ -36,8 +38,12 @@ class Process:
                 cwd=self._folder,
                 stdout=stderr,
                 stderr=stderr,
+                preexec_fn=self._limit if self._files else None,
             )
         return self
+
+    def _limit(self) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self._files or 0, self._files or 0))
 
     async def ready(self, *, path: str = "/healthz", within: float = 20) -> Self:
         async def answers() -> bool:
@@ -54,6 +60,11 @@ class Process:
     @property
     def alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
 
     @property
     def log(self) -> str:

@@ -138,8 +138,13 @@ class World:
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": self.relay.port,
         }
+        files = environment.pop("files", None)
+        assert files is None or isinstance(files, int)
         process = Process(
-            command, folder=self.folder / f"process-{len(self.processes)}", **(defaults | environment)
+            command,
+            folder=self.folder / f"process-{len(self.processes)}",
+            files=files,
+            **(defaults | environment),
         )
         self.processes.append(process)
         return await process.start()
