@@ -11,6 +11,7 @@ from service.settings import Network
 Address = IPv4Address | IPv6Address
 
 KEPT_BITS = {4: 24, 6: 48}  # of an address, in the audit
+LONGEST_ADDRESS = 45  # characters: an IPv6 address with an IPv4 address at its end
 
 
 class Clients:
@@ -48,8 +49,13 @@ def _network(address: Address) -> str:
     return str(ip_network((address, KEPT_BITS[address.version]), strict=False))
 
 
-@lru_cache(maxsize=4096)
 def _parsed(text: str) -> Address | None:
+    # Whoever sends the header chooses its length, and must not fill the cache with it.
+    return _parsed_address(text) if len(text) <= LONGEST_ADDRESS else None
+
+
+@lru_cache(maxsize=4096)
+def _parsed_address(text: str) -> Address | None:
     try:
         address = ip_address(text)
     except ValueError:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from email.utils import parseaddr
 from enum import StrEnum
 from functools import cached_property
@@ -9,11 +10,17 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    DirectoryPath,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-
-Network = IPv4Network | IPv6Network
-Port = Annotated[int, Field(ge=1, le=65535)]
 
 SECRETS_DIR = Path("/run/secrets")
 DEFAULT_SENDER = "Welcome <welcome@example.com>"
@@ -30,17 +37,48 @@ class InvalidSettings(Exception):
     """A sentence a line for a person: which variable is wrong, and what it takes."""
 
 
-def _mailbox(value: str) -> str:
-    _, address = parseaddr(value)
-    if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address) or not value.isprintable():
-        raise ValueError('an address such as "Welcome <welcome@example.com>"')
-    return value
+ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"  # RFC 5322, section 3.2.3
+ADDRESS = rf"{ATOM}(\.{ATOM})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
+MAILBOX = rf'("[^"\\]*" ?|[^<>@,;:"()\\]*)<{ADDRESS}>|{ADDRESS}'
+SCHEME = "[A-Za-z][A-Za-z0-9+.-]*"  # apps have their own: capacitor://localhost
+OWN_HEADERS = "auto-submitted|b?cc|content-.*|date|from|message-id|mime-version|reply-to|sender|subject|to"
+NEW_HEADER = rf"(?!(?i:{OWN_HEADERS})$)[A-Za-z0-9-]{{1,64}}"
 
 
-def _origin_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", value):
-        raise ValueError("an address such as https://example.com")
-    return value.rstrip("/")
+def _like(pattern: str, example: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value) or not value.isprintable():
+            raise ValueError(f"it takes {example}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _network(value: object) -> object:
+    try:
+        return ip_network(value, strict=False) if isinstance(value, str) else value
+    except ValueError as exc:
+        raise ValueError("it takes networks such as 10.0.0.0/8, separated by commas") from exc
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Host = Annotated[str, _like(r"\S+", "a name or an IP address")]
+Color = Annotated[str, _like("#[0-9a-fA-F]{6}", "a color such as #2563eb")]
+Mailbox = Annotated[str, _like(MAILBOX, "one address, such as Welcome <welcome@example.com>")]
+HeaderName = Annotated[str, _like(f"({NEW_HEADER})?", "the name of a header that the message does not have")]
+ProductName = Annotated[str, _like(r"(?=.*\S).{1,100}", "1 to 100 printable characters in one line")]
+PublicUrl = Annotated[
+    str,
+    _like(r"https?://[^/\s?#]+(/[^\s?#]*)?", "an address such as https://example.com"),
+    AfterValidator(lambda url: url.rstrip("/")),
+]
+Origin = Annotated[
+    str,
+    _like(rf"\*|{SCHEME}://[^/\s?#]+/?", "origins such as https://app.example.com, separated by commas"),
+    AfterValidator(lambda origin: origin.rstrip("/").lower()),  # as browsers write theirs
+]
+UrlPath = Annotated[str, _like(r"/\S*", "paths such as /healthz, separated by commas")]
+Network = IPv4Network | IPv6Network
 
 
 class Settings(BaseSettings):
@@ -58,32 +96,30 @@ class Settings(BaseSettings):
     database_url: SecretStr = SecretStr("")
     data_dir: Path = Path("data")
 
-    smtp_host: str = "localhost"
+    smtp_host: Host = "localhost"
     smtp_port: Port = 1025
     smtp_username: str = ""
     smtp_password: SecretStr = SecretStr("")
     smtp_security: Security = Security.NONE
     smtp_connections: Annotated[int, Field(ge=1, le=1000)] = 10
 
-    mail_from: Annotated[str, AfterValidator(_mailbox)] = DEFAULT_SENDER
-    mail_idempotency_header: Annotated[str, Field(pattern=r"^([A-Za-z0-9-]{1,64})?$")] = ""
-    product_name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")] = (
-        "Our service"
-    )
-    public_url: Annotated[str, AfterValidator(_origin_url)] = DEFAULT_PUBLIC_URL
-    brand_color: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")] = "#2563eb"
-    templates_dir: Path | None = None
+    mail_from: Mailbox = DEFAULT_SENDER
+    mail_idempotency_header: HeaderName = ""
+    product_name: ProductName = "Our service"
+    public_url: PublicUrl = DEFAULT_PUBLIC_URL
+    brand_color: Color = "#2563eb"
+    templates_dir: DirectoryPath | None = None
 
     worker: bool = True
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 8000
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode] = ()
+    trusted_proxies: Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode] = ()
     docs: bool = True
     ops_token: SecretStr = SecretStr("")
 
     audit_key: SecretStr = SecretStr("")
-    audit_exclude: Annotated[tuple[str, ...], NoDecode] = ()
+    audit_exclude: Annotated[tuple[UrlPath, ...], NoDecode] = ()
     audit_retention_days: Annotated[int, Field(ge=1)] = 180
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -92,24 +128,24 @@ class Settings(BaseSettings):
     inbox_smtp_port: Port = 1025
     inbox_http_port: Port = 8025
 
-    @field_validator("cors_origins", "audit_exclude", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", "audit_exclude", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
-        return _parts(value) if isinstance(value, str) else value
-
-    @field_validator("trusted_proxies", mode="before")
-    @classmethod
-    def _networks(cls, value: object) -> object:
-        return (
-            tuple(ip_network(part, strict=False) for part in _parts(value))
-            if isinstance(value, str)
-            else value
-        )
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
 
     @field_validator("templates_dir", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None
+
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("it takes a directory")
+        return value
 
     @model_validator(mode="after")
     def _complete_credentials(self) -> Self:
@@ -154,18 +190,18 @@ def load(**overrides: object) -> Settings:
     """The settings of this process. Raises InvalidSettings."""
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # names and types are checked by pydantic
+    except UnicodeDecodeError as exc:
+        raise InvalidSettings(".env is not a text file in UTF-8.") from exc
     except ValidationError as exc:
-        lines = [_explain([str(part) for part in error["loc"]], error["msg"]) for error in exc.errors()]
-        raise InvalidSettings("\n".join(lines)) from exc
+        lines = [_sentence(error["loc"], error["msg"]) for error in exc.errors()]
+        raise InvalidSettings("\n".join(dict.fromkeys(lines))) from exc
 
 
-def _explain(loc: list[str], message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    return f"{loc[0].upper()} is not valid: {message}." if loc else f"{message}."
-
-
-def _parts(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+def _sentence(location: Sequence[str | int], message: str) -> str:
+    message = message.removeprefix("Value error, ").replace("Input", "it", 1)
+    if not location:
+        return f"{message}."
+    return f"{str(location[0]).upper()} is not valid: {message[0].lower()}{message[1:]}."
 
 
 def _is_real_host(host: str) -> bool:

@@ -1,11 +1,18 @@
 """Who is who: one canonical form for every spelling of an address."""
 
+import re
 from dataclasses import dataclass
 
 from email_validator import EmailNotValidError, validate_email
 
+MAX_LENGTH = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets; decomposed letters count as typed
 RELAY_TRICKS = frozenset("%!")  # RFC 5321, appendix F.2 and C: routes some relays still follow
-RESERVED_DOMAINS = ("internal", "home", "corp", "lan", "mail", "example")
+RESERVED_DOMAINS = ("internal", "home", "corp", "lan", "mail", "example", "alt", "localdomain")
+
+# Invisible letters and marks, of which IDNA makes nothing.
+DROPPED = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 class NotAnAddress(ValueError):
@@ -21,7 +28,11 @@ class Address:
 
 def parse(typed: str) -> Address:
     """Raises NotAnAddress."""
-    typed = typed.strip()
+    typed = typed.strip(" ")  # a line break at the end is no slip of the finger
+    if len(typed) > MAX_LENGTH:
+        raise NotAnAddress(f"An email address has at most {MAX_LENGTH} characters.")
+    if DROPPED.search(typed):
+        raise NotAnAddress("This address has invisible characters.")
     try:
         valid = validate_email(typed, allow_smtputf8=False, check_deliverability=False, strict=True)
     except EmailNotValidError as exc:

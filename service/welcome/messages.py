@@ -8,19 +8,21 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
+from traceback import extract_tb
 
 from jinja2 import (
     ChoiceLoader,
     Environment,
     FileSystemLoader,
     StrictUndefined,
-    TemplateError,
+    Template,
+    TemplateSyntaxError,
     select_autoescape,
 )
 
 from service.settings import InvalidSettings, Settings
+from service.welcome.emails import Email
 from service.welcome.greeting import greets
-from service.welcome.outbox import Email
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -50,21 +52,12 @@ class Messages:
     """
 
     def __init__(self, settings: Settings) -> None:
-        folders = [folder for folder in (settings.templates_dir, TEMPLATES) if folder]
-        environment = Environment(
-            loader=ChoiceLoader([FileSystemLoader(folder) for folder in folders]),
-            autoescape=select_autoescape(["html"]),
-            undefined=StrictUndefined,
-        )
-        environment.globals.update(
-            product=settings.product_name, url=settings.public_url, color=settings.brand_color
-        )
-        try:
-            self._text = environment.get_template("welcome.txt")
-            self._html = environment.get_template("welcome.html")
-            subject = environment.get_template("welcome.subject.txt").render().strip()
-        except TemplateError as exc:
-            raise InvalidSettings(f"TEMPLATES_DIR has a template that cannot be used: {exc}") from exc
+        templates = _environment(settings)
+        self._text = _tried(templates, "welcome.txt", {"name": "Ada"}, {"name": None})
+        self._html = _tried(templates, "welcome.html", {"name": "Ada"}, {"name": None})
+        subject = _tried(templates, "welcome.subject.txt", {}).render().strip()
+        if len(subject.splitlines()) != 1:
+            raise InvalidSettings("TEMPLATES_DIR: welcome.subject.txt must make one line.")
         self._sender = settings.sender
         self._domain = settings.sender.rpartition("@")[2]
         self._idempotency_header = settings.mail_idempotency_header
@@ -103,6 +96,39 @@ class Messages:
         if self._idempotency_header:
             lines.append(f"{self._idempotency_header}: {email.id}")
         return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii")
+
+
+def _environment(settings: Settings) -> Environment:
+    folders = [folder for folder in (settings.templates_dir, TEMPLATES) if folder]
+    environment = Environment(
+        loader=ChoiceLoader([FileSystemLoader(folder) for folder in folders]),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+    )
+    environment.globals.update(
+        product=settings.product_name, url=settings.public_url, color=settings.brand_color
+    )
+    return environment
+
+
+def _tried(environment: Environment, name: str, *contexts: dict[str, str | None]) -> Template:
+    """So that the first signup is not the first to meet a fault. Raises InvalidSettings."""
+    try:
+        template = environment.get_template(name)
+        for context in contexts:
+            template.render(context)
+    except Exception as exc:  # a template may run into anything
+        reason = str(exc).rstrip(".")
+        raise InvalidSettings(f"TEMPLATES_DIR: {_place(exc) or name} cannot be used: {reason}.") from exc
+    return template
+
+
+def _place(exc: Exception) -> str | None:
+    """File and line, where the exception knows them."""
+    if isinstance(exc, TemplateSyntaxError):
+        return f"{exc.filename}, line {exc.lineno},"
+    frames = [frame for frame in extract_tb(exc.__traceback__) if not frame.filename.endswith((".py", ">"))]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}," if frames else None
 
 
 def _common_headers(mail_from: str, subject: str) -> bytes:

@@ -1,0 +1,274 @@
+"""Settings from the environment, a file and secrets; and what is said when one is wrong."""
+
+import re
+from ipaddress import ip_network
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from service.settings import InvalidSettings, Security, Settings, load
+
+EXAMPLE = Path(__file__).parents[1] / ".env.example"
+LINE = re.compile(r"^#([A-Z][A-Z_]*)=(.*)$", re.MULTILINE)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, empty."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_example_lists_every_setting_in_order() -> None:
+    names = [name for name, _ in LINE.findall(EXAMPLE.read_text("utf-8"))]
+
+    assert names == [name.upper() for name in Settings.model_fields]
+
+
+def test_the_example_says_what_each_setting_means() -> None:
+    lines = EXAMPLE.read_text("utf-8").splitlines()
+
+    for before, line in pairwise(lines):
+        if LINE.match(line):
+            assert re.match(r"# \S.*\.$", before), line
+
+
+def test_the_example_has_nothing_but_comments() -> None:
+    assert all(line.startswith("#") or not line for line in EXAMPLE.read_text("utf-8").splitlines())
+
+
+def test_a_copy_of_the_example_changes_nothing(folder: Path) -> None:
+    (folder / ".env").write_text(EXAMPLE.read_text("utf-8"), "utf-8")
+
+    assert load() == Settings(_env_file=None)
+
+
+def test_every_line_of_the_example_is_the_default(folder: Path) -> None:
+    (folder / ".env").write_text(LINE.sub(r"\1=\2", EXAMPLE.read_text("utf-8")), "utf-8")
+
+    settings = load()
+
+    assert settings == Settings(_env_file=None)
+    assert settings.model_fields_set == set(Settings.model_fields)
+
+
+def test_the_environment_wins_over_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".env").write_text("SMTP_HOST=file\nSMTP_PORT=26\n")
+    monkeypatch.setenv("SMTP_HOST", "environment")
+
+    settings = load()
+
+    assert (settings.smtp_host, settings.smtp_port) == ("environment", 26)
+
+
+def test_what_the_environment_does_not_mean_for_us_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_HOSTS", "x")
+
+    assert load() == Settings()
+
+
+def test_secrets_come_from_files(tmp_path: Path) -> None:
+    (tmp_path / "smtp_password").write_text("swordfish\n")
+    (tmp_path / "smtp_username").write_text("ada\n")
+
+    settings = Settings(_secrets_dir=tmp_path)
+
+    assert settings.smtp_username == "ada"
+    assert settings.smtp_password.get_secret_value() == "swordfish"
+
+
+def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "SMTP_PASSWORD", "OPS_TOKEN", "AUDIT_KEY"):
+        monkeypatch.setenv(name, "swordfish")
+    monkeypatch.setenv("SMTP_USERNAME", "ada")
+
+    settings = load()
+
+    assert settings.ops_token == SecretStr("swordfish")
+    assert "swordfish" not in repr(settings) + str(settings.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("MAIL_FROM", "ada@example.com", "ada@example.com"),
+        ("MAIL_FROM", '"Lovelace, Ada" <ada@example.com>', '"Lovelace, Ada" <ada@example.com>'),
+        ("MAIL_FROM", "Müller & Söhne 会社 <ada@example.com>", "Müller & Söhne 会社 <ada@example.com>"),
+        ("MAIL_IDEMPOTENCY_HEADER", "X-Idempotency-Key", "X-Idempotency-Key"),
+        ("PRODUCT_NAME", "Zażółć 会社", "Zażółć 会社"),
+        ("PUBLIC_URL", "https://example.com/", "https://example.com"),
+        ("PUBLIC_URL", "https://example.com/signup", "https://example.com/signup"),
+        ("BRAND_COLOR", "#AAbb00", "#AAbb00"),
+        ("SMTP_SECURITY", "starttls", Security.STARTTLS),
+        ("WORKER", "0", False),
+        ("CORS_ORIGINS", "https://A.com/, http://b:3000", ("https://a.com", "http://b:3000")),
+        ("CORS_ORIGINS", "capacitor://localhost", ("capacitor://localhost",)),
+        ("CORS_ORIGINS", "*", ("*",)),
+        ("TRUSTED_PROXIES", "10.0.0.1/8,::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
+        ("AUDIT_EXCLUDE", "/healthz, /readyz", ("/healthz", "/readyz")),
+    ],
+)
+def test_a_right_value_is_taken(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: object
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    assert getattr(load(), variable.lower()) == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "takes"),
+    [
+        ("SMTP_HOST", "", "a name or an IP address"),
+        ("SMTP_PORT", "smtp", "a valid integer"),
+        ("SMTP_PORT", "", "a valid integer"),
+        ("SMTP_PORT", "0", "greater than or equal to 1"),
+        ("PORT", "65536", "less than or equal to 65535"),
+        ("SMTP_SECURITY", "ssl", "'none', 'starttls' or 'tls'"),
+        ("SMTP_CONNECTIONS", "0", "greater than or equal to 1"),
+        ("MAIL_FROM", "", "one address, such as Welcome <welcome@example.com>"),
+        ("MAIL_FROM", "Ada", "one address"),
+        ("MAIL_FROM", "Ada <ada>", "one address"),
+        ("MAIL_FROM", "ada@example@com", "one address"),
+        ("MAIL_FROM", "ada@münchen.de", "one address"),
+        ("MAIL_FROM", "a..b@example.com", "one address"),
+        ("MAIL_FROM", "Lovelace, Ada <ada@example.com>", "one address"),
+        ("MAIL_FROM", "ada@example.com, grace@example.com", "one address"),
+        ("MAIL_FROM", "Ada\r\nBcc: x@y <ada@example.com>", "one address"),
+        ("MAIL_FROM", "Ada\u2028 <ada@example.com>", "one address"),
+        ("MAIL_IDEMPOTENCY_HEADER", "X Key", "the name of a header"),
+        ("MAIL_IDEMPOTENCY_HEADER", "X-Key\n", "the name of a header"),
+        ("MAIL_IDEMPOTENCY_HEADER", "subject", "the name of a header that the message does not have"),
+        ("MAIL_IDEMPOTENCY_HEADER", "Content-Type", "the name of a header"),
+        ("PRODUCT_NAME", "", "1 to 100 printable characters"),
+        ("PRODUCT_NAME", "   ", "1 to 100 printable characters"),
+        ("PRODUCT_NAME", "x" * 101, "1 to 100 printable characters"),
+        ("PRODUCT_NAME", "Ours\nBcc: x@y", "1 to 100 printable characters"),
+        ("PRODUCT_NAME", "Ours\u0085", "1 to 100 printable characters"),
+        ("PUBLIC_URL", "example.com", "an address such as https://example.com"),
+        ("PUBLIC_URL", "javascript:alert(1)", "an address such as https://example.com"),
+        ("PUBLIC_URL", "https://example.com/?a=b", "an address such as https://example.com"),
+        ("BRAND_COLOR", "red", "a color such as #2563eb"),
+        ("BRAND_COLOR", "#2563eb;x", "a color such as #2563eb"),
+        ("TEMPLATES_DIR", "nowhere", "does not point to a directory"),
+        ("DATA_DIR", "", "a directory"),
+        ("WORKER", "perhaps", "a valid boolean"),
+        ("WORKER", "", "a valid boolean"),
+        ("HOST", "", "a name or an IP address"),
+        ("CORS_ORIGINS", "app.example.com", "origins such as https://app.example.com, separated by commas"),
+        ("CORS_ORIGINS", "https://a.example.com/path", "origins such as"),
+        ("CORS_ORIGINS", "https://a.example.com https://b.example.com", "origins such as"),
+        ("TRUSTED_PROXIES", "proxy", "networks such as 10.0.0.0/8, separated by commas"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.256", "networks such as"),
+        ("AUDIT_EXCLUDE", "healthz", "paths such as /healthz, separated by commas"),
+        ("AUDIT_RETENTION_DAYS", "0", "greater than or equal to 1"),
+        ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
+        ("LOG_FORMAT", "xml", "'console' or 'json'"),
+    ],
+)
+def test_a_wrong_value_gets_one_sentence_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, takes: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(InvalidSettings) as refusal:
+        load()
+
+    sentence = str(refusal.value)
+    assert re.fullmatch(rf"{variable} is not valid: [a-z].*\.", sentence)
+    assert takes in sentence
+
+
+def test_every_wrong_value_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_PORT", "smtp")
+    monkeypatch.setenv("CORS_ORIGINS", "one,two")
+
+    with pytest.raises(InvalidSettings) as refusal:
+        load()
+
+    assert [line.partition(" ")[0] for line in str(refusal.value).splitlines()] == [
+        "SMTP_PORT",
+        "CORS_ORIGINS",
+    ]
+
+
+@pytest.mark.parametrize("only", ["SMTP_USERNAME", "SMTP_PASSWORD"])
+def test_half_of_the_credentials_is_none(monkeypatch: pytest.MonkeyPatch, only: str) -> None:
+    monkeypatch.setenv(only, "swordfish")
+
+    with pytest.raises(InvalidSettings, match=r"^SMTP_USERNAME and SMTP_PASSWORD: set both or neither\.$"):
+        load()
+
+
+def test_a_file_that_is_no_text_gets_a_sentence(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"SMTP_HOST=\xff")
+
+    with pytest.raises(InvalidSettings, match=r"^\.env is not a text file in UTF-8\.$"):
+        load()
+
+
+EMPTY = [name for name, field in Settings.model_fields.items() if str(field.default) in ("", "()", "None")]
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_what_is_off_may_be_empty(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name.upper(), "")
+
+    assert load() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("mail_from", "sender"),
+    [
+        ("ada@example.com", "ada@example.com"),
+        ("Ada <ada@example.com>", "ada@example.com"),
+        ('"Lovelace, Ada" <ada@example.com>', "ada@example.com"),
+    ],
+)
+def test_the_sender_is_the_bare_address(mail_from: str, sender: str) -> None:
+    assert Settings(mail_from=mail_from).sender == sender
+
+
+@pytest.mark.parametrize("host", ["localhost", "mailhog", "127.0.0.1", "127.1.2.3", "::1"])
+def test_a_mail_catcher_may_have_the_examples(host: str) -> None:
+    Settings(smtp_host=host, smtp_username="ada", smtp_password="x").require_production_values()
+
+
+@pytest.mark.parametrize("host", ["smtp.example.net", "192.0.2.1", "10.0.0.1", "2001:db8::1"])
+def test_a_real_relay_needs_real_values(host: str) -> None:
+    settings = Settings(smtp_host=host, smtp_username="ada", smtp_password="x")
+
+    with pytest.raises(InvalidSettings) as refusal:
+        settings.require_production_values()
+
+    names = [line.partition(" ")[0] for line in str(refusal.value).splitlines()]
+    assert names == ["MAIL_FROM", "PUBLIC_URL", "SMTP_PASSWORD"]
+
+
+@pytest.fixture
+def real() -> Settings:
+    return Settings(
+        smtp_host="smtp.example.net",
+        mail_from="Ada <ada@example.net>",
+        public_url="https://signup.example.net",
+    )
+
+
+@pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS])
+def test_a_password_travels_by_tls(real: Settings, security: Security) -> None:
+    settings = real.model_copy(update={"smtp_username": "ada", "smtp_password": SecretStr("x")})
+
+    with pytest.raises(InvalidSettings, match=r"^SMTP_PASSWORD would travel in clear"):
+        settings.require_production_values()
+    settings.model_copy(update={"smtp_security": security}).require_production_values()
+
+
+def test_a_relay_without_a_password_needs_no_tls(real: Settings) -> None:
+    real.require_production_values()
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 9000  # type: ignore[misc]
