@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test lint install lock clean
+.PHONY: run test faults lint install lock clean
 
 run: install ## the whole service in one process, with an inbox for its mail
 	$(BIN)/signup-service up
 
 test: install ## every test; PostgreSQL comes along, or set TEST_DATABASE_URL
 	$(BIN)/pytest
+
+faults: install ## every fault with all its rounds, half an hour or so; writes the table that the README shows
+	$(BIN)/pytest -n 0 tests/faults --long --table docs/faults.md
 
 lint: install
 	$(BIN)/ruff format --check
