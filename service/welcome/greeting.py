@@ -15,8 +15,7 @@ PUNCTUATION = set(".'’ʻ·・-‑, ")  # noqa: RUF001  # each of these stands 
 JOINERS = {"\u200c", "\u200d"}  # stand between letters in Persian, Sinhala, …; the address form checks where
 TITLES = frozenset(
     (
-        "dr mr mrs ms mx prof st jr sr rev hon fr br sgt capt lt col gen "
-        "eng ing dipl mag univ phd ph md esq"
+        "dr mr mrs ms mx prof st jr sr rev hon fr br sgt capt lt col gen eng ing dipl mag univ phd ph md esq"
     ).split()
 )
 DIGITS_IN_A_ROW = re.compile(r"\d{3}")
