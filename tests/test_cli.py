@@ -41,7 +41,7 @@ def run(*command: str, folder: Path, **environment: object) -> subprocess.Comple
 async def everything(tmp_path: Path) -> AsyncIterator[Process]:
     """`service up`, on ports of its own."""
     ports = {"INBOX_SMTP_PORT": free_port(), "INBOX_HTTP_PORT": free_port()}
-    process = Process("up", folder=tmp_path, **ports)
+    process = Process("up", folder=tmp_path, environment=ports)
     await process.start()
     await process.ready(path="/readyz")
     yield process
