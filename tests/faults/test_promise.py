@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -193,7 +192,7 @@ class Promise(RuleBasedStateMachine):
 def test_whatever_happens_the_promise_is_kept(migrated_file: Path, long: bool) -> None:
     Promise.template = migrated_file
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # Hypothesis has no types for it
+    run_state_machine_as_test(
         Promise,
         settings=settings(
             max_examples=1000 if long else 60,
