@@ -19,7 +19,7 @@ from service.clients import Clients
 from service.database import Database
 from service.mailing import Mailing
 from service.metrics import Metrics
-from service.settings import Settings
+from service.settings import Settings, writable
 from service.signup import routes as signup
 from service.signup.register import Signups
 
@@ -43,10 +43,11 @@ class Application(FastAPI):
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Raises InvalidSettings, and OSError if `DATA_DIR` cannot be written."""
+    """Raises InvalidSettings."""
     metrics = Metrics()
     database = Database(settings)
-    spool = Spool(settings.data_dir / "audit", key=settings.audit_key.get_secret_value().encode())
+    with writable(settings.data_dir):
+        spool = Spool(settings.data_dir / "audit", key=settings.audit_key.get_secret_value().encode())
     audit = AuditLog(
         database=database,
         spool=spool,

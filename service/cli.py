@@ -34,8 +34,6 @@ def main() -> None:
         _fail(str(exc))
     except DatabaseAway as exc:
         _fail(f"The database cannot be used: {exc}. Check DATABASE_URL, and that the server runs.")
-    except PermissionError as exc:
-        _fail(f"{exc.filename} cannot be written: give this user the right to, or set DATA_DIR.")
 
 
 class Unwell(Exception):

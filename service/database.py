@@ -18,7 +18,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import Table
 from sqlmodel import SQLModel
 
-from service.settings import InvalidSettings, Settings
+from service.settings import InvalidSettings, Settings, writable
 
 Insert = postgresql.Insert | sqlite.Insert
 
@@ -132,7 +132,9 @@ def _address(settings: Settings) -> tuple[URL, dict[str, Any]]:
 def _sqlite_address(url: URL) -> tuple[URL, dict[str, Any]]:
     if not url.database or url.database == ":memory:":
         raise InvalidSettings("DATABASE_URL names no file: try sqlite:///data/service.db.")
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(url.database).parent
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return url.set(drivername="sqlite+aiosqlite"), {}
 
 

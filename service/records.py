@@ -28,6 +28,7 @@ Result = TypeVar("Result")
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 console = Console(soft_wrap=True)
+progress_console = Console(stderr=True)
 outbox = typer.Typer(help="The emails: what waits, what failed and why.", no_args_is_help=True)
 audit = typer.Typer(help="The audit log.", no_args_is_help=True)
 
@@ -88,10 +89,12 @@ def verify() -> None:
     async def look(database: Database, configured: Settings) -> int:
         verification = Verification(database, key=configured.audit_key.get_secret_value().encode())
         faults = 0
-        with Progress(console=console, transient=True) as progress:
+        with Progress(
+            console=progress_console, transient=True, disable=not progress_console.is_terminal
+        ) as progress:
             task = progress.add_task("Verifying", total=None)
             async for finding in verification.findings():
-                progress.console.print(str(finding))
+                console.print(str(finding))
                 faults += 1
                 progress.update(task, completed=verification.checked, total=verification.total)
         console.print(f"{verification.checked} entries, {faults} faults.")

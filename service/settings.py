@@ -2,7 +2,8 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from email.utils import parseaddr
 from enum import StrEnum
 from functools import cached_property
@@ -209,3 +210,15 @@ def _is_real_host(host: str) -> bool:
         return not ip_address(host).is_loopback
     except ValueError:
         return "." in host
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Turns the system's word about a folder into a sentence with the mend. Raises InvalidSettings."""
+    try:
+        yield
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        raise InvalidSettings(
+            f"{folder} cannot be written ({reason}): mend that, or set DATA_DIR to another folder."
+        ) from exc

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +20,9 @@ ROOT = Path(__file__).parents[1]
 class Process:
     """One `python -m service COMMAND`, with nothing in its environment but what it is given."""
 
-    def __init__(self, *command: str, folder: Path, files: int | None = None, **environment: object) -> None:
+    def __init__(
+        self, *command: str, folder: Path, environment: Mapping[str, object], files: int | None = None
+    ) -> None:
         self._command = command
         self._folder = folder
         self._files = files  # how many it may open

@@ -33,7 +33,9 @@ async def start(database_url: str, relay: ScriptedRelay, tmp_path: Path) -> Asyn
                 "SMTP_PORT": relay.port,
             }
             process = Process(
-                *command, folder=tmp_path / f"process-{time.monotonic_ns()}", **(defaults | environment)
+                *command,
+                folder=tmp_path / f"process-{time.monotonic_ns()}",
+                environment=defaults | environment,
             )
             await process.start()
             stack.push_async_callback(process.stop)

@@ -35,7 +35,7 @@ def _name(value: object) -> str | None:
 EmailField = Annotated[
     addresses.Address,
     PlainValidator(_address),
-    WithJsonSchema({"type": "string", "format": "email", "maxLength": 320, "examples": ["ada@example.com"]}),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": 254, "examples": ["ada@example.com"]}),
 ]
 NameField = Annotated[
     str | None,

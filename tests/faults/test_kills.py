@@ -196,7 +196,7 @@ async def test_f71_entries_of_a_killed_process_are_adopted_by_a_living_one(
         await world.kill(one)
         await asyncio.sleep(0.5)
 
-    await two.kill()
+    await world.kill(two)
     await world.a_minute_passes()
     await world.serve()
     await world.settled()

@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database import Database
@@ -66,27 +74,15 @@ class Promise(RuleBasedStateMachine):
         self.promised: dict[UUID, Promised] = {}
         self.by_person: dict[str, UUID] = {}
         self.born_claimed = False
-
-    @initialize(target=held)
-    def start(self) -> Any:
-        self.restart()
-        claims = [self.sign_up(f"{name}@example.com", claimed=True) for name in ("ada", "grace")]
-        return multiple(*claims)
-
-    @rule()
-    def restart(self) -> None:
-        """Whatever a process knew is gone; only the database stays."""
-        if hasattr(self, "database"):
-            ahead = self.database.ahead
-            self.runner.run(self.database.close())
-        else:
-            ahead = timedelta(0)
         self.database = ClockedDatabase(Settings(data_dir=self.folder))
-        self.database.ahead = ahead
         self.outbox = Outbox(self.database, Metrics())
         self.signups = Signups(
             database=self.database, outbox=self.outbox, claims=lambda: self.born_claimed, metrics=Metrics()
         )
+
+    @initialize(target=held)
+    def two_sign_up(self) -> Any:
+        return multiple(*(self.sign_up(f"{name}@example.com", claimed=True) for name in ("ada", "grace")))
 
     @rule(target=held, person=PEOPLE, claimed=st.booleans())
     def sign_up(self, person: str, claimed: bool) -> Any:
@@ -142,8 +138,6 @@ class Promise(RuleBasedStateMachine):
 
     @invariant()
     def every_promise_stands_in_the_outbox(self) -> None:
-        if not hasattr(self, "database"):
-            return
         found = self.runner.run(rows(self.database, "SELECT id, status, last_reply FROM outbox"))
         assert {UUID(row["id"]) for row in found} == set(self.promised)
         for row in found:
@@ -195,19 +189,18 @@ class Promise(RuleBasedStateMachine):
         return next(UUID(row["id"]) for row in found if UUID(row["user_id"]) == user_id)
 
 
-@pytest.fixture(scope="session")
-def _template(migrated_file: Path) -> None:
+def test_whatever_happens_the_promise_is_kept(migrated_file: Path, long: bool) -> None:
     Promise.template = migrated_file
 
-
-@pytest.mark.usefixtures("_template")
-class TestPromise(Promise.TestCase):
-    settings = settings(
-        max_examples=60,
-        stateful_step_count=40,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
-        derandomize=True,
-        # A failure is printed as it was found: with a database, shrinking it takes minutes.
-        phases=[Phase.generate],
+    run_state_machine_as_test(
+        Promise,
+        settings=settings(
+            max_examples=1000 if long else 60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+            derandomize=not long,
+            # A failure is printed as it was found: with a database, shrinking it takes minutes.
+            phases=[Phase.generate],
+        ),
     )

@@ -144,7 +144,7 @@ class World:
             command,
             folder=self.folder / f"process-{len(self.processes)}",
             files=files,
-            **(defaults | environment),
+            environment=defaults | environment,
         )
         self.processes.append(process)
         return await process.start()
