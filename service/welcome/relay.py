@@ -90,8 +90,11 @@ class Relay:
 
     async def close_stale(self) -> None:
         """Takes leave of what has been idle for long, before the relay does."""
+        stale = []
         while self._idle and time.monotonic() - self._idle[0][1] > IDLE_TIMEOUT:
-            await _quit(self._idle.popleft()[0])
+            stale.append(self._idle.popleft()[0])
+        # All at once: renewals wait for this, and a relay may answer none of them.
+        await asyncio.gather(*(_quit(connection) for connection in stale))
 
     async def close(self) -> None:
         idle, self._idle = self._idle, deque()

@@ -184,6 +184,21 @@ async def test_connections_that_idle_too_long_are_closed(
     assert relay.stages["quit"] == 1
 
 
+async def test_a_relay_that_does_not_let_go_holds_nobody_up(
+    connections: Relay, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay.delays["dot"] = 0.1
+    await asyncio.gather(*(connections.send(MESSAGE) for _ in range(10)))
+    relay.answers["quit"] = HANG
+    monkeypatch.setattr(module, "IDLE_TIMEOUT", 0)
+    monkeypatch.setattr(module, "QUIT_TIMEOUT", 0.2)
+
+    async with asyncio.timeout(1):
+        await connections.close_stale()
+
+    assert relay.stages["quit"] == 10
+
+
 @pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS])
 async def test_encryption_that_the_relay_does_not_offer_is_never_done_without(
     relay: ScriptedRelay, security: Security, monkeypatch: pytest.MonkeyPatch
