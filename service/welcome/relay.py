@@ -167,7 +167,7 @@ async def _hand_over_content(connection: SMTP, content: bytes) -> str:
         reply = await protocol.read_response(timeout=FINAL_DOT_TIMEOUT)
     except (SMTPException, OSError) as exc:
         raise RelayTrouble(_words(exc), unknown=True) from exc
-    if reply.code != SMTPStatus.completed:
+    if not 200 <= reply.code < 300:  # noqa: PLR2004  # RFC 5321, section 4.2.1: the first digit decides
         raise _refused(SMTPDataError(reply.code, reply.message), at_rcpt=False)
     return f"{reply.code} {reply.message}"
 
