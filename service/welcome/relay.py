@@ -136,6 +136,8 @@ class Relay:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await connection.connect()
+        except TimeoutError as exc:  # whose own words do not say who was asked
+            raise RelayTrouble(f"{self.address} did not answer within {CONNECT_TIMEOUT:g} s") from exc
         except (SMTPException, OSError) as exc:
             raise RelayTrouble(_words(exc)) from exc
         return connection

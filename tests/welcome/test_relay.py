@@ -119,6 +119,16 @@ async def test_no_relay_at_all_is_the_relays_trouble(relay: ScriptedRelay, conne
     assert "127.0.0.1" in caught.value.reason
 
 
+@pytest.mark.usefixtures("short_deadlines")
+async def test_a_relay_that_says_nothing_is_named(relay: ScriptedRelay, connections: Relay) -> None:
+    relay.answers["greeting"] = HANG
+
+    with pytest.raises(RelayTrouble) as caught:
+        await connections.send(MESSAGE)
+
+    assert caught.value.reason == f"127.0.0.1:{relay.port} did not answer within 0.2 s"
+
+
 async def test_a_name_that_does_not_exist_is_the_relays_trouble() -> None:
     with pytest.raises(RelayTrouble):
         await Relay(Settings(smtp_host="relay.invalid")).send(MESSAGE)
