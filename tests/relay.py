@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 Answer = str | Callable[["Envelope"], str]
 
-HANG = "hang"  # says nothing, and keeps the connection
+HANG = "hang"  # says nothing, and keeps the connection until the other end has enough
 DROP = "drop"  # hangs up
 
 
@@ -89,7 +89,10 @@ class ScriptedRelay:
         self.connections += 1
         self.most_connections = max(self.most_connections, self.connections)
         try:
-            await self._session(reader, writer)
+            try:
+                await self._session(reader, writer)
+            except _Silence:
+                await reader.read()
         except (ConnectionError, asyncio.IncompleteReadError, _HangUp, asyncio.CancelledError):
             pass
         finally:
@@ -141,7 +144,7 @@ class ScriptedRelay:
         answer = self.answers.get(stage, self.NORMAL.get(stage, "500 what?"))
         said = answer(envelope) if callable(answer) else answer
         if said == HANG:
-            await asyncio.Event().wait()
+            raise _Silence
         if said == DROP:
             raise _HangUp
         before(said)
@@ -153,6 +156,10 @@ class ScriptedRelay:
 
 
 class _HangUp(Exception):
+    pass
+
+
+class _Silence(Exception):
     pass
 
 

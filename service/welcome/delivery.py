@@ -120,8 +120,10 @@ class Delivery:
                 return self._refused(exc)
             case LaterRefusal():
                 return Deferred(exc.reason)
+            case RelayTrouble(unknown=True):
+                return self._unknown(exc.reason)
             case RelayTrouble():
-                return self._relay_at_fault(exc.reason, unknown=exc.unknown)
+                return self._relay_at_fault(exc.reason)
             case _:
                 log.error("outbox.attempt_broke", exc_info=exc, **_ids(email))
                 return Deferred("The service itself failed; its log says how.")
@@ -132,10 +134,14 @@ class Delivery:
             return Failed(refusal.reason)
         return self._relay_at_fault(refusal.reason)
 
-    def _relay_at_fault(self, reason: str, *, unknown: bool = False) -> Outcome:
+    def _unknown(self, reason: str) -> Outcome:
+        """Every repeat may be one mail more to a person, so unlike other trouble this costs the email."""
+        self._metrics.unknown_outcomes.inc()
         self._window.pause(reason)
-        if unknown:
-            self._metrics.unknown_outcomes.inc()
+        return Deferred(reason)
+
+    def _relay_at_fault(self, reason: str) -> Outcome:
+        self._window.pause(reason)
         return Released(reason)
 
     async def _record(self, email: Email, outcome: Outcome | None) -> None:

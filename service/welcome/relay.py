@@ -90,8 +90,11 @@ class Relay:
 
     async def close_stale(self) -> None:
         """Takes leave of what has been idle for long, before the relay does."""
+        stale = []
         while self._idle and time.monotonic() - self._idle[0][1] > IDLE_TIMEOUT:
-            await _quit(self._idle.popleft()[0])
+            stale.append(self._idle.popleft()[0])
+        # All at once: renewals wait for this, and a relay may answer none of them.
+        await asyncio.gather(*(_quit(connection) for connection in stale))
 
     async def close(self) -> None:
         idle, self._idle = self._idle, deque()
@@ -133,6 +136,8 @@ class Relay:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await connection.connect()
+        except TimeoutError as exc:  # whose own words do not say who was asked
+            raise RelayTrouble(f"{self.address} did not answer within {CONNECT_TIMEOUT:g} s") from exc
         except (SMTPException, OSError) as exc:
             raise RelayTrouble(_words(exc)) from exc
         return connection
@@ -164,7 +169,7 @@ async def _hand_over_content(connection: SMTP, content: bytes) -> str:
         reply = await protocol.read_response(timeout=FINAL_DOT_TIMEOUT)
     except (SMTPException, OSError) as exc:
         raise RelayTrouble(_words(exc), unknown=True) from exc
-    if reply.code != SMTPStatus.completed:
+    if not 200 <= reply.code < 300:  # noqa: PLR2004  # RFC 5321, section 4.2.1: the first digit decides
         raise _refused(SMTPDataError(reply.code, reply.message), at_rcpt=False)
     return f"{reply.code} {reply.message}"
 

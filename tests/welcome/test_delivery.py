@@ -48,6 +48,7 @@ async def test_a_delivered_email_is_sent(mailing: Mailing, database: Database, r
     ("stage", "reply", "status"),
     [
         ("dot", "250 OK", EmailStatus.SENT),
+        ("dot", "252 OK, I think", EmailStatus.SENT),
         ("dot", "451 busy", EmailStatus.PENDING),
         ("rcpt", "550 no such user", EmailStatus.FAILED),
         ("rcpt", "450 mailbox busy", EmailStatus.PENDING),

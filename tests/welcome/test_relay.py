@@ -119,6 +119,16 @@ async def test_no_relay_at_all_is_the_relays_trouble(relay: ScriptedRelay, conne
     assert "127.0.0.1" in caught.value.reason
 
 
+@pytest.mark.usefixtures("short_deadlines")
+async def test_a_relay_that_says_nothing_is_named(relay: ScriptedRelay, connections: Relay) -> None:
+    relay.answers["greeting"] = HANG
+
+    with pytest.raises(RelayTrouble) as caught:
+        await connections.send(MESSAGE)
+
+    assert caught.value.reason == f"127.0.0.1:{relay.port} did not answer within 0.2 s"
+
+
 async def test_a_name_that_does_not_exist_is_the_relays_trouble() -> None:
     with pytest.raises(RelayTrouble):
         await Relay(Settings(smtp_host="relay.invalid")).send(MESSAGE)
@@ -182,6 +192,21 @@ async def test_connections_that_idle_too_long_are_closed(
 
     await eventually(lambda: relay.connections == 0)
     assert relay.stages["quit"] == 1
+
+
+async def test_a_relay_that_does_not_let_go_holds_nobody_up(
+    connections: Relay, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay.delays["dot"] = 0.1
+    await asyncio.gather(*(connections.send(MESSAGE) for _ in range(10)))
+    relay.answers["quit"] = HANG
+    monkeypatch.setattr(module, "IDLE_TIMEOUT", 0)
+    monkeypatch.setattr(module, "QUIT_TIMEOUT", 0.2)
+
+    async with asyncio.timeout(1):
+        await connections.close_stale()
+
+    assert relay.stages["quit"] == 10
 
 
 @pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS])

@@ -1,0 +1,99 @@
+"""The end of a long outage, with a backlog: a thundering herd that must not thunder."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from service.identifiers import new_id
+from service.metrics import Metrics
+from service.models import User
+from service.welcome.outbox import NewEmail, Outbox
+from tests.eventually import eventually
+from tests.faults.checker import Answers
+from tests.faults.conftest import Verdict
+from tests.faults.world import World
+from tests.processes import Process
+from tests.relay import Envelope
+
+OUTAGE = timedelta(hours=8)
+PAUSE_OF_VISITORS = 0.03  # s; steady, and far from what the machine can do
+CALM = 1.0  # s
+
+
+async def leave_waiting(world: World, count: int) -> None:
+    """What so many signups of a long outage have left behind."""
+    outbox = Outbox(world.database, Metrics())
+    users = [(new_id(), f"early{number}@example.com") for number in range(count)]
+    async with world.database.transaction() as connection:
+        then = await world.database.now(connection) - OUTAGE
+        for begin in range(0, count, 1000):
+            some = users[begin : begin + 1000]
+            await connection.execute(
+                world.database.insert(User),
+                [
+                    {"id": user_id, "email": address, "canonical_email": address, "created_at": then}
+                    for user_id, address in some
+                ],
+            )
+            emails = [
+                NewEmail(user_id=user_id, recipient=address, name="Ada", request_id="early", claimed=False)
+                for user_id, address in some
+            ]
+            await outbox.enqueue(connection, emails, now=then)
+    world.answers.confirmed |= {address: str(user_id) for user_id, address in users}
+
+
+@asynccontextmanager
+async def visitors(world: World, services: list[Process]) -> AsyncIterator[None]:
+    async def come() -> None:
+        while True:
+            for service in services:
+                await world.signup(service)
+                await asyncio.sleep(PAUSE_OF_VISITORS)
+
+    coming = asyncio.create_task(come())
+    try:
+        yield
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+
+async def test_f25_a_backlog_drains_by_the_ramp_while_signups_are_answered_as_ever(
+    world: World, verdict: Verdict, long: bool
+) -> None:
+    waiting = 100_000 if long else 2_000
+    openings: list[tuple[int, int]] = []  # connections, and mails taken, whenever one is opened
+
+    async def watch(stage: str, _: Envelope) -> None:
+        if stage == "greeting":
+            openings.append((world.relay.connections, len(world.relay.accepted)))
+
+    world.relay.on_stage = watch
+    await world.relay.stop()
+    services = [await world.serve(), await world.serve()]
+    await leave_waiting(world, waiting)
+    async with visitors(world, services):
+        await asyncio.sleep(90 if long else 2)
+        away = len(world.answers.seconds)
+        await world.relay.start()
+        await eventually(lambda: world.relay.accepted, within=90)
+        begun = time.monotonic()
+        await eventually(lambda: len(world.relay.accepted) >= waiting, within=900)
+        rate = waiting / (time.monotonic() - begun)
+
+    await world.settled()
+    assert all(connections <= 2**taken + 1 for connections, taken in openings)  # of two processes
+    assert world.relay.most_connections <= 20
+    assert set(world.relay.recipients.values()) == {1}
+    before = Answers(seconds=world.answers.seconds[:away]).percentile(0.99)
+    meanwhile = Answers(seconds=world.answers.seconds[away:]).percentile(0.99)
+    assert meanwhile < CALM
+    await verdict(
+        world,
+        "F25",
+        f"{waiting} wait for a relay that comes back: {rate:.0f}/s, "
+        f"p99 {before * 1000:.0f} ms before and {meanwhile * 1000:.0f} ms meanwhile",
+    )
