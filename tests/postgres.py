@@ -17,7 +17,7 @@ from service import schema
 from service.database import Database
 from service.settings import Settings
 
-UNPRIVILEGED = "pgserver"  # PostgreSQL refuses to run as root
+UNPRIVILEGED = "pgserver"  # PostgreSQL and PgBouncer refuse to run as root
 
 
 def free_port() -> int:
@@ -27,6 +27,14 @@ def free_port() -> int:
         return port
 
 
+def unprivileged() -> dict[str, Any]:
+    """For `Popen`: whom the servers run as, where we are root."""
+    if os.geteuid():
+        return {}
+    ensure_user_exists(UNPRIVILEGED)
+    return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
+
+
 class Postgres:
     """A server of its own in a temporary folder, to be stopped, killed and started again at will."""
 
@@ -34,11 +42,9 @@ class Postgres:
         self._folder = Path(tempfile.mkdtemp(prefix="signup-postgres-"))
         self._data = self._folder / "data"
         self._programs = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
-        self._as_user: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            ensure_user_exists(UNPRIVILEGED)
+        self._as_user = unprivileged()
+        if self._as_user:
             shutil.chown(self._folder, UNPRIVILEGED, UNPRIVILEGED)
-            self._as_user = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
         self._options = [f"-c{name}={value}" for name, value in options.items()]
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()

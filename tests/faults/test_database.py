@@ -2,62 +2,29 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection
 
-from service import schema
 from service.database import Database
 from service.settings import Settings
 from tests.conftest import rows
 from tests.eventually import eventually
 from tests.faults.conftest import Verdict
 from tests.faults.proxy import Proxy
+from tests.faults.recovery import PATIENCE, quiet, ready, recovered, signs_up, slowest
 from tests.faults.world import World, http_client
 from tests.postgres import Postgres
 from tests.processes import Process
 from tests.relay import ScriptedRelay
 
-PATIENCE = 2.5  # s until a client has its 503
 GIVEN_UP = 10.0  # s until a connection is
 
 Proxied = tuple[World, Proxy]
-
-
-async def ready(service: Process) -> int:
-    async with http_client() as client:
-        return (await client.get(f"{service.url}/readyz")).status_code
-
-
-async def recovered(world: World, service: Process) -> None:
-    """Without a restart."""
-    await eventually(lambda: _succeeds(world, service), within=20)
-
-
-async def _succeeds(world: World, service: Process) -> bool:
-    return await world.signup(service) == 201
-
-
-async def quiet(world: World, service: Process, *, long: bool) -> None:
-    """A signup whose COMMIT went unanswered has an email that nobody holds: it comes a minute later."""
-    if not long:
-        await eventually(lambda: _is_empty_handed(service), within=30)
-        await world.end_leases()
-    await world.settled()
-
-
-async def _is_empty_handed(service: Process) -> bool:
-    async with http_client() as client:
-        return "\nwelcome_emails_in_hand 0.0" in (await client.get(f"{service.url}/metrics")).text
-
-
-def slowest(world: World) -> float:
-    return world.answers.percentile(1)
 
 
 @asynccontextmanager
@@ -123,20 +90,13 @@ async def test_f40_a_migration_while_loaded(world: World, verdict: Verdict) -> N
             "CREATE INDEX ix_users_nickname ON users (nickname)",
             "CREATE INDEX ix_outbox_recipient ON outbox (recipient)",
         ):
-            await schema.locked(world.database, _executing(statement))
+            await world.migrate(statement)
             await asyncio.sleep(0.2)
 
     await world.settled()
     figures = await verdict(world, "F40", "columns and indexes are added under load")
     assert set(world.answers.statuses) == {201}
     assert figures.confirmed > 10
-
-
-def _executing(statement: str) -> Callable[[Connection], None]:
-    def execute(connection: Connection) -> None:
-        connection.exec_driver_sql(statement)
-
-    return execute
 
 
 async def test_f43_stopped_at_once_and_started_again_and_again(
@@ -346,7 +306,7 @@ async def test_f57_packets_are_dropped(proxied: Proxied, verdict: Verdict, long:
     await world.signups(service, 8)
     assert world.answers.statuses == {201: 50, 503: 8}
     assert slowest(world) < PATIENCE
-    await eventually(lambda: _succeeds(world, service), within=GIVEN_UP + PATIENCE)
+    await eventually(lambda: signs_up(world, service), within=GIVEN_UP + PATIENCE)
 
     await quiet(world, service, long=long)
     await verdict(world, "F57", "the packets of every database connection are dropped")
@@ -362,3 +322,66 @@ async def test_f57_the_end_does_not_wait_for_a_silent_database(proxied: Proxied)
     service.signal(signal.SIGTERM)
 
     assert await service.ended(within=15) == 0
+
+
+MISSING = ("ALTER TABLE audit_log RENAME TO elsewhere", "ALTER TABLE elsewhere RENAME TO audit_log")
+
+
+async def test_f66_the_audit_table_is_missing(world: World, verdict: Verdict) -> None:
+    service = await world.serve()
+    await world.migrate(MISSING[0])
+    await world.signups(service, 20)
+    await audit_is_known_to_wait(service, ready=200)
+
+    await world.migrate(MISSING[1])
+    await world.settled()
+
+    assert world.answers.statuses == {201: 20}
+    await verdict(world, "F66", "the audit table is missing for a while")
+
+
+async def test_f66_entries_may_not_be_inserted(
+    proxied: Proxied, postgres: Postgres, verdict: Verdict
+) -> None:
+    world, proxy = proxied
+    await world.migrate(
+        "CREATE ROLE signups LOGIN",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO signups",
+        "REVOKE INSERT ON audit_log FROM signups",
+    )
+    world.database_url = postgres.url("engines", port=proxy.port).replace("postgres@", "signups@")
+    service = await world.serve()
+    await world.signups(service, 20)
+    await audit_is_known_to_wait(service, ready=200)
+
+    await world.migrate("GRANT INSERT ON audit_log TO signups")
+    await world.settled()
+
+    assert world.answers.statuses == {201: 20}
+    await verdict(world, "F66", "no right to insert audit entries for a while")
+
+
+async def test_f66_the_database_is_away(proxied: Proxied, verdict: Verdict) -> None:
+    world, proxy = proxied
+    service = await world.serve()
+    proxy.up = False
+    proxy.reset()
+    await world.signups(service, 20)
+    await audit_is_known_to_wait(service, ready=503)
+
+    proxy.up = True
+    await world.settled()
+
+    assert world.answers.statuses == {503: 20}
+    await verdict(world, "F66", "the database is away for a while")
+
+
+async def audit_is_known_to_wait(service: Process, *, ready: int) -> None:
+    async def known() -> bool:
+        async with http_client() as client:
+            readiness = await client.get(f"{service.url}/readyz")
+            metrics = (await client.get(f"{service.url}/metrics")).text
+        waiting = float(metrics.partition("\naudit_spool_bytes ")[2].partition("\n")[0])
+        return waiting > 0 and readiness.json()["audit"] != "ok" and readiness.status_code == ready
+
+    await eventually(known)

@@ -9,7 +9,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+from sqlalchemy import Connection
 
+from service import schema
 from service.database import Database
 from tests.conftest import rows
 from tests.eventually import eventually
@@ -101,6 +103,15 @@ class World:
         """Whatever is pending is due, and may be claimed at once."""
         async with self.database.transaction() as connection:
             await connection.exec_driver_sql("UPDATE outbox SET due_at = created_at WHERE status = 'pending'")
+
+    async def migrate(self, *statements: str) -> None:
+        """As a migration does, with its lock and its limits."""
+
+        def execute(connection: Connection) -> None:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+        await schema.locked(self.database, execute)
 
     async def settled(self, *, within: float = 90) -> None:
         """Nothing waits any more, in the outbox or in a spool."""
