@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from sqlalchemy import event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, make_url
@@ -45,6 +46,13 @@ class Conflict(Exception):
     """Another transaction was in the way. Nothing happened; the same again may succeed."""
 
 
+class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg brings no types
+    """Ends without taking leave: a half-open connection would wait for the answer for ever."""
+
+    async def close(self, **_: object) -> None:
+        self.terminate()
+
+
 class Database:
     """One engine with a small pool. Never hold a connection while anything else is awaited."""
 
@@ -75,8 +83,18 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Commits at the end. Raises DatabaseAway, Refused or Conflict."""
         with _translated():
-            async with asyncio.timeout(TRANSACTION_TIMEOUT), self._writer, self.engine.begin() as connection:
-                yield connection
+            try:
+                async with (
+                    asyncio.timeout(TRANSACTION_TIMEOUT),
+                    self._writer,
+                    self.engine.begin() as connection,
+                ):
+                    yield connection
+            except TimeoutError:
+                # The way to the server may be gone for every connection that idles in the pool, and
+                # each would cost another TRANSACTION_TIMEOUT to find out.
+                await self.engine.dispose()
+                raise
 
     @contextlib.asynccontextmanager
     async def unbounded_transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -145,6 +163,7 @@ def _postgresql_address(url: URL) -> tuple[URL, dict[str, Any]]:
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": str,  # the unnamed statement
+        "connection_class": _Connection,
         "timeout": CHECKOUT_TIMEOUT,
     } | _libpq_parameters(url.query)
     return url.set(drivername="postgresql+asyncpg", query={}), connect_args

@@ -17,7 +17,7 @@ from service import schema
 from service.database import Database
 from service.settings import Settings
 
-UNPRIVILEGED = "pgserver"  # PostgreSQL refuses to run as root
+UNPRIVILEGED = "pgserver"  # PostgreSQL and PgBouncer refuse to run as root
 
 
 def free_port() -> int:
@@ -27,6 +27,14 @@ def free_port() -> int:
         return port
 
 
+def unprivileged() -> dict[str, Any]:
+    """For `Popen`: whom the servers run as, where we are root."""
+    if os.geteuid():
+        return {}
+    ensure_user_exists(UNPRIVILEGED)
+    return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
+
+
 class Postgres:
     """A server of its own in a temporary folder, to be stopped, killed and started again at will."""
 
@@ -34,11 +42,9 @@ class Postgres:
         self._folder = Path(tempfile.mkdtemp(prefix="signup-postgres-"))
         self._data = self._folder / "data"
         self._programs = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
-        self._as_user: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            ensure_user_exists(UNPRIVILEGED)
+        self._as_user = unprivileged()
+        if self._as_user:
             shutil.chown(self._folder, UNPRIVILEGED, UNPRIVILEGED)
-            self._as_user = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
         self._options = [f"-c{name}={value}" for name, value in options.items()]
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -60,6 +66,10 @@ class Postgres:
     def url(self, database: str, *, port: int | None = None) -> str:
         return f"postgresql://postgres@127.0.0.1:{port or self.port}/{database}"
 
+    @property
+    def log(self) -> str:
+        return (self._folder / "log").read_text()
+
     async def created(self, name: str) -> str:
         """The address of a new, migrated database."""
         admin = await asyncpg.connect(self.url("postgres"))
@@ -71,19 +81,13 @@ class Postgres:
         return self.url(name)
 
     def start(self) -> None:
-        address = ["-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [f"{self._programs}/postgres", "-D", f"{self._data}", *address, *self._options],
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-                **self._as_user,
-            )
         deadline = time.monotonic() + 30
         while not self._answers():
             if time.monotonic() > deadline:
-                raise RuntimeError((self._folder / "log").read_text())
+                raise RuntimeError(self.log)
+            # A killed server's children live on for a moment, and it does not start beside them.
+            if self._process is None or self._process.poll() is not None:
+                self._process = self._launched()
             time.sleep(0.02)
 
     def stop(self, number: int = signal.SIGINT) -> None:
@@ -96,6 +100,17 @@ class Postgres:
     def remove(self) -> None:
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _launched(self) -> subprocess.Popen[bytes]:
+        address = ["-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [f"{self._programs}/postgres", "-D", f"{self._data}", *address, *self._options],
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                **self._as_user,
+            )
 
     def _answers(self) -> bool:
         ready = [f"{self._programs}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]

@@ -1,8 +1,10 @@
 """Addresses in every usual spelling, and a database that can be trusted or says why not."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
@@ -11,6 +13,7 @@ import pytest
 from service.database import Database, DatabaseAway, Refused
 from service.models import User
 from service.settings import InvalidSettings, Settings
+from tests.faults.proxy import Proxy
 
 
 def database_at(url: str, tmp_path: Path) -> Database:
@@ -76,6 +79,49 @@ async def test_a_server_that_is_not_there_is_away_within_the_time_a_caller_has(t
         with pytest.raises(DatabaseAway):
             async with database.transaction():
                 pass
+
+
+@pytest.fixture
+async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
+    proxy = await Proxy.started(urlsplit(postgres_url).port or 5432)
+    yield proxy
+    await proxy.stop()
+
+
+@pytest.fixture
+async def behind_proxy(postgres_url: str, proxy: Proxy, tmp_path: Path) -> Database:
+    """With three open connections."""
+    port = urlsplit(postgres_url).port or 5432
+    database = database_at(postgres_url.replace(f":{port}/", f":{proxy.port}/"), tmp_path)
+
+    async def hold() -> None:
+        async with database.transaction():
+            await asyncio.sleep(0.1)
+
+    await asyncio.gather(hold(), hold(), hold())
+    return database
+
+
+async def test_one_silent_connection_is_enough_to_try_new_ones(
+    behind_proxy: Database, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.database.TRANSACTION_TIMEOUT", 0.5)
+    proxy.swallow()
+    with pytest.raises(DatabaseAway):
+        async with behind_proxy.transaction():
+            pass
+
+    async with behind_proxy.transaction():
+        pass
+
+    await behind_proxy.close()
+
+
+async def test_silent_connections_are_closed_without_waiting(behind_proxy: Database, proxy: Proxy) -> None:
+    proxy.swallow()
+
+    async with asyncio.timeout(1):
+        await behind_proxy.close()
 
 
 async def test_a_server_that_would_forget_confirmed_signups_is_refused(

@@ -40,6 +40,12 @@ class Proxy:
         if self._server:
             self._server.close()
 
+    def swallow(self) -> None:
+        """The connections there are never carry another byte, and nobody is told; new ones do."""
+        self.flowing.clear()
+        self.flowing = asyncio.Event()
+        self.flowing.set()
+
     def reset(self) -> None:
         """Cuts every connection there is."""
         for pair in list(self._pairs):
@@ -73,9 +79,10 @@ class Proxy:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_server: bool
     ) -> None:
+        flowing = self.flowing
         try:
             while piece := await reader.read(65536):
-                await self.flowing.wait()
+                await flowing.wait()
                 if self.cut_when and self.cut_when(to_server, piece):
                     self.cuts += 1
                     return

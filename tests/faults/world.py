@@ -1,6 +1,7 @@
 """Two processes, a relay that does as it is told, a database that can be hurt, and clients."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,13 +9,21 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+from sqlalchemy import Connection
 
+from service import schema
 from service.database import Database
 from tests.conftest import rows
 from tests.eventually import eventually
 from tests.faults.checker import Answers, Figures, figures
 from tests.processes import Process
 from tests.relay import ScriptedRelay
+
+TLS = ssl.create_default_context()  # takes a client longer to make than to use
+
+
+def http_client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(timeout=15, verify=TLS)
 
 
 class World:
@@ -38,17 +47,17 @@ class World:
     async def work(self, **environment: object) -> Process:
         return await self._start("worker", **environment)
 
-    async def signup(self, service: Process, *, name: str | None = None) -> int:
+    async def signup(self, service: Process, *, name: str | None = None, key: str | None = None) -> int:
         """One signup, noted; returns its status, or 0 if the connection broke."""
-        async with httpx.AsyncClient(timeout=15) as client:
-            return await self._signup(client, service, name)
+        async with http_client() as client:
+            return await self._signup(client, service, name, key)
 
     async def signups(self, service: Process, count: int, *, at_once: int = 8) -> None:
         """So many signups, a few at a time."""
         numbers = iter(range(count))
 
         async def client() -> None:
-            async with httpx.AsyncClient(timeout=15) as connection:
+            async with http_client() as connection:
                 for _ in numbers:
                     await self._signup(connection, service)
 
@@ -61,7 +70,7 @@ class World:
 
         async def client(number: int) -> None:
             service = services[number % len(services)]
-            async with httpx.AsyncClient(timeout=15) as connection:
+            async with http_client() as connection:
                 while not over.is_set():
                     if not await self._signup(connection, service):
                         await asyncio.sleep(0.05)
@@ -88,8 +97,21 @@ class World:
     async def a_minute_passes(self) -> None:
         """For the leases of dead processes; only when no process lives that holds one."""
         assert not any(process.alive for process in self.processes)
+        await self.end_leases()
+
+    async def end_leases(self) -> None:
+        """Whatever is pending is due, and may be claimed at once."""
         async with self.database.transaction() as connection:
             await connection.exec_driver_sql("UPDATE outbox SET due_at = created_at WHERE status = 'pending'")
+
+    async def migrate(self, *statements: str) -> None:
+        """As a migration does, with its lock and its limits."""
+
+        def execute(connection: Connection) -> None:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+        await schema.locked(self.database, execute)
 
     async def settled(self, *, within: float = 90) -> None:
         """Nothing waits any more, in the outbox or in a spool."""
@@ -112,18 +134,28 @@ class World:
         for process in self.processes:
             await process.stop()
 
-    async def _signup(self, client: httpx.AsyncClient, service: Process, name: str | None = None) -> int:
+    async def _signup(
+        self,
+        client: httpx.AsyncClient,
+        service: Process,
+        name: str | None = None,
+        key: str | None = None,
+    ) -> int:
         self._number += 1
         address = f"{name or f'user{self._number}-{self._run}'}@example.com"
+        body = {"email": address, "name": "Ada"}
         begun = time.perf_counter()
         try:
-            answer = await client.post(f"{service.url}/signup", json={"email": address, "name": "Ada"})
+            answer = await client.post(
+                f"{service.url}/signup", json=body, headers={"Idempotency-Key": key} if key else None
+            )
         except httpx.TransportError:
             self.answers.broken += 1
             return 0
         self.answers.seconds.append(time.perf_counter() - begun)
         self.answers.statuses[answer.status_code] += 1
         self.answers.request_ids.add(answer.headers["X-Request-ID"])
+        assert answer.status_code != 503 or answer.headers["Retry-After"]
         if answer.status_code == 201:
             self.answers.confirmed[address] = answer.json()["id"]
         return answer.status_code

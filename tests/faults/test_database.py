@@ -1,0 +1,387 @@
+"""PostgreSQL stopped, killed, silent, full, locked and crowded."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from service.database import Database
+from service.settings import Settings
+from tests.conftest import rows
+from tests.eventually import eventually
+from tests.faults.conftest import Verdict
+from tests.faults.proxy import Proxy
+from tests.faults.recovery import PATIENCE, quiet, ready, recovered, signs_up, slowest
+from tests.faults.world import World, http_client
+from tests.postgres import Postgres
+from tests.processes import Process
+from tests.relay import ScriptedRelay
+
+GIVEN_UP = 10.0  # s until a connection is
+
+Proxied = tuple[World, Proxy]
+
+
+@asynccontextmanager
+async def held(postgres: Postgres, statement: str) -> AsyncIterator[asyncpg.Connection]:
+    """Another program's transaction, which has done this and goes on."""
+    other = await asyncpg.connect(postgres.url("engines"))
+    async with other.transaction():
+        await other.execute(statement)
+        yield other
+    await other.close()
+
+
+async def test_f38_whatever_starts_first(proxied: Proxied, relay: ScriptedRelay, verdict: Verdict) -> None:
+    world, proxy = proxied
+    proxy.up = False
+    await relay.stop()
+    service, worker = await world.serve(WORKER="false"), await world.work()
+    assert await ready(service) == 503
+    assert await world.signup(service) == 503
+
+    proxy.up = True
+    await recovered(world, service)
+    assert await ready(service) == 200
+    await relay.start()
+
+    await world.settled()
+    assert worker.alive
+    await verdict(world, "F38", "API and worker start before the database, the relay last")
+
+
+async def test_f39_two_replicas_migrate_at_once(
+    postgres: Postgres, relay: ScriptedRelay, tmp_path: Path, verdict: Verdict
+) -> None:
+    admin = await asyncpg.connect(postgres.url("postgres"))
+    await admin.execute("CREATE DATABASE engines")
+    await admin.close()
+    url = postgres.url("engines")
+    migrations = [
+        Process("migrate", folder=tmp_path / f"migration-{number}", DATABASE_URL=url) for number in range(2)
+    ]
+
+    await asyncio.gather(*(migration.start() for migration in migrations))
+
+    assert [await migration.ended() for migration in migrations] == [0, 0]
+    database = Database(Settings(database_url=url))
+    world = World(database_url=url, database=database, relay=relay, folder=tmp_path / "world")
+    services = [await world.serve(), await world.serve()]
+    assert [await ready(service) for service in services] == [200, 200]
+    async with world.load(*services):
+        await asyncio.sleep(0.3)
+    await world.settled()
+    await verdict(world, "F39", "two replicas migrate at once")
+    await world.end()
+    await database.close()
+
+
+async def test_f40_a_migration_while_loaded(world: World, verdict: Verdict) -> None:
+    service = await world.serve()
+    async with world.load(service):
+        for statement in (
+            "ALTER TABLE users ADD COLUMN nickname TEXT",
+            "ALTER TABLE outbox ADD COLUMN opened_at TEXT",
+            "CREATE INDEX ix_users_nickname ON users (nickname)",
+            "CREATE INDEX ix_outbox_recipient ON outbox (recipient)",
+        ):
+            await world.migrate(statement)
+            await asyncio.sleep(0.2)
+
+    await world.settled()
+    figures = await verdict(world, "F40", "columns and indexes are added under load")
+    assert set(world.answers.statuses) == {201}
+    assert figures.confirmed > 10
+
+
+async def test_f43_stopped_at_once_and_started_again_and_again(
+    proxied: Proxied, postgres: Postgres, verdict: Verdict, long: bool
+) -> None:
+    world, _ = proxied
+    service = await world.serve()
+    async with world.load(service):
+        for _ in range(6 if long else 2):
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(postgres.stop, signal.SIGQUIT)
+            assert await world.signup(service) == 503
+            assert await ready(service) == 503
+            await asyncio.to_thread(postgres.start)
+            await recovered(world, service)
+
+    await quiet(world, service, long=long)
+    figures = await verdict(world, "F43", "PostgreSQL is stopped at once and started, again and again")
+    assert set(world.answers.statuses) <= {201, 503}
+    assert slowest(world) < PATIENCE
+    assert figures.duplicates == 0
+
+
+async def test_f44_the_postmaster_is_killed(
+    proxied: Proxied, postgres: Postgres, verdict: Verdict, long: bool
+) -> None:
+    world, _ = proxied
+    service = await world.serve()
+    async with world.load(service):
+        for _ in range(6 if long else 1):
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(postgres.stop, signal.SIGKILL)
+            await asyncio.to_thread(postgres.start)
+            await recovered(world, service)
+
+    await quiet(world, service, long=long)
+    await verdict(world, "F44", "the postmaster is killed with -9")
+    assert set(world.answers.statuses) <= {201, 503}
+
+
+@pytest.mark.parametrize("arrived", [False, True], ids=["the COMMIT is lost", "its answer is lost"])
+async def test_f45_the_end_of_a_commit_is_lost(
+    proxied: Proxied, arrived: bool, verdict: Verdict, long: bool
+) -> None:
+    world, proxy = proxied
+    service = await world.serve()
+    # The query to the server reads COMMIT, and so does the tag of its answer.
+    proxy.cut_when = lambda to_server, piece: b"COMMIT" in piece and to_server is not arrived
+    assert await world.signup(service, name="ada", key="once") == 503
+    stored = await rows(world.database, "SELECT id FROM users")
+    assert len(stored) == arrived
+
+    proxy.cut_when = None
+    assert await world.signup(service, name="ada", key="once") == 201
+
+    await quiet(world, service, long=long)
+    what = "the answer to COMMIT is lost" if arrived else "COMMIT is lost"
+    figures = await verdict(world, "F45", f"{what}; the client tries again with its key")
+    assert len(await rows(world.database, "SELECT id FROM users")) == 1
+    assert (figures.confirmed, len(world.relay.accepted)) == (1, 1)
+
+
+async def test_f46_connections_are_terminated_in_the_middle(
+    proxied: Proxied, verdict: Verdict, long: bool
+) -> None:
+    world, _ = proxied
+    service = await world.serve()
+    async with world.load(service):
+        for _ in range(50 if long else 5):
+            await asyncio.sleep(0.2)
+            await _terminate_all(world.database)
+
+    assert await world.signup(service) == 201
+    await quiet(world, service, long=long)
+    await verdict(world, "F46", "every connection is terminated, again and again")
+    assert set(world.answers.statuses) <= {201, 503}
+
+
+async def _terminate_all(database: Database) -> None:
+    await rows(
+        database,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+
+
+async def test_f47_stale_connections_after_a_restart(
+    proxied: Proxied, postgres: Postgres, verdict: Verdict
+) -> None:
+    world, _ = proxied
+    service = await world.serve()
+    await world.signups(service, 50)
+    await world.settled()
+
+    await asyncio.to_thread(postgres.stop)
+    await asyncio.to_thread(postgres.start)
+    await world.signups(service, 50)
+
+    await world.settled()
+    await verdict(world, "F47", "PostgreSQL is restarted while the service idles")
+    assert world.answers.statuses == {201: 100}
+
+
+async def test_f48_the_pool_is_exhausted(
+    proxied: Proxied, postgres: Postgres, verdict: Verdict, long: bool
+) -> None:
+    world, _ = proxied
+    service = await world.serve()
+
+    async with held(postgres, "LOCK TABLE users, outbox, audit_log"), http_client() as client:
+        states = (client.get(f"{service.url}/signup/{uuid4()}") for _ in range(20))
+        readers = asyncio.gather(*states)
+        await world.signups(service, 20, at_once=20)
+
+    assert {(answer.status_code, "Retry-After" in answer.headers) for answer in await readers} == {
+        (503, True)
+    }
+    assert world.answers.statuses == {503: 20}
+    assert slowest(world) < PATIENCE
+    await recovered(world, service)
+    await quiet(world, service, long=long)
+    await verdict(world, "F48", "every connection of the pool waits for a lock")
+
+
+async def test_f49_somebody_else_has_taken_every_connection(
+    relay: ScriptedRelay, tmp_path: Path, verdict: Verdict, long: bool
+) -> None:
+    async with _crowded(relay, tmp_path) as (world, crowd):
+        service = await world.serve()
+        assert await world.signup(service) == 503
+        assert slowest(world) < PATIENCE
+        assert await ready(service) == 503
+
+        for connection in crowd:
+            await connection.close()
+        await recovered(world, service)
+
+        await quiet(world, service, long=long)
+        await verdict(world, "F49", "max_connections is reached by somebody else")
+
+
+@asynccontextmanager
+async def _crowded(
+    relay: ScriptedRelay, tmp_path: Path
+) -> AsyncIterator[tuple[World, list[asyncpg.Connection]]]:
+    server = Postgres(max_connections="10", superuser_reserved_connections="0")
+    database = Database(Settings(database_url=await server.created("engines")))
+    url = server.url("engines")
+    world = World(database_url=url, database=database, relay=relay, folder=tmp_path / "world")
+    yield world, [await asyncpg.connect(url) for _ in range(10)]
+    await world.end()
+    await database.close()
+    server.remove()
+
+
+async def test_f50_somebody_holds_a_lock_on_the_users(
+    proxied: Proxied, postgres: Postgres, verdict: Verdict, long: bool
+) -> None:
+    world, _ = proxied
+    service = await world.serve()
+    await world.signups(service, 20)
+
+    async with held(postgres, "LOCK TABLE users"):
+        await world.signups(service, 8)
+        assert world.answers.statuses == {201: 20, 503: 8}
+        assert slowest(world) < PATIENCE
+        if long:
+            await asyncio.sleep(GIVEN_UP)
+            assert not await rows(world.database, "SELECT pid FROM pg_locks WHERE NOT granted")
+
+    await recovered(world, service)
+    await quiet(world, service, long=long)
+    await verdict(world, "F50", "somebody holds ACCESS EXCLUSIVE on the users")
+
+
+async def test_f51_a_deadlock_is_nobody_elses_business(
+    proxied: Proxied, postgres: Postgres, verdict: Verdict
+) -> None:
+    world, _ = proxied
+    async with world.database.transaction() as connection:
+        await connection.exec_driver_sql("ALTER DATABASE engines SET deadlock_timeout = '100ms'")
+    service = await world.serve(WORKER="false")
+
+    async with held(postgres, "LOCK TABLE outbox IN SHARE MODE") as other:
+        signup = asyncio.create_task(world.signup(service, name="ada"))
+        await eventually(lambda: rows(world.database, "SELECT pid FROM pg_locks WHERE NOT granted"))
+        await other.execute(
+            "INSERT INTO users (id, email, canonical_email, created_at)"
+            " VALUES (gen_random_uuid(), 'ada@example.com', 'ada@example.com', now());"
+            " ROLLBACK; BEGIN"
+        )
+
+    assert await signup == 201
+    assert "deadlock detected" in postgres.log
+    await world.work()
+    await world.settled()
+    await verdict(world, "F51", "a deadlock")
+
+
+async def test_f57_packets_are_dropped(proxied: Proxied, verdict: Verdict, long: bool) -> None:
+    world, proxy = proxied
+    service = await world.serve()
+    await world.signups(service, 50)
+    await world.settled()
+
+    proxy.swallow()
+    await world.signups(service, 8)
+    assert world.answers.statuses == {201: 50, 503: 8}
+    assert slowest(world) < PATIENCE
+    await eventually(lambda: signs_up(world, service), within=GIVEN_UP + PATIENCE)
+
+    await quiet(world, service, long=long)
+    await verdict(world, "F57", "the packets of every database connection are dropped")
+
+
+async def test_f57_the_end_does_not_wait_for_a_silent_database(proxied: Proxied) -> None:
+    world, proxy = proxied
+    service = await world.serve()
+    await world.signups(service, 20)
+    await world.settled()
+
+    proxy.flowing.clear()
+    service.signal(signal.SIGTERM)
+
+    assert await service.ended(within=15) == 0
+
+
+MISSING = ("ALTER TABLE audit_log RENAME TO elsewhere", "ALTER TABLE elsewhere RENAME TO audit_log")
+
+
+async def test_f66_the_audit_table_is_missing(world: World, verdict: Verdict) -> None:
+    service = await world.serve()
+    await world.migrate(MISSING[0])
+    await world.signups(service, 20)
+    await audit_is_known_to_wait(service, ready=200)
+
+    await world.migrate(MISSING[1])
+    await world.settled()
+
+    assert world.answers.statuses == {201: 20}
+    await verdict(world, "F66", "the audit table is missing for a while")
+
+
+async def test_f66_entries_may_not_be_inserted(
+    proxied: Proxied, postgres: Postgres, verdict: Verdict
+) -> None:
+    world, proxy = proxied
+    await world.migrate(
+        "CREATE ROLE signups LOGIN",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO signups",
+        "REVOKE INSERT ON audit_log FROM signups",
+    )
+    world.database_url = postgres.url("engines", port=proxy.port).replace("postgres@", "signups@")
+    service = await world.serve()
+    await world.signups(service, 20)
+    await audit_is_known_to_wait(service, ready=200)
+
+    await world.migrate("GRANT INSERT ON audit_log TO signups")
+    await world.settled()
+
+    assert world.answers.statuses == {201: 20}
+    await verdict(world, "F66", "no right to insert audit entries for a while")
+
+
+async def test_f66_the_database_is_away(proxied: Proxied, verdict: Verdict) -> None:
+    world, proxy = proxied
+    service = await world.serve()
+    proxy.up = False
+    proxy.reset()
+    await world.signups(service, 20)
+    await audit_is_known_to_wait(service, ready=503)
+
+    proxy.up = True
+    await world.settled()
+
+    assert world.answers.statuses == {503: 20}
+    await verdict(world, "F66", "the database is away for a while")
+
+
+async def audit_is_known_to_wait(service: Process, *, ready: int) -> None:
+    async def known() -> bool:
+        async with http_client() as client:
+            readiness = await client.get(f"{service.url}/readyz")
+            metrics = (await client.get(f"{service.url}/metrics")).text
+        waiting = float(metrics.partition("\naudit_spool_bytes ")[2].partition("\n")[0])
+        return waiting > 0 and readiness.json()["audit"] != "ok" and readiness.status_code == ready
+
+    await eventually(known)

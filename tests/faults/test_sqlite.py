@@ -1,0 +1,100 @@
+"""SQLite full, broken, and written to by somebody else."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
+
+from service.settings import Settings
+from tests.conftest import rows, running
+from tests.eventually import eventually
+from tests.faults.conftest import Verdict
+from tests.faults.recovery import PATIENCE, quiet, recovered, slowest
+from tests.faults.world import World
+
+pytestmark = pytest.mark.parametrize("engine_name", ["sqlite"])
+
+
+@contextmanager
+def no_more_pages_than(count: int) -> Iterator[None]:
+    """For every connection that is opened meanwhile."""
+
+    def limit(connection: Any, _: object) -> None:
+        connection.cursor().execute(f"PRAGMA max_page_count = {count}")
+
+    event.listen(Pool, "connect", limit)
+    yield
+    event.remove(Pool, "connect", limit)
+
+
+async def test_f53_the_file_is_full(settings: Settings, world: World) -> None:
+    statuses: list[int] = []
+    with no_more_pages_than(60):
+        async with running(settings) as live:
+            while statuses[-3:] != [503] * 3:
+                email = f"user{len(statuses)}@example.com"
+                answer = await live.client.post("/signup", json={"email": email})
+                statuses.append(answer.status_code)
+                assert answer.status_code == 201 or answer.headers["Retry-After"]
+                assert len(statuses) < 1000
+            assert await stored(world) == statuses.count(201)
+
+            async with world.database.transaction() as connection:
+                await connection.exec_driver_sql("DELETE FROM audit_log")
+            await eventually(lambda: _succeeds(live.client))
+
+    assert set(statuses) == {201, 503}
+    [integrity] = await rows(world.database, "PRAGMA integrity_check")
+    assert integrity["integrity_check"] == "ok"
+
+
+async def _succeeds(client: Any) -> bool:
+    answer = await client.post("/signup", json={"email": "ada@example.com"})
+    return bool(answer.status_code == 201)
+
+
+async def stored(world: World) -> int:
+    return len(await rows(world.database, "SELECT id FROM users"))
+
+
+@contextmanager
+def writer(world: World) -> Iterator[None]:
+    """Another process in the middle of a write."""
+    connection = sqlite3.connect(world.database_url.removeprefix("sqlite:///"), isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    yield
+    connection.execute("ROLLBACK")
+    connection.close()
+
+
+async def test_f55_somebody_else_writes_for_a_moment(world: World, verdict: Verdict) -> None:
+    service = await world.serve()
+
+    async with world.load(service):
+        for _ in range(3):
+            with writer(world):
+                await asyncio.sleep(0.5)
+            await asyncio.sleep(0.2)
+
+    await world.settled()
+    await verdict(world, "F55", "another process holds the write lock for half a second, three times")
+    assert set(world.answers.statuses) == {201}
+
+
+async def test_f55_somebody_else_writes_for_too_long(world: World, verdict: Verdict, long: bool) -> None:
+    service = await world.serve()
+
+    with writer(world):
+        await world.signups(service, 8)
+        await asyncio.sleep(10 if long else 0)
+    await recovered(world, service)
+
+    await quiet(world, service, long=long)
+    await verdict(world, "F55", "another process holds the write lock")
+    assert world.answers.statuses[503] >= 8
+    assert slowest(world) < PATIENCE
