@@ -32,8 +32,7 @@ async def retry_failed(world: World) -> None:
     retry = Process(
         *("outbox", "retry", "--since", "1h"),
         folder=world.folder / "retry",
-        DATABASE_URL=world.database_url,
-        DATA_DIR=world.folder / "data",
+        environment={"DATABASE_URL": world.database_url, "DATA_DIR": world.folder / "data"},
     )
     await retry.start()
     assert await retry.ended() == 0, retry.log

@@ -63,7 +63,8 @@ async def test_f39_two_replicas_migrate_at_once(
     await admin.close()
     url = postgres.url("engines")
     migrations = [
-        Process("migrate", folder=tmp_path / f"migration-{number}", DATABASE_URL=url) for number in range(2)
+        Process("migrate", folder=tmp_path / f"migration-{number}", environment={"DATABASE_URL": url})
+        for number in range(2)
     ]
 
     await asyncio.gather(*(migration.start() for migration in migrations))
