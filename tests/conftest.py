@@ -37,9 +37,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption(LONG):
         return
-    left_out = [item for item in items if item.get_closest_marker("long")]
+    left_out = [item for item in items if _is_long(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+def _is_long(item: pytest.Item) -> bool:
+    """Marked so, or a fault on SQLite that does not come from the database: PostgreSQL does for those."""
+    on_sqlite = "faults" in item.path.parts and "[sqlite" in item.name
+    return bool(item.get_closest_marker("long") or (on_sqlite and not item.get_closest_marker("both")))
 
 
 @pytest.fixture(scope="session", autouse=True)

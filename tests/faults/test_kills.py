@@ -15,6 +15,7 @@ from tests.faults.world import World
 from tests.relay import HANG
 
 
+@pytest.mark.both
 async def test_f28_killed_under_load_again_and_again(world: World, verdict: Verdict, long: bool) -> None:
     for _ in range(30 if long else 2):
         service = await world.serve()
