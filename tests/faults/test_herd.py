@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import pytest
+
 from service.identifiers import new_id
 from service.metrics import Metrics
 from service.models import User
@@ -62,9 +64,10 @@ async def visitors(world: World, services: list[Process]) -> AsyncIterator[None]
 
 
 async def test_f25_a_backlog_drains_by_the_ramp_while_signups_are_answered_as_ever(
-    world: World, verdict: Verdict, long: bool
+    world: World, verdict: Verdict, long: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = 100_000 if long else 2_000
+    monkeypatch.setattr("service.database.CHECKOUT_TIMEOUT", 60)  # here, where all rows are read; not there
     openings: list[tuple[int, int]] = []  # connections, and mails taken, whenever one is opened
 
     async def watch(stage: str, _: Envelope) -> None:
