@@ -1,8 +1,12 @@
 """PostgreSQL stopped, killed, silent, full, locked and crowded."""
 
 import asyncio
+import contextlib
+import glob
 import signal
-from collections.abc import AsyncIterator
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -221,10 +225,24 @@ async def test_f48_the_pool_is_exhausted(
     await verdict(world, "F48", "every connection of the pool waits for a lock")
 
 
+@asynccontextmanager
+async def world_of(server: Postgres, relay: ScriptedRelay, tmp_path: Path) -> AsyncIterator[World]:
+    """For servers with peculiar limits."""
+    url = await server.created("engines")
+    database = Database(Settings(database_url=url))
+    world = World(database_url=url, database=database, relay=relay, folder=tmp_path / "world")
+    yield world
+    await world.end()
+    await database.close()
+    server.remove()
+
+
 async def test_f49_somebody_else_has_taken_every_connection(
     relay: ScriptedRelay, tmp_path: Path, verdict: Verdict, long: bool
 ) -> None:
-    async with _crowded(relay, tmp_path) as (world, crowd):
+    server = Postgres(max_connections="10", superuser_reserved_connections="0")
+    async with world_of(server, relay, tmp_path) as world:
+        crowd = [await asyncpg.connect(world.database_url) for _ in range(10)]
         service = await world.serve()
         assert await world.signup(service) == 503
         assert slowest(world) < PATIENCE
@@ -236,20 +254,6 @@ async def test_f49_somebody_else_has_taken_every_connection(
 
         await quiet(world, service, long=long)
         await verdict(world, "F49", "max_connections is reached by somebody else")
-
-
-@asynccontextmanager
-async def _crowded(
-    relay: ScriptedRelay, tmp_path: Path
-) -> AsyncIterator[tuple[World, list[asyncpg.Connection]]]:
-    server = Postgres(max_connections="10", superuser_reserved_connections="0")
-    database = Database(Settings(database_url=await server.created("engines")))
-    url = server.url("engines")
-    world = World(database_url=url, database=database, relay=relay, folder=tmp_path / "world")
-    yield world, [await asyncpg.connect(url) for _ in range(10)]
-    await world.end()
-    await database.close()
-    server.remove()
 
 
 async def test_f50_somebody_holds_a_lock_on_the_users(
@@ -294,6 +298,47 @@ async def test_f51_a_deadlock_is_nobody_elses_business(
     await world.work()
     await world.settled()
     await verdict(world, "F51", "a deadlock")
+
+
+@pytest.mark.long  # it takes root to mount a disk
+async def test_f52_the_disk_is_full(
+    small_disk: Path, relay: ScriptedRelay, tmp_path: Path, verdict: Verdict, long: bool
+) -> None:
+    server = Postgres(min_wal_size="32MB", max_wal_size="48MB")
+    async with world_of(server, relay, tmp_path) as world:
+        service = await world.serve()
+        await world.signups(service, 100)
+        filler = small_disk / "filler"
+        fill(filler)
+        while world.answers.statuses[503] < 20:
+            await world.signups(service, 100)
+        assert slowest(world) < PATIENCE
+
+        filler.unlink()
+        await asyncio.to_thread(server.start)  # as compose does, if it has shut itself down
+        await recovered(world, service)
+
+        await quiet(world, service, long=long)
+        await verdict(world, "F52", "the disk of PostgreSQL is full")
+        assert set(world.answers.statuses) == {201, 503}
+
+
+@pytest.fixture
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where temporary folders go meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            ["/bin/mount", "-t", "tmpfs", "-o", "size=160m,mode=1777", "tmpfs", folder], check=True
+        )
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+        subprocess.run(["/bin/umount", folder], check=True)
+
+
+def fill(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
 
 
 async def test_f57_packets_are_dropped(proxied: Proxied, verdict: Verdict, long: bool) -> None:
@@ -385,3 +430,25 @@ async def audit_is_known_to_wait(service: Process, *, ready: int) -> None:
         return waiting > 0 and readiness.json()["audit"] != "ok" and readiness.status_code == ready
 
     await eventually(known)
+
+
+FAKETIME = "/usr/lib/*/faketime/libfaketime.so.1"
+
+
+@pytest.mark.long  # it takes Debian's libfaketime
+@pytest.mark.parametrize("engine_name", ["postgresql"])
+async def test_f59_clocks_differ_by_an_hour(world: World, relay: ScriptedRelay, verdict: Verdict) -> None:
+    [library] = glob.glob(FAKETIME)
+    relay.delays["dot"] = 0.5  # so that there is always something to steal
+    services = [
+        await world.serve(LD_PRELOAD=library, FAKETIME=by, FAKETIME_DONT_FAKE_MONOTONIC=1)
+        for by in ("+0h", "+1h", "-1h")
+    ]
+
+    async with world.load(*services, clients=9):
+        await asyncio.sleep(10)
+
+    await world.settled()
+    figures = await verdict(world, "F59", "two of three clocks are off by an hour")
+    assert set(world.answers.statuses) == {201}
+    assert figures.duplicates == 0
