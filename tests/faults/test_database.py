@@ -14,7 +14,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from service.database import Database
+from service.database import Database, DatabaseAway
 from service.settings import Settings
 from tests.conftest import rows
 from tests.eventually import eventually
@@ -101,6 +101,21 @@ async def test_f40_a_migration_while_loaded(world: World, verdict: Verdict) -> N
     figures = await verdict(world, "F40", "columns and indexes are added under load")
     assert set(world.answers.statuses) == {201}
     assert figures.confirmed > 10
+
+
+async def test_f40_a_migration_gives_up_before_signups_do(
+    proxied: Proxied, postgres: Postgres, verdict: Verdict
+) -> None:
+    world, _ = proxied
+    service = await world.serve()
+    async with world.load(service), held(postgres, "LOCK TABLE users IN ACCESS SHARE MODE"):
+        await asyncio.sleep(0.2)
+        with pytest.raises(DatabaseAway, match="lock timeout"):  # whoever waits behind it waits as long
+            await world.migrate("ALTER TABLE users ADD COLUMN nickname TEXT")
+
+    await world.settled()
+    await verdict(world, "F40", "a migration meets a backup that reads the users")
+    assert set(world.answers.statuses) == {201}
 
 
 async def test_f43_stopped_at_once_and_started_again_and_again(
