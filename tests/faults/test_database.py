@@ -35,10 +35,12 @@ Proxied = tuple[World, Proxy]
 async def held(postgres: Postgres, statement: str) -> AsyncIterator[asyncpg.Connection]:
     """Another program's transaction, which has done this and goes on."""
     other = await asyncpg.connect(postgres.url("engines"))
-    async with other.transaction():
-        await other.execute(statement)
-        yield other
-    await other.close()
+    try:
+        async with other.transaction():
+            await other.execute(statement)
+            yield other
+    finally:
+        await other.close()
 
 
 async def test_f38_whatever_starts_first(proxied: Proxied, relay: ScriptedRelay, verdict: Verdict) -> None:
@@ -246,10 +248,12 @@ async def world_of(server: Postgres, relay: ScriptedRelay, tmp_path: Path) -> As
     url = await server.created("engines")
     database = Database(Settings(database_url=url))
     world = World(database_url=url, database=database, relay=relay, folder=tmp_path / "world")
-    yield world
-    await world.end()
-    await database.close()
-    server.remove()
+    try:
+        yield world
+    finally:
+        await world.end()
+        await database.close()
+        server.remove()
 
 
 async def test_f49_somebody_else_has_taken_every_connection(
