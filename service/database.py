@@ -26,6 +26,7 @@ Insert = postgresql.Insert | sqlite.Insert
 POOL_SIZE = 5  # signups, outcomes, audit, worker, and one for reading
 TRANSACTION_TIMEOUT = 10.0  # s; then the connection is given up
 CHECKOUT_TIMEOUT = 2.0  # s to wait for a connection of the pool
+CLOSE_TIMEOUT = 0.5  # s to take leave of the server
 BUSY_TIMEOUT_MS = 5_000  # SQLite: how long to wait for another process's write
 
 DATA_ERRORS = ("22", "23")  # sqlstate classes: data exception, integrity violation
@@ -47,10 +48,13 @@ class Conflict(Exception):
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg brings no types
-    """Ends without taking leave: a half-open connection would wait for the answer for ever."""
+    """Takes leave, but does not wait for the answer for ever, as it would of a half-open connection."""
 
     async def close(self, **_: object) -> None:
-        self.terminate()
+        # Time enough to tell the server to end a query that waits for a lock; left alone it would
+        # stay, and keep its place among max_connections, as long as the lock does.
+        with contextlib.suppress(TimeoutError):
+            await super().close(timeout=CLOSE_TIMEOUT)
 
 
 class Database:

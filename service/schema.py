@@ -12,7 +12,7 @@ from sqlalchemy import Connection, column, inspect, select, table, text
 from service.database import Database
 
 MIGRATIONS_LOCK = 0x5167_6E75_70  # any number, but always this one
-DDL_LOCK_TIMEOUT = "5s"  # a migration that waits for a table makes everybody else wait behind it
+DDL_LOCK_TIMEOUT = "1s"  # who signs up waits behind a migration that waits, and waits 2 s at most
 
 RUN_MIGRATE = "run `signup-service migrate`"
 

@@ -117,11 +117,28 @@ async def test_one_silent_connection_is_enough_to_try_new_ones(
     await behind_proxy.close()
 
 
-async def test_silent_connections_are_closed_without_waiting(behind_proxy: Database, proxy: Proxy) -> None:
+async def test_silent_connections_are_closed_all_the_same(behind_proxy: Database, proxy: Proxy) -> None:
     proxy.swallow()
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(3):
         await behind_proxy.close()
+
+
+async def test_a_query_that_is_given_up_ends_on_the_server_too(
+    behind_proxy: Database, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.database.CHECKOUT_TIMEOUT", 0.2)
+    with pytest.raises(DatabaseAway):
+        async with behind_proxy.reading() as connection:
+            await connection.exec_driver_sql("SELECT pg_sleep(3600)")
+
+    admin = await asyncpg.connect(postgres_url)
+    asleep = (
+        "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(3600)' AND state = 'active'"
+    )
+    assert await admin.fetchval(asleep) == 0
+    await admin.close()
+    await behind_proxy.close()
 
 
 async def test_a_server_that_would_forget_confirmed_signups_is_refused(

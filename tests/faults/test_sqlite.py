@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -14,8 +14,9 @@ from service.settings import Settings
 from tests.conftest import rows, running
 from tests.eventually import eventually
 from tests.faults.conftest import Verdict
-from tests.faults.recovery import PATIENCE, quiet, recovered, slowest
+from tests.faults.recovery import in_time, quiet, recovered
 from tests.faults.world import World
+from tests.processes import Process
 
 pytestmark = pytest.mark.parametrize("engine_name", ["sqlite"])
 
@@ -62,6 +63,36 @@ async def stored(world: World) -> int:
     return len(await rows(world.database, "SELECT id FROM users"))
 
 
+@pytest.mark.long  # it takes strace
+async def test_f54_the_disk_does_not_keep_what_it_was_given(
+    world: World, verdict: Verdict, long: bool
+) -> None:
+    service = await world.serve()
+    await world.signups(service, 10)
+    await world.settled()
+
+    async with injected(service, "fsync,fdatasync:error=EIO"):
+        await world.signups(service, 10)
+        assert world.answers.statuses == {201: 10, 503: 10}
+        assert await stored(world) == 10
+    await recovered(world, service)
+
+    await quiet(world, service, long=long)
+    await verdict(world, "F54", "fsync says EIO")
+
+
+@asynccontextmanager
+async def injected(service: Process, fault: str) -> AsyncIterator[None]:
+    strace = await asyncio.create_subprocess_exec(
+        "strace", "-f", "-p", str(service.pid), f"--inject={fault}", stderr=asyncio.subprocess.PIPE
+    )
+    assert strace.stderr
+    assert b"attached" in await strace.stderr.readline()
+    yield
+    strace.terminate()
+    await strace.communicate()
+
+
 @contextmanager
 def writer(world: World) -> Iterator[None]:
     """Another process in the middle of a write."""
@@ -97,4 +128,4 @@ async def test_f55_somebody_else_writes_for_too_long(world: World, verdict: Verd
     await quiet(world, service, long=long)
     await verdict(world, "F55", "another process holds the write lock")
     assert world.answers.statuses[503] >= 8
-    assert slowest(world) < PATIENCE
+    assert in_time(world, long=long)
