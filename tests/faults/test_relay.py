@@ -82,7 +82,7 @@ async def test_f02_a_relay_whose_name_is_unknown_is_named_once(world: World, ver
     assert (await verdict(world, "F2", "the relay's name is unknown, then mended")).p99_ms < CALM * 1000
 
 
-@pytest.mark.parametrize("greeting", ["421 too busy", "554 no service"])
+@pytest.mark.parametrize("greeting", ["421 too busy", pytest.param("554 no service", marks=pytest.mark.long)])
 async def test_f03_a_greeting_that_refuses_pauses_and_fails_nothing(
     world: World, verdict: Verdict, greeting: str
 ) -> None:

@@ -18,7 +18,7 @@ from tests.faults.recovery import in_time, quiet, recovered
 from tests.faults.world import World
 from tests.processes import Process
 
-pytestmark = pytest.mark.parametrize("engine_name", ["sqlite"])
+pytestmark = [pytest.mark.parametrize("engine_name", ["sqlite"]), pytest.mark.both]
 
 
 @contextmanager

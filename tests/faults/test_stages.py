@@ -61,7 +61,13 @@ async def test_f29_killed_after_a_worker_has_claimed_the_mail_comes_once(
     await verdict(world, "F29", "a worker is killed after the claim")
 
 
-@pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail", "rcpt", "data"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        *(pytest.param(stage, marks=pytest.mark.long) for stage in ("greeting", "ehlo", "mail", "rcpt")),
+        "data",
+    ],
+)
 async def test_f29_killed_before_the_content_the_mail_comes_once(
     world: World, verdict: Verdict, stage: str
 ) -> None:
@@ -144,6 +150,7 @@ async def test_f29_killed_before_sent_is_committed_the_mail_may_come_twice(
     await verdict(world, "F29", "killed before `sent` is committed")
 
 
+@pytest.mark.both
 @pytest.mark.parametrize("engine_name", ["sqlite"])
 async def test_f29_killed_before_sent_is_committed_to_a_file_the_mail_may_come_twice(
     world: World, settings: Settings, verdict: Verdict
