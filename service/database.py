@@ -26,7 +26,7 @@ Insert = postgresql.Insert | sqlite.Insert
 POOL_SIZE = 5  # signups, outcomes, audit, worker, and one for reading
 TRANSACTION_TIMEOUT = 10.0  # s; then the connection is given up
 CHECKOUT_TIMEOUT = 2.0  # s to wait for a connection of the pool
-CLOSE_TIMEOUT = 0.5  # s to take leave of the server
+CLOSE_TIMEOUT = 0.3  # s to take leave of the server
 BUSY_TIMEOUT_MS = 5_000  # SQLite: how long to wait for another process's write
 
 DATA_ERRORS = ("22", "23")  # sqlstate classes: data exception, integrity violation

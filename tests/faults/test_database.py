@@ -232,10 +232,9 @@ async def test_f48_the_pool_is_exhausted(
         states = (client.get(f"{service.url}/signup/{uuid4()}") for _ in range(20))
         readers = asyncio.gather(*states)
         await world.signups(service, 20, at_once=20)
+        answers = await readers
 
-    assert {(answer.status_code, "Retry-After" in answer.headers) for answer in await readers} == {
-        (503, True)
-    }
+    assert {(answer.status_code, "Retry-After" in answer.headers) for answer in answers} == {(503, True)}
     assert world.answers.statuses == {503: 20}
     assert in_time(world, long=long)
     await recovered(world, service)
