@@ -13,7 +13,7 @@ test: install ## every test; PostgreSQL comes along, or set TEST_DATABASE_URL
 	$(BIN)/pytest
 
 faults: install ## every fault with all its rounds, half an hour or so; writes the table that the README shows
-	$(BIN)/pytest -n 0 tests/faults --long --table docs/faults.md
+	$(BIN)/pytest -n 4 tests/faults --long --table docs/faults.md
 
 lint: install
 	$(BIN)/ruff format --check

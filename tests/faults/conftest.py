@@ -16,7 +16,7 @@ from tests.relay import ScriptedRelay
 
 Verdict = Callable[[World, str, str], Awaitable[Figures]]
 
-TABLE = pytest.StashKey[list[tuple[str, str, str, Figures]]]()
+ROW = "row of the table"  # travels with the report, from whichever process ran the test
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def verdict(request: pytest.FixtureRequest) -> Verdict:
     async def verdict(world: World, fault: str, what: str) -> Figures:
         found = await world.figures()
         engine = "sqlite" if world.database.is_sqlite else "postgresql"
-        request.config.stash.setdefault(TABLE, []).append((fault, what, engine, found))
+        request.node.user_properties.append((ROW, found.row(fault, what, engine)))
         assert found.kept, found
         return found
 
@@ -74,16 +74,18 @@ def verdict(request: pytest.FixtureRequest) -> Verdict:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    found = config.stash.get(TABLE, [])
-    if not found:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    kept = [
+        value for report in reports for name, value in getattr(report, "user_properties", ()) if name == ROW
+    ]
+    if not kept:
         return
-    lines = [Figures.heading(), *(figures.row(*what) for *what, figures in sorted(found, key=_order))]
-    path = config.getoption("--table")
-    if path:
+    lines = [Figures.heading(), *sorted(set(kept), key=_order)]
+    if path := config.getoption("--table"):
         Path(path).write_text("\n".join(lines) + "\n")
     terminalreporter.write_line("\n" + "\n".join(lines))
 
 
-def _order(entry: tuple[str, str, str, Figures]) -> tuple[int, str]:
-    fault, _, engine, _ = entry
-    return int("".join(filter(str.isdigit, fault)) or 0), engine
+def _order(row: str) -> tuple[int, str]:
+    fault = row.split("|")[1]
+    return int("".join(filter(str.isdigit, fault)) or 0), row
