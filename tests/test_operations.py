@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from service.database import Database
 from service.settings import Settings
@@ -64,6 +66,24 @@ async def test_without_a_database_it_is_alive_answers_503_and_does_not_hang(
         assert answer.status_code == 503
         assert answer.json()["type"] == "/problems/unavailable"
         assert answer.headers["Retry-After"]
+
+
+async def test_a_database_that_would_forget_is_refused_with_the_mend(
+    settings: Settings, postgres_url: str
+) -> None:
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute("CREATE DATABASE careless")
+    await admin.execute("ALTER DATABASE careless SET synchronous_commit = off")
+    url = postgres_url.rpartition("/")[0] + "/careless"
+
+    async with running(settings.model_copy(update={"database_url": SecretStr(url)})) as live:
+        readiness = await live.client.get("/readyz")
+        signup = await live.client.post("/signup", json={"email": "ada@example.com"})
+
+    assert (readiness.status_code, signup.status_code) == (503, 503)
+    assert "set it to on" in readiness.json()["database"]
+    await admin.execute("DROP DATABASE careless WITH (FORCE)")
+    await admin.close()
 
 
 async def test_metrics_count_what_happened(client: httpx.AsyncClient, relay: ScriptedRelay) -> None:
