@@ -48,6 +48,8 @@ def main(
     except Broken as exc:
         console.print(str(exc), style="red", markup=False)
         raise typer.Exit(1) from exc
+    except asyncio.CancelledError as exc:
+        raise typer.Exit(128 + signal.SIGTERM) from exc
     for table in report.tables():
         console.print(table)
     if folder:

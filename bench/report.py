@@ -14,7 +14,7 @@ from bench.figures import Figures
 from bench.load import CLIENTS
 from bench.ratios import Ratio, Result, Round
 
-RATIO_COLUMNS = ("ratio", "engine", "median (lowest to highest)", "promised", "")
+RATIO_COLUMNS = ("ratio", "engine", "median (spread)", "promised", "")
 VARIANT_COLUMNS = ("measured", "engine", "a second", "p50 ms", "p99 ms", "memory MiB", "refused, lost")
 
 
@@ -103,7 +103,9 @@ def _table(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> Table:
 
 
 def _columns(figures: Sequence[Figures]) -> Iterator[str]:
-    yield _median([one.rate for one in figures], digits=0)
+    rates = [one.rate for one in figures]
+    rate = _median(rates, digits=0)
+    yield f"{rate} ({min(rates):,.0f} to {max(rates):,.0f})" if rate else ""
     yield _median([one.p50 * 1e3 for one in figures], digits=1)
     yield _median([one.p99 * 1e3 for one in figures], digits=1)
     yield _median([one.memory / 2**20 for one in figures], digits=0)
@@ -113,9 +115,7 @@ def _columns(figures: Sequence[Figures]) -> Iterator[str]:
 
 def _median(values: Sequence[float], *, digits: int) -> str:
     median = statistics.median(values)
-    if math.isnan(median):
-        return ""
-    return f"{median:,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+    return "" if math.isnan(median) else f"{median:,.{digits}f}"
 
 
 def _markdown(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
