@@ -11,7 +11,7 @@ from service.models import EmailStatus
 from service.welcome.outbox import Outbox
 
 CLAIMS = 100
-CLAIMED_AT_ONCE = 100
+CLAIMED_AT_ONCE = 10  # few, or the waiting ones would make the small outbox large
 MEMORY_AFTER = 3.0  # s; by then the service has claimed all that it will hold
 
 
