@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test faults lint install lock clean
+.PHONY: run test faults bench lint install lock clean
 
 run: install ## the whole service in one process, with an inbox for its mail
 	$(BIN)/signup-service up
@@ -14,6 +14,9 @@ test: install ## every test; PostgreSQL comes along, or set TEST_DATABASE_URL
 
 faults: install ## every fault with all its rounds, half an hour or so; writes the table that the README shows
 	$(BIN)/pytest -n 4 tests/faults --long --table docs/faults.md
+
+bench: install ## the ratios that are promised, twelve minutes or so; leave the machine alone meanwhile
+	$(BIN)/python -W "ignore:XDG_RUNTIME_DIR" -m bench
 
 lint: install
 	$(BIN)/ruff format --check

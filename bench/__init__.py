@@ -1,0 +1,1 @@
+"""What the service costs: the ratios that are promised, measured side by side in one run."""

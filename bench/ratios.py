@@ -1,0 +1,177 @@
+"""What is promised: the ratios, what they are made of, and how far they may go."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bench.databases import Engine
+from bench.figures import Figures, Variant
+
+Round = Mapping[Variant, Figures]
+
+
+class Group(StrEnum):
+    ACCEPT = "accept"
+    WHOLE = "whole"
+    STEADINESS = "steadiness"
+    MAIL = "mail"
+    AUDIT = "audit"
+    RELAY = "relay"
+    GROWTH = "growth"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    group: Group
+    title: str
+    meaning: str
+    above: Variant
+    below: Variant
+    figure: Callable[[Figures], float]
+    limits: Mapping[Engine, float]
+    at_least: bool  # else at most
+    figure_below: Callable[[Figures], float] | None = None  # where it is another one
+
+    def of(self, measured: Round) -> float:
+        below = self.figure_below or self.figure
+        return self.figure(measured[self.above]) / below(measured[self.below])
+
+    def limit(self, engine: Engine) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.limits[engine]:g}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A ratio over all rounds on one engine."""
+
+    ratio: Ratio
+    engine: Engine
+    rounds: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.rounds)
+
+    @property
+    def is_met(self) -> bool:
+        limit = self.ratio.limits[self.engine]
+        return self.median >= limit if self.ratio.at_least else self.median <= limit
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({min(self.rounds):.2f} to {max(self.rounds):.2f})"
+
+
+def _rate(figures: Figures) -> float:
+    return figures.rate
+
+
+def _p99(figures: Figures) -> float:
+    return figures.p99
+
+
+def _p50(figures: Figures) -> float:
+    return figures.p50
+
+
+def _memory(figures: Figures) -> float:
+    return figures.memory
+
+
+def _both(limit: float) -> Mapping[Engine, float]:
+    return dict.fromkeys(Engine, limit)
+
+
+RATIOS = (
+    Ratio(
+        Group.ACCEPT,
+        "Accepting signups",
+        "user, email and audit entry on disk, over an endpoint that stores nothing",
+        above=Variant.RELAY_AWAY,
+        below=Variant.FLOOR,
+        figure=_rate,
+        limits={Engine.POSTGRESQL: 0.6, Engine.SQLITE: 0.45},
+        at_least=True,
+    ),
+    Ratio(
+        Group.WHOLE,
+        "The whole job",
+        "until every mail is delivered and every audit entry in its table, over the textbook recipe",
+        above=Variant.DELIVERING,
+        below=Variant.RECIPE,
+        figure=_rate,
+        limits=_both(12),
+        at_least=True,
+    ),
+    Ratio(
+        Group.STEADINESS,
+        "Steadiness",
+        "p99 over p50 of the answers while mails are delivered",
+        above=Variant.DELIVERING,
+        below=Variant.DELIVERING,
+        figure=_p99,
+        figure_below=_p50,
+        limits=_both(3),
+        at_least=False,
+    ),
+    Ratio(
+        Group.MAIL,
+        "Delivering mail",
+        "from a full outbox, over a bare SMTP pool that sends the same prepared bytes",
+        above=Variant.WORKER,
+        below=Variant.POOL,
+        figure=_rate,
+        limits=_both(0.6),
+        at_least=True,
+    ),
+    Ratio(
+        Group.AUDIT,
+        "With the audit",
+        "signups a second, over the same without the audit",
+        above=Variant.RELAY_AWAY,
+        below=Variant.UNAUDITED,
+        figure=_rate,
+        limits=_both(0.9),
+        at_least=True,
+    ),
+    Ratio(
+        Group.RELAY,
+        "Relay away",
+        "p99 of the answers, over the relay up",
+        above=Variant.RELAY_AWAY,
+        below=Variant.DELIVERING,
+        figure=_p99,
+        limits=_both(1.2),
+        at_least=False,
+    ),
+    Ratio(
+        Group.RELAY,
+        "Relay hanging",
+        "p99 of the answers, over the relay up",
+        above=Variant.RELAY_HANGING,
+        below=Variant.DELIVERING,
+        figure=_p99,
+        limits=_both(1.2),
+        at_least=False,
+    ),
+    Ratio(
+        Group.GROWTH,
+        "Claiming from a large outbox",
+        "the time of a claim with 1,000,000 finished mails, over 1,000",
+        above=Variant.MANY_FINISHED,
+        below=Variant.FEW_FINISHED,
+        figure=_p50,
+        limits=_both(1.5),
+        at_least=False,
+    ),
+    Ratio(
+        Group.GROWTH,
+        "Memory with a long queue",
+        "with 100,000 waiting mails and a relay that hangs, over 1,000",
+        above=Variant.MANY_WAITING,
+        below=Variant.FEW_WAITING,
+        figure=_memory,
+        limits=_both(1.3),
+        at_least=False,
+    ),
+)

@@ -1,0 +1,98 @@
+"""An SMTP server that takes every mail, counts it and forgets it.
+
+    python -m bench.sink PORT COUNT_FILE
+
+The count is eight bytes in a file, so that reading it costs the sink nothing. `hang` in place of
+the file makes a relay that accepts connections and never says a word.
+"""
+
+import asyncio
+import mmap
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import uvloop
+
+HANG = "hang"
+COUNT = struct.Struct("=Q")
+END = b"\r\n.\r\n"
+REPLIES = {
+    b"EHLO": b"250 sink\r\n",
+    b"HELO": b"250 sink\r\n",
+    b"MAIL": b"250 ok\r\n",
+    b"RCPT": b"250 ok\r\n",
+    b"DATA": b"354 go on\r\n",
+    b"RSET": b"250 ok\r\n",
+    b"NOOP": b"250 ok\r\n",
+    b"QUIT": b"221 bye\r\n",
+}
+
+
+class Counter:
+    """How many mails came, for whoever opens the same file."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            path.write_bytes(COUNT.pack(0))
+        with path.open("r+b") as file:
+            self._shared = mmap.mmap(file.fileno(), COUNT.size)
+
+    @property
+    def value(self) -> int:
+        found: int = COUNT.unpack(self._shared[:])[0]
+        return found
+
+    def add(self) -> None:
+        self._shared[:] = COUNT.pack(self.value + 1)
+
+
+class Session(asyncio.Protocol):
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._received = b""
+        self._in_data = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(b"220 sink\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while self._take():
+            pass
+
+    def _take(self) -> bool:
+        """One command, or one mail; whether there was one."""
+        end = END if self._in_data else b"\r\n"
+        taken, found, rest = self._received.partition(end)
+        if not found:
+            return False
+        self._received = rest
+        if self._in_data:
+            self._in_data = False
+            self._counter.add()
+            self._transport.write(b"250 taken\r\n")
+            return True
+        verb = taken[:4].upper()
+        self._in_data = verb == b"DATA"
+        self._transport.write(REPLIES.get(verb, b"502 unknown\r\n"))
+        if verb == b"QUIT":
+            self._transport.close()
+        return True
+
+
+async def serve(port: int, session: Callable[[], asyncio.Protocol]) -> None:
+    server = await asyncio.get_running_loop().create_server(session, "127.0.0.1", port, backlog=2048)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    port, file = sys.argv[1:]
+    if file == HANG:
+        uvloop.run(serve(int(port), asyncio.Protocol))
+    else:
+        counter = Counter(Path(file))
+        uvloop.run(serve(int(port), lambda: Session(counter)))

@@ -1,0 +1,132 @@
+"""The bench's own parts: a figure is worth as much as what measures it."""
+
+import asyncio
+from pathlib import Path
+from xml.etree import ElementTree
+
+import httpx
+import pytest
+from aiosmtplib import SMTP
+
+from bench.databases import Engine
+from bench.figures import Figures, Variant
+from bench.floor import app as floor
+from bench.load import Load
+from bench.picture import svg
+from bench.processes import running
+from bench.ratios import RATIOS, Result
+from bench.report import Report
+from bench.rounds import MEASURES, needed
+from bench.sink import Counter
+from bench.unaudited import create_app
+from service.database import Database
+from service.settings import Settings
+from tests.conftest import rows
+from tests.eventually import eventually
+from tests.postgres import free_port
+
+SIGNUP = {"email": "ada@example.com", "name": "Ada"}
+MAIL = b"Subject: Welcome\r\n\r\nHello\r\n..dot\r\n"
+
+
+async def test_load_counts_every_answer_and_never_repeats_an_address() -> None:
+    bodies: list[bytes] = []
+
+    class Server(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            bodies.append(data.partition(b"\r\n\r\n")[2])
+            status = b"201 Created" if len(bodies) % 2 else b"409 Conflict"
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n{}")  # type: ignore[attr-defined]
+
+    port = free_port()
+    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", port)
+    answers = await Load(port).run(clients=4, seconds=0.2)
+    server.close()
+
+    assert answers.statuses.total() == len(answers.seconds) == len(bodies) == len(set(bodies)) > 4
+    assert answers.created == answers.statuses["201"] == (len(bodies) + 1) // 2
+    assert answers.broken == 0
+
+
+async def test_sink_counts_the_mails_it_took(tmp_path: Path) -> None:
+    port, counter = free_port(), Counter(tmp_path / "count")
+    async with running("bench.sink", port, tmp_path / "count", folder=tmp_path, port=port) as sink:
+        await sink.accepting()
+        async with SMTP(hostname="127.0.0.1", port=port) as connection:
+            for _ in range(3):
+                await connection.sendmail("welcome@example.com", ["ada@example.com"], MAIL)
+
+        assert counter.value == 3
+
+
+async def test_floor_answers_as_the_service_does(client: httpx.AsyncClient) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(floor), base_url="http://test") as bare:
+        answers = [await one.post("/signup", json=SIGNUP) for one in (client, bare)]
+
+    assert {answer.status_code for answer in answers} == {201}
+    assert [[*answer.json()] for answer in answers] == [
+        ["id", "email", "name", "created_at", "welcome_email"]
+    ] * 2
+
+
+async def test_unaudited_does_all_but_the_audit(settings: Settings, database: Database) -> None:
+    app = create_app(settings)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        answer = await client.post("/signup", json=SIGNUP)
+
+    assert answer.status_code == 201
+    assert len(await rows(database, "SELECT id FROM outbox WHERE status = 'sent'")) == 1
+    assert await rows(database, "SELECT seq FROM audit_log") == []
+
+
+async def test_recipe_does_the_whole_job(database_url: str, database: Database, tmp_path: Path) -> None:
+    sink_port, port, counter = free_port(), free_port(), Counter(tmp_path / "count")
+    environment = {"DATABASE_URL": database_url, "SMTP_PORT": sink_port}
+    command = ("uvicorn", "bench.recipe:app", "--port", port)
+    async with (
+        running("bench.sink", sink_port, tmp_path / "count", folder=tmp_path, port=sink_port) as sink,
+        running(*command, folder=tmp_path, port=port, environment=environment) as recipe,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        await sink.accepting()
+        await recipe.answering()
+        statuses = [(await client.post("/signup", json=SIGNUP)).status_code for _ in range(2)]
+
+        async def done() -> bool:
+            found = await rows(database, "SELECT status FROM recipe_audit WHERE method = 'POST' ORDER BY id")
+            return [row["status"] for row in found] == statuses and counter.value == 1
+
+        assert statuses == [201, 409]
+        await eventually(done)
+
+
+def test_every_variant_is_measured_and_every_ratio_has_its_variants() -> None:
+    assert set(needed(RATIOS)) == set(MEASURES) == set(Variant)
+
+
+@pytest.mark.parametrize(("at_least", "value", "met"), [(True, 2, True), (True, 1, False), (False, 2, False)])
+def test_promise_is_kept_on_its_own_side_of_the_limit(at_least: bool, value: float, met: bool) -> None:
+    ratio = next(one for one in RATIOS if one.at_least is at_least)
+    limit = ratio.limits[Engine.SQLITE]
+
+    assert Result(ratio, Engine.SQLITE, [0, value * limit * 0.9, 9 * limit]).is_met is met
+
+
+def test_picture_and_table_show_every_ratio() -> None:
+    figures = Figures(rate=1000, p50=0.01, p99=0.02, memory=1e8)
+    rounds = {engine: [dict.fromkeys(Variant, figures)] * 3 for engine in Engine}
+    report = Report(ratios=RATIOS, rounds=rounds, machine={"processor": "<two> & cores"}, seconds=5)
+
+    words = [*ElementTree.fromstring(svg(report.results, caption="<two> & cores")).itertext()]  # noqa: S314  # our own
+    table = report.markdown()
+
+    assert "<two> & cores" in words
+    for ratio in RATIOS:
+        assert ratio.title in words
+        assert ratio.title in table
