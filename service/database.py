@@ -43,8 +43,8 @@ class Refused(Exception):
     """The database will never take these values. Nothing happened."""
 
 
-class Conflict(Exception):
-    """Another transaction was in the way. Nothing happened; the same again may succeed."""
+class Conflict(DatabaseAway):
+    """Another transaction was in the way. Nothing happened; the same again may succeed at once."""
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg brings no types

@@ -95,6 +95,10 @@ class AuditLog:
             except DatabaseAway as exc:
                 self._complain(f"The database does not take audit entries: {exc}")
                 await asyncio.sleep(TRY_AGAIN_AFTER)
+            except Exception as exc:  # a spool that cannot be read, or a bug: it must not end the mover
+                log.exception("audit.mover_broke")
+                self._complain(f"The audit entries cannot be moved: {exc}")
+                await asyncio.sleep(TRY_AGAIN_AFTER)
             else:
                 await self._rest(clean_at - loop.time())
 

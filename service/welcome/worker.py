@@ -66,6 +66,9 @@ class Worker:
             except DatabaseAway as exc:
                 log.warning("worker.database_away", reason=str(exc))
                 claimed = 0
+            except Exception:  # a bug in one round must not end all others
+                log.exception("worker.round_broke")
+                claimed = 0
             self.last_round = time.monotonic()
             await self._sleep(LOOK_AGAIN if claimed else self._window.paused_for or LOOK_EVERY)
 
@@ -79,9 +82,9 @@ class Worker:
         """Renews what is in hand, so that a slow relay does not look like a dead process."""
         while True:
             await asyncio.sleep(RENEW_EVERY)
-            await self._relay.close_stale()
             try:
+                await self._relay.close_stale()
                 if emails := self._delivery.in_hand:
                     await self._outbox.renew(emails)
-            except DatabaseAway as exc:
-                log.warning("worker.renewal_failed", in_hand=len(emails), reason=str(exc))
+            except Exception as exc:  # whatever it is, the next renewal is due before the leases end
+                log.warning("worker.renewal_failed", reason=str(exc))

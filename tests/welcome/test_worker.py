@@ -1,16 +1,17 @@
 """The safety net: whatever was left over is found and sent."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from service.database import Database, DatabaseAway
+from service.database import Conflict, Database, DatabaseAway
 from service.mailing import Mailing
 from service.metrics import Metrics
 from service.settings import Settings
 from service.welcome import window as window_module
 from service.welcome import worker as module
+from service.welcome.emails import Email
 from tests.conftest import rows
 from tests.eventually import eventually
 from tests.relay import Envelope, ScriptedRelay
@@ -147,11 +148,40 @@ async def test_a_wake_up_cuts_the_sleep_short(
     await eventually(lambda: relay.accepted, within=5)
 
 
-@pytest.mark.usefixtures("quick")
-async def test_the_worker_outlives_a_database_that_goes_away(
+async def test_a_renewal_that_deadlocks_is_not_the_last(
     mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, troubles = mailing.outbox.claim, [DatabaseAway("restarting")] * 3
+    monkeypatch.setattr(module, "RENEW_EVERY", 0.02)
+    renew, troubles = mailing.outbox.renew, [Conflict("40P01")] * 3
+
+    async def renew_later(emails: Sequence[Email]) -> None:
+        if troubles:
+            raise troubles.pop()
+        await renew(emails)
+
+    monkeypatch.setattr(mailing.outbox, "renew", renew_later)
+    relay.delays["dot"] = 0.5
+    email = await enqueue(mailing.outbox, database, claimed=True)
+    assert email
+    mailing.worker.start()
+    delivery = asyncio.create_task(mailing.delivery.deliver(email))
+    held_until = email.held_until
+
+    await eventually(lambda: email.held_until > held_until)
+
+    await delivery
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("trouble", [DatabaseAway("restarting"), Conflict("40P01"), RuntimeError("a bug")])
+async def test_the_worker_outlives_a_database_that_goes_away_and_a_round_that_breaks(
+    mailing: Mailing,
+    database: Database,
+    relay: ScriptedRelay,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: Exception,
+) -> None:
+    claim, troubles = mailing.outbox.claim, [trouble] * 3
 
     async def claim_later(limit: int) -> object:
         if troubles:
