@@ -38,7 +38,9 @@ def main() -> None:
     configured = settings.load()
     logs.configure(configured)
     listener = server.listen(configured.host, configured.port, setting="PORT")
-    server.Server(server.config(server.prepared(create_app(configured)))).run([listener])
+    app = create_app(configured)
+    server.settle()
+    server.Server(server.config(app)).run([listener])
 
 
 if __name__ == "__main__":

@@ -29,11 +29,13 @@ def application() -> FastAPI:
     """The app of this process, from its environment."""
     configured = settings.load()
     logs.configure(configured)
-    return prepared(create_app(configured))
+    app = create_app(configured)
+    settle()
+    return app
 
 
-def prepared(app: FastAPI) -> FastAPI:
-    """Keeps the garbage collector away from what will live as long as the process.
+def settle() -> None:
+    """Keeps the garbage collector away from what will live as long as the process. Call it when all is built.
 
     By default it looks at every living object again and again: that was half of all time under
     load, in stalls of up to half a second.
@@ -41,7 +43,6 @@ def prepared(app: FastAPI) -> FastAPI:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    return app
 
 
 class Server(uvicorn.Server):

@@ -36,7 +36,8 @@ async def up(settings: Settings, *, say: Callable[[str], None], with_inbox: bool
         finally:
             await database.close()
         async with _inbox(settings) if with_inbox else contextlib.nullcontext():
-            api = _Announcing(server.config(server.prepared(create_app(settings))))
+            api = _Announcing(server.config(create_app(settings)))
+            server.settle()
             api.announcement = lambda: _announce(settings, say=say, with_inbox=with_inbox)
             await api.serve([listener])
 

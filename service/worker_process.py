@@ -10,6 +10,7 @@ from pathlib import Path
 from service.database import Database
 from service.mailing import Mailing
 from service.metrics import Metrics
+from service.server import settle
 from service.settings import Settings
 from service.shutdown import SIGNALS
 from service.welcome.worker import Worker
@@ -28,6 +29,7 @@ async def work(settings: Settings) -> None:
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     database = Database(settings)
     mailing = Mailing.build(settings, database=database, metrics=Metrics())
+    settle()
     try:
         async with mailing.running():
             while not stop.is_set():
