@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service import app, logs, server, settings
 from service.audit.middleware import AuditMiddleware
 from service.identifiers import new_id
+from service.memory import settle
 from service.settings import Settings
 
 
@@ -39,7 +40,7 @@ def main() -> None:
     logs.configure(configured)
     listener = server.listen(configured.host, configured.port, setting="PORT")
     app = create_app(configured)
-    server.settle()
+    settle()
     server.Server(server.config(app)).run([listener])
 
 

@@ -12,6 +12,7 @@ from service import logs, records, schema, server, settings, standalone, worker_
 from service.database import Database, DatabaseAway
 from service.server import PortInUse
 from service.settings import InvalidSettings, Settings
+from service.welcome.messages import Messages
 from service.welcome.relay import Relay, RelayTrouble
 
 app = typer.Typer(
@@ -82,6 +83,9 @@ def check() -> None:
     """Look at settings, database and relay, and say what is wrong and how to mend it."""
     configured = _configured()
     configured.require_production_values()
+    Messages(configured)
+    with settings.writable(configured.data_dir):
+        configured.data_dir.mkdir(parents=True, exist_ok=True)
     console.print("settings  ok")
     _run(_check(configured))
 

@@ -25,7 +25,8 @@ Insert = postgresql.Insert | sqlite.Insert
 
 POOL_SIZE = 5  # signups, outcomes, audit, worker, and one for reading
 TRANSACTION_TIMEOUT = 10.0  # s; then the connection is given up
-CHECKOUT_TIMEOUT = 2.0  # s to wait for a connection of the pool
+CHECKOUT_TIMEOUT = 2.0  # s to wait for a connection, of the pool or a new one
+READ_TIMEOUT = 2.0  # s for a whole query of somebody who waits for the answer
 CLOSE_TIMEOUT = 0.3  # s to take leave of the server
 BUSY_TIMEOUT_MS = 5_000  # SQLite: how long to wait for another process's write
 
@@ -108,10 +109,11 @@ class Database:
                 yield connection
 
     @contextlib.asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """For queries alone: takes no write lock. Raises DatabaseAway."""
+    async def reading(self, *, timeout: float | None = READ_TIMEOUT) -> AsyncIterator[AsyncConnection]:  # noqa: ASYNC109  # for all that is done inside
+        """For queries alone: takes no write lock. None for commands, which somebody waits for who can
+        see them work. Raises DatabaseAway."""
         with _translated():
-            async with asyncio.timeout(CHECKOUT_TIMEOUT), self.engine.connect() as connection:
+            async with asyncio.timeout(timeout), self.engine.connect() as connection:
                 await connection.execution_options(**self._reading)
                 yield connection
 
@@ -140,7 +142,7 @@ def _address(settings: Settings) -> tuple[URL, dict[str, Any]]:
     text = settings.database_url.get_secret_value()
     try:
         url = make_url(text) if text else URL.create("sqlite", database=str(settings.sqlite_file))
-    except ArgumentError as exc:
+    except (ArgumentError, ValueError) as exc:
         raise InvalidSettings("DATABASE_URL is not a URL: try postgresql://user:password@host/name.") from exc
     match url.drivername.partition("+")[0]:
         case "sqlite":
@@ -181,7 +183,12 @@ def _libpq_parameters(query: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {name: query[name] for name in ("host", "port") if name in query}
     mode = query.get("sslmode")
     if "sslrootcert" in query:
-        context = ssl.create_default_context(cafile=query["sslrootcert"])
+        try:
+            context = ssl.create_default_context(cafile=query["sslrootcert"])
+        except OSError as exc:
+            raise InvalidSettings(
+                f"DATABASE_URL names a file as sslrootcert that cannot be used: {exc}."
+            ) from exc
         context.check_hostname = mode == "verify-full"
         return arguments | {"ssl": context}
     return arguments | ({"ssl": mode} if mode else {})
@@ -211,6 +218,8 @@ def _configure_postgresql(engine: AsyncEngine) -> None:
             raise DatabaseAway(
                 "synchronous_commit is off, and a crash would lose confirmed signups: set it to on"
             )
+        if _answer(connection, "SHOW server_encoding") != "UTF8":
+            raise DatabaseAway("this database cannot hold every name: create it with ENCODING 'UTF8'")
 
 
 def _answer(connection: DBAPIConnection, statement: str) -> object:

@@ -85,6 +85,7 @@ async def _database_trouble(database: Database) -> str | None:
 
 
 def _check_token(authorization: str, token: str) -> None:
-    given = authorization.removeprefix("Bearer ")
-    if token and not hmac.compare_digest(given.encode(), token.encode()):
+    scheme, _, given = authorization.partition(" ")
+    is_known = hmac.compare_digest(given.strip().encode(), token.encode())
+    if token and not (scheme.lower() == "bearer" and is_known):
         raise Problem(Kind.UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})

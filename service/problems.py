@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+CLIENT_LEFT = 499  # the status of an answer that nobody reads; the audit does
+
 log = structlog.get_logger()
 
 

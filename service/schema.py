@@ -48,6 +48,8 @@ async def trouble(database: Database) -> str | None:
         if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
             return f"The database is empty: {RUN_MIGRATE}."
         version = await connection.scalar(select(column("version_num")).select_from(table("alembic_version")))
+    if version is None:
+        return f"The database is empty: {RUN_MIGRATE}."
     head, older = _revisions()
     if version != head and version in older:
         return f"The database is at revision {version}, and this release needs {head}: {RUN_MIGRATE}."

@@ -1,19 +1,21 @@
 """uvicorn, as this service runs it."""
 
-import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from service import logs, settings
 from service.app import create_app
+from service.memory import settle
 from service.shutdown import SIGNALS
 from service.welcome.delivery import DRAIN_SECONDS
 
@@ -26,7 +28,7 @@ class PortInUse(Exception):
 
 
 def application() -> FastAPI:
-    """The app of this process, from its environment."""
+    """The app of this process, from its environment. Raises InvalidSettings."""
     configured = settings.load()
     logs.configure(configured)
     app = create_app(configured)
@@ -34,15 +36,13 @@ def application() -> FastAPI:
     return app
 
 
-def settle() -> None:
-    """Keeps the garbage collector away from what will live as long as the process. Call it when all is built.
-
-    By default it looks at every living object again and again: that was half of all time under
-    load, in stalls of up to half a second.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+def application_of_many() -> FastAPI:
+    """The same, for one of several processes. What cannot start is not started again for ever."""
+    try:
+        return application()
+    except settings.InvalidSettings as exc:
+        sys.stderr.write(f"{exc}\n")
+        sys.exit(STARTUP_FAILURE)
 
 
 class Server(uvicorn.Server):
@@ -95,7 +95,12 @@ def explained(host: str, port: int, *, setting: str) -> Iterator[None]:
 
 def serve(listener: socket.socket, *, workers: int) -> None:
     """Until a signal ends it."""
-    if workers > 1:
-        Multiprocess(config("service.server:application", factory=True, workers=workers), [listener]).run()
-    else:
+    if workers == 1:
         Server(config(application())).run([listener])
+        return
+    many = Multiprocess(
+        config("service.server:application_of_many", factory=True, workers=workers), [listener]
+    )
+    many.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in many.processes):
+        sys.exit(STARTUP_FAILURE)

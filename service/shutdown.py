@@ -4,11 +4,16 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = signal.SIGTERM, signal.SIGINT
+
+# s. A terminal signals the whole process group, and then the parent of several processes signals each
+# of them: that is one order to end, given twice.
+SAME_ORDER = 1.0
 
 
 @contextmanager
@@ -22,13 +27,15 @@ def draining_on_signals(begin: Callable[[], None]) -> Iterator[None]:
         yield  # signals are not ours to handle here
         return
     loop = asyncio.get_running_loop()
-    signalled = False
+    signalled_at: float | None = None
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal signalled
-        if signalled:
-            os._exit(128 + number)  # all that matters is on disk
-        signalled = True
+        nonlocal signalled_at
+        if signalled_at is not None:
+            if time.monotonic() - signalled_at > SAME_ORDER:
+                os._exit(128 + number)  # all that matters is on disk
+            return
+        signalled_at = time.monotonic()
         loop.call_soon_threadsafe(begin)
         if callable(handler := before[signal.Signals(number)]):
             handler(number, frame)

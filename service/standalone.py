@@ -11,6 +11,7 @@ from service.database import Database
 from service.inbox.http import InboxHttp
 from service.inbox.mailbox import Mailbox
 from service.inbox.smtp import InboxSmtp
+from service.memory import settle
 from service.settings import Security, Settings, load
 
 LOOPBACK = "127.0.0.1"
@@ -19,6 +20,7 @@ LOOPBACK = "127.0.0.1"
 def own_inbox() -> dict[str, object]:
     """Settings that send all mail to the built-in inbox, whatever the environment names as relay."""
     return {
+        "worker": True,
         "smtp_host": LOOPBACK,
         "smtp_port": load().inbox_smtp_port,
         "smtp_username": "",
@@ -37,7 +39,7 @@ async def up(settings: Settings, *, say: Callable[[str], None], with_inbox: bool
             await database.close()
         async with _inbox(settings) if with_inbox else contextlib.nullcontext():
             api = _Announcing(server.config(create_app(settings)))
-            server.settle()
+            settle()
             api.announcement = lambda: _announce(settings, say=say, with_inbox=with_inbox)
             await api.serve([listener])
 

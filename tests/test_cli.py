@@ -101,6 +101,23 @@ def test_a_wrong_setting_is_a_sentence(tmp_path: Path, environment: dict[str, st
     assert "Traceback" not in ended.stderr
 
 
+def test_several_processes_that_cannot_start_are_not_started_for_ever(tmp_path: Path) -> None:
+    ended = run("serve", "--workers", "2", folder=tmp_path, PORT=free_port(), DATABASE_URL="mysql://x")
+
+    assert ended.returncode != 0
+    assert "DATABASE_URL must begin with" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_check_tries_the_templates(tmp_path: Path) -> None:
+    (tmp_path / "welcome.txt").write_text("Hello {{ nobody }}")
+
+    ended = run("check", folder=tmp_path, TEMPLATES_DIR=tmp_path)
+
+    assert ended.returncode == 1
+    assert "welcome.txt" in ended.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("not a folder")
 

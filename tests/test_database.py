@@ -42,6 +42,8 @@ def test_any_usual_spelling_of_the_address_works(url: str, driver: str, tmp_path
     ("url", "words"),
     [
         ("nonsense", "not a URL"),
+        ("postgresql://ada@db:port/engines", "not a URL"),
+        ("postgresql://ada@db/engines?sslrootcert=/nowhere", "sslrootcert"),
         ("mysql://ada@db/engines", "must begin with"),
         ("sqlite://", "names no file"),
         ("postgresql://ada@db/engines?colour=red", "colour"),
@@ -166,13 +168,9 @@ async def test_a_writer_that_holds_its_transaction_does_not_stop_readers(databas
             assert (await reader.exec_driver_sql("SELECT count(*) FROM users")).scalar_one() == 0
 
 
-async def test_a_reader_waits_no_longer_than_a_caller_may(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.database.CHECKOUT_TIMEOUT", 0.2)
-
+async def test_a_reader_waits_no_longer_than_a_caller_may(database: Database) -> None:
     with pytest.raises(DatabaseAway):
-        async with database.reading():
+        async with database.reading(timeout=0.2):
             await asyncio.sleep(1)
 
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from service.database import Database
+from service.shutdown import SAME_ORDER
 from tests.conftest import rows
 from tests.eventually import eventually
 from tests.processes import Process
@@ -151,7 +152,7 @@ async def test_a_second_signal_ends_at_once_and_loses_nothing(
     holder = api if command == "serve" else await start("worker")
     await eventually(lambda: relay.stages["dot"])
     holder.signal(signal.SIGTERM)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(SAME_ORDER + 0.2)
     assert holder.alive
 
     holder.signal(signal.SIGTERM)

@@ -111,7 +111,13 @@ async def test_metrics_count_what_happened(client: httpx.AsyncClient, relay: Scr
 
 @pytest.mark.parametrize(
     ("given", "status"),
-    [({}, 401), ({"Authorization": "Bearer wrong"}, 401), ({"Authorization": "Bearer s3"}, 200)],
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": "s3"}, 401),
+        ({"Authorization": "Bearer s3"}, 200),
+        ({"Authorization": "bearer s3"}, 200),
+    ],
 )
 async def test_metrics_want_the_token_where_there_is_one(
     settings: Settings, given: dict[str, str], status: int

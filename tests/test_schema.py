@@ -44,6 +44,7 @@ async def test_up_and_down_and_up_again(empty: Database) -> None:
 
     await run(empty, "downgrade", "base")
     assert await tables(empty) == {"alembic_version"}
+    assert "migrate" in (await schema.trouble(empty) or "")
 
     await schema.migrate(empty)
     assert await schema.trouble(empty) is None

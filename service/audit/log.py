@@ -77,7 +77,11 @@ class AuditLog:
         """Moves what dead processes left behind; returns how many entries. Raises DatabaseAway."""
         moved = 0
         for segment in self._spool.orphans():
-            moved += await self._move(segment)
+            try:
+                moved += await self._move(segment)
+            except BaseException:
+                segment.close()  # and its lock with it, for whoever tries next
+                raise
             segment.remove()
         return moved
 

@@ -11,9 +11,9 @@ from service.audit.log import AuditLog
 from service.clients import Clients
 from service.identifiers import new_id
 from service.metrics import Metrics
+from service.problems import CLIENT_LEFT
 
 ADOPTED_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-CLIENT_LEFT = 499
 
 
 class AuditMiddleware:

@@ -71,9 +71,12 @@ class Segment:
         os.ftruncate(self._descriptor, 0)
         self._moved = self.size = 0
 
+    def close(self) -> None:
+        os.close(self._descriptor)
+
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        self.close()
 
 
 class Spool:

@@ -38,7 +38,7 @@ class Verification:
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Raises DatabaseAway."""
-        async with self._database.reading() as connection:
+        async with self._database.reading(timeout=None) as connection:
             self.total = await connection.scalar(select(func.count()).select_from(AUDIT_LOG)) or 0
             instances = (await connection.execute(select(INSTANCES))).all()
             orphans = await connection.execute(

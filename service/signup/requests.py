@@ -10,11 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from service.problems import InvalidField, Kind, Problem
+from service.problems import CLIENT_LEFT, InvalidField, Kind, Problem
 
 MAX_BODY = 16 * 1024
 BODY_TIMEOUT = 8.0  # s
-CLIENT_LEFT = 499  # nobody reads this answer; the audit does
 
 
 class StrictRequest(Request):

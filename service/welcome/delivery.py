@@ -12,7 +12,7 @@ from service.metrics import Metrics
 from service.welcome.emails import Deferred, Email, Failed, Outcome, Released, Sent
 from service.welcome.messages import CannotBuild, Messages
 from service.welcome.outbox import Outbox
-from service.welcome.relay import FinalRefusal, LaterRefusal, Relay, RelayTrouble
+from service.welcome.relay import FinalRefusal, LaterRefusal, Relay, RelayTrouble, Withdrawn
 from service.welcome.window import Paused, Window
 
 MOST_IN_HAND = 1000  # claimed emails of this process, those that wait for a connection included
@@ -105,7 +105,9 @@ class Delivery:
         try:
             message = self._messages.welcome(email)
             with self._metrics.delivery_seconds.time():
-                reply = await self._relay.send(message)
+                reply = await self._relay.send(message, may_begin=email.is_held)
+        except Withdrawn:
+            return None
         except Exception as exc:
             return self._unsent(email, exc)
         self._refused_in_a_row = 0

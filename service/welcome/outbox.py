@@ -25,6 +25,7 @@ OUTBOX = table(OutboxEmail)
 
 LEASE = timedelta(seconds=60)
 GIVE_UP_AFTER = timedelta(days=5)
+ABANDON_AT_MOST = 1000  # in one transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,7 @@ class Outbox:
                 update(OUTBOX)
                 .where(
                     OUTBOX.c.status == EmailStatus.PENDING,
+                    OUTBOX.c.due_at <= now + LEASE,  # later means deferred meanwhile: that stays
                     tuple_(OUTBOX.c.id, OUTBOX.c.attempt).in_(
                         [(email.id, email.attempt) for email in emails]
                     ),
@@ -142,24 +144,32 @@ class Outbox:
         await self._outcomes.submit((email, outcome), patience=None)
 
     async def abandon(self, reason: str) -> int:
-        """Gives up what has waited past its `give_up_at`; returns how many."""
+        """Gives up what has waited past its `give_up_at`, a thousand at a time; returns how many."""
         async with self._database.transaction() as connection:
             now = await self._database.now(connection)
-            abandoned = await connection.execute(
-                update(OUTBOX)
+            hopeless = (
+                select(OUTBOX.c.id)
                 .where(
                     OUTBOX.c.status == EmailStatus.PENDING,
                     OUTBOX.c.due_at <= now,
                     OUTBOX.c.give_up_at <= now,
                 )
+                .limit(ABANDON_AT_MOST)
+                .with_for_update(skip_locked=True)
+                .cte("hopeless")
+            )
+            abandoned = await connection.execute(
+                update(OUTBOX)
+                .where(OUTBOX.c.id.in_(select(hopeless.c.id)))
                 .values(
                     status=EmailStatus.FAILED,
                     attempt=OUTBOX.c.attempt + 1,
                     last_reply=kept(reason),
                     finished_at=now,
                 )
+                .returning(OUTBOX.c.id)
             )
-            return abandoned.rowcount
+            return len(abandoned.all())
 
     async def retry(self, *, email_id: UUID | None = None, failed_since: timedelta | None = None) -> int:
         """Makes failed emails due again, as if they had just been signed up for; returns how many.
@@ -189,7 +199,7 @@ class Outbox:
     async def list(self, *, status: EmailStatus | None, limit: int) -> list[RowMapping]:
         """The newest first, whole rows. Raises DatabaseAway."""
         newest = select(OUTBOX).order_by(OUTBOX.c.id.desc()).limit(limit)  # ids sort by time
-        async with self._database.reading() as connection:
+        async with self._database.reading(timeout=None) as connection:
             found = await connection.execute(newest.where(OUTBOX.c.status == status) if status else newest)
             return [*found.mappings()]
 

@@ -6,6 +6,7 @@ import re
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiosmtplib import (
@@ -47,6 +48,10 @@ class LaterRefusal(Refusal):
     """4xx to this recipient or this message: try this one again later."""
 
 
+class Withdrawn(Exception):
+    """By the time that the relay was ready for it, the message was no longer ours to send."""
+
+
 @dataclass(eq=False)
 class RelayTrouble(Exception):
     """The relay cannot be used now; this message is not at fault.
@@ -70,14 +75,14 @@ class Relay:
         self._tls = None if settings.smtp_security is Security.NONE else ssl.create_default_context()
         self._idle: deque[tuple[SMTP, float]] = deque()
 
-    async def send(self, message: Message) -> str:
-        """The relay's words after taking the message.
+    async def send(self, message: Message, *, may_begin: Callable[[], bool] = lambda: True) -> str:
+        """The relay's words after taking the message. `may_begin` is asked last of all before DATA.
 
-        Raises FinalRefusal, LaterRefusal or RelayTrouble.
+        Raises FinalRefusal, LaterRefusal, RelayTrouble or Withdrawn.
         """
         connection = await self._ready_for(message.sender)
         try:
-            reply = await self._hand_over(connection, message)
+            reply = await self._hand_over(connection, message, may_begin)
         except BaseException:
             connection.close()
             raise
@@ -142,9 +147,11 @@ class Relay:
             raise RelayTrouble(_words(exc)) from exc
         return connection
 
-    async def _hand_over(self, connection: SMTP, message: Message) -> str:
+    async def _hand_over(self, connection: SMTP, message: Message, may_begin: Callable[[], bool]) -> str:
         try:
             await connection.rcpt(message.recipient, timeout=COMMAND_TIMEOUT)
+            if not may_begin():
+                raise Withdrawn
             begun = await connection.execute_command(b"DATA", timeout=COMMAND_TIMEOUT)
             if begun.code != SMTPStatus.start_input:
                 raise SMTPDataError(begun.code, begun.message)

@@ -1,7 +1,6 @@
 """The safety net: claims what is due and delivers it, and keeps what is in hand."""
 
 import asyncio
-import contextlib
 import time
 
 import structlog
@@ -30,7 +29,6 @@ class Worker:
         self._window = window
         self._duties: list[asyncio.Task[None]] = []
         self._deliveries: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
         self.last_round = time.monotonic()  # when the loop last went round; a liveness check compares
 
     def start(self) -> None:
@@ -42,10 +40,6 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def wake(self) -> None:
-        """Looks at once rather than within the second."""
-        self._wake.set()
 
     async def run_once(self) -> int:
         """Claims what is due, up to what may be in hand, and starts delivering it; returns how many."""
@@ -70,13 +64,8 @@ class Worker:
                 log.exception("worker.round_broke")
                 claimed = 0
             self.last_round = time.monotonic()
-            await self._sleep(LOOK_AGAIN if claimed else self._window.paused_for or LOOK_EVERY)
-
-    async def _sleep(self, seconds: float) -> None:
-        self._wake.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(seconds, LOOK_EVERY)):
-                await self._wake.wait()
+            pause = LOOK_AGAIN if claimed else self._window.paused_for or LOOK_EVERY
+            await asyncio.sleep(min(pause, LOOK_EVERY))
 
     async def _keep(self) -> None:
         """Renews what is in hand, so that a slow relay does not look like a dead process."""

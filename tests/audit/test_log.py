@@ -62,6 +62,25 @@ async def test_what_a_dead_process_left_is_moved_once(
     assert await numbers(database) == [1, 2, 3]
 
 
+async def test_an_adoption_that_failed_can_be_tried_again(
+    audit: AuditLog, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = Spool(tmp_path / "audit", key=b"")
+    dead.append(**FIELDS)
+    die(dead)
+
+    async def away(*_: object) -> None:
+        raise DatabaseAway("starting")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AuditLog, "_insert", away)
+        with pytest.raises(DatabaseAway):
+            await audit.adopt()
+
+    assert await audit.adopt() == 1
+    assert await numbers(database) == [1]
+
+
 async def test_entries_that_are_moved_twice_are_stored_once(
     audit: AuditLog, database: Database, tmp_path: Path
 ) -> None:

@@ -157,7 +157,7 @@ async def test_an_email_that_cannot_be_built_fails_at_once_with_the_reason(
 async def test_a_bug_defers_the_email_and_goes_no_further(
     mailing: Mailing, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(_: object) -> str:
+    async def broken(*_: object, **__: object) -> str:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(mailing.relay, "send", broken)

@@ -198,6 +198,18 @@ async def test_renewing_keeps_what_is_ours_and_only_that(outbox: Outbox, databas
     assert [email.recipient for email in await outbox.claim(10)] == ["lost@example.com"]
 
 
+async def test_renewing_does_not_undo_a_deferral(outbox: Outbox, database: Database) -> None:
+    email = await enqueue(outbox, database, claimed=True)
+    assert email
+    email.deferrals = 5
+    await outbox.record(email, Deferred("451 in an hour"))
+    due_at = (await only_row(database))["due_at"]
+
+    await outbox.renew([email])
+
+    assert (await only_row(database))["due_at"] == due_at
+
+
 async def test_what_waited_too_long_is_given_up_with_the_reason(outbox: Outbox, database: Database) -> None:
     await enqueue(outbox, database)
     async with database.transaction() as connection:

@@ -10,7 +10,7 @@ import pytest
 from service.settings import Security, Settings
 from service.welcome import relay as module
 from service.welcome.messages import Message
-from service.welcome.relay import FinalRefusal, LaterRefusal, Relay, RelayTrouble
+from service.welcome.relay import FinalRefusal, LaterRefusal, Relay, RelayTrouble, Withdrawn
 from tests.eventually import eventually
 from tests.relay import DROP, HANG, ScriptedRelay
 
@@ -39,6 +39,16 @@ async def test_a_message_is_handed_over(connections: Relay, relay: ScriptedRelay
     [envelope] = relay.accepted
     assert (envelope.sender, envelope.recipient) == (MESSAGE.sender, MESSAGE.recipient)
     assert envelope.content == MESSAGE.content
+
+
+async def test_a_message_that_is_no_longer_ours_is_not_handed_over(
+    connections: Relay, relay: ScriptedRelay
+) -> None:
+    with pytest.raises(Withdrawn):
+        await connections.send(MESSAGE, may_begin=lambda: False)
+
+    assert relay.stages["rcpt"] == 1
+    assert relay.stages["data"] == 0
 
 
 async def test_a_connection_is_kept_for_the_next_message(connections: Relay, relay: ScriptedRelay) -> None:

@@ -141,3 +141,9 @@ async def test_whoever_leaves_the_line_takes_no_place_with_him(metrics: Metrics)
 async def _enter(window: Window) -> None:
     async with window.place():
         pass
+
+
+async def test_the_relays_words_are_repeated_without_addresses(window: Window) -> None:
+    window.pause("554 5.7.1 <ada@example.com>: Relay access denied")
+
+    assert window.trouble == "554 5.7.1 <…>: Relay access denied"

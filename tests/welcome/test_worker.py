@@ -135,19 +135,6 @@ async def test_a_slow_relay_does_not_look_like_a_dead_process(
     assert relay.recipients == {"ada@example.com": 1}
 
 
-async def test_a_wake_up_cuts_the_sleep_short(
-    mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LOOK_EVERY", 60)
-    mailing.worker.start()
-    await asyncio.sleep(0.1)
-    await enqueue(mailing.outbox, database)
-
-    mailing.worker.wake()
-
-    await eventually(lambda: relay.accepted, within=5)
-
-
 async def test_a_renewal_that_deadlocks_is_not_the_last(
     mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
