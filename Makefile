@@ -35,9 +35,9 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 	@touch $@
 
 lock: ## writes both lock files anew; needs uv
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header pyproject.toml -o requirements.lock
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --extra dev pyproject.toml -o requirements-dev.lock
 
 clean:
