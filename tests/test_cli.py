@@ -18,7 +18,7 @@ from service.welcome.outbox import Outbox
 from tests.audit.test_retention import store
 from tests.conftest import rows
 from tests.eventually import eventually
-from tests.postgres import free_port
+from tests.ports import free_port
 from tests.processes import ROOT, Process
 from tests.relay import ScriptedRelay
 from tests.welcome.test_outbox import enqueue

@@ -23,7 +23,7 @@ from service.database import Database
 from service.settings import Settings
 from tests.conftest import rows
 from tests.eventually import eventually
-from tests.postgres import free_port
+from tests.ports import free_port
 
 SIGNUP = {"email": "ada@example.com", "name": "Ada"}
 MAIL = b"Subject: Welcome\r\n\r\nHello\r\n..dot\r\n"

@@ -15,7 +15,8 @@ import pytest
 from tests.faults.conftest import Verdict
 from tests.faults.proxy import Proxy
 from tests.faults.world import World, http_client
-from tests.postgres import Postgres, free_port, unprivileged
+from tests.ports import free_port
+from tests.postgres import Postgres, unprivileged
 from tests.processes import Process
 
 Test = TypeVar("Test", bound=Callable[..., object])
