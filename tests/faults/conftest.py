@@ -81,9 +81,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not kept:
         return
     lines = [Figures.heading(), *sorted(set(kept), key=_order)]
-    if path := config.getoption("--table"):
-        Path(path).write_text("\n".join(lines) + "\n")
     terminalreporter.write_line("\n" + "\n".join(lines))
+    if path := config.getoption("--table"):
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_text("\n".join(lines) + "\n")
 
 
 def _order(row: str) -> tuple[int, str]:
