@@ -12,8 +12,8 @@ run: install ## the whole service in one process, with an inbox for its mail
 test: install ## every test; PostgreSQL comes along, or set TEST_DATABASE_URL
 	$(BIN)/pytest
 
-faults: install ## every fault with all its rounds, half an hour or so; writes the table that the README shows
-	$(BIN)/pytest -n 4 tests/faults --long --table docs/faults.md
+faults: install ## every fault with all its rounds, an hour or so on a machine that does nothing else; writes docs/faults.md
+	$(BIN)/pytest -n 2 tests/faults --long --table docs/faults.md
 
 bench: install ## the ratios that are promised, twelve minutes or so; leave the machine alone meanwhile
 	$(BIN)/python -W "ignore:XDG_RUNTIME_DIR" -m bench

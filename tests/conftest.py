@@ -205,5 +205,5 @@ def _named(url: str, name: str) -> str:
 
 async def rows(database: Database, statement: str) -> list[Any]:
     """For asserting on what is stored."""
-    async with database.reading() as connection:
+    async with database.reading(timeout=None) as connection:
         return list((await connection.exec_driver_sql(statement)).mappings())
