@@ -64,7 +64,7 @@ class OutboxEmail(SQLModel, table=True):
     request_id: str = Field(max_length=64)  # of the signup, so that logs can be joined
     status: str = Field(default=EmailStatus.PENDING, max_length=7)
     attempt: int = 0  # the fence: one more with every claim
-    deferrals: int = 0  # refusals for now of this email: the index of the backoff
+    deferrals: int = 0  # temporary refusals of this email: the index of the backoff
     due_at: datetime = Field()  # when a pending row may be claimed
     give_up_at: datetime
     last_reply: str | None = Field(default=None, max_length=1000)  # the relay's own words, or our reason

@@ -271,4 +271,4 @@ def test_a_relay_without_a_password_needs_no_tls(real: Settings) -> None:
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Settings().port = 9000  # type: ignore[misc]
+        Settings().port = 9000  # type: ignore[misc]  # that it cannot be set is the point

@@ -43,7 +43,7 @@ class InboxSmtp:
         hung_up = [connection.abort() for connection in self._connections]
         await asyncio.gather(*hung_up, return_exceptions=True)  # some hang up on us meanwhile
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
         mail = self._mailbox.add(
             sender=well_formed(envelope.mail_from or "").removeprefix("<>"),
             recipients=[well_formed(recipient) for recipient in envelope.rcpt_tos],

@@ -45,7 +45,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Refused for now: this email waits longer each time, until it is given up."""
+    """A temporary refusal: this email waits longer each time, until it is given up."""
 
     words: str
 

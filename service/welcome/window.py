@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class Paused(Exception):
-    """The relay is left alone for now; whoever waited for it should not any longer."""
+    """The relay is left alone for a while; whoever waited for it should not any longer."""
 
 
 class Window:

@@ -39,7 +39,7 @@ async def test_load_counts_every_answer_and_never_repeats_an_address() -> None:
         def data_received(self, data: bytes) -> None:
             bodies.append(data.partition(b"\r\n\r\n")[2])
             status = b"201 Created" if len(bodies) % 2 else b"409 Conflict"
-            self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n{}")  # type: ignore[attr-defined]
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n{}")  # type: ignore[attr-defined]  # set when connected
 
     port = free_port()
     server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", port)
