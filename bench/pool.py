@@ -6,7 +6,6 @@ python -m bench.pool SMTP_PORT
 import asyncio
 import sys
 import time
-from datetime import UTC, datetime
 from uuid import uuid4
 
 import uvloop
@@ -44,7 +43,6 @@ def _prepared(settings: Settings) -> Message:
         request_id="",
         attempt=1,
         deferrals=0,
-        give_up_at=datetime.now(UTC),
         held_until=time.monotonic(),
     )
     return Messages(settings).welcome(email)

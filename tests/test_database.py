@@ -110,11 +110,11 @@ async def test_one_silent_connection_is_enough_to_try_new_ones(
     monkeypatch.setattr("service.database.TRANSACTION_TIMEOUT", 0.5)
     proxy.swallow()
     with pytest.raises(DatabaseAway):
-        async with behind_proxy.transaction():
-            pass
+        async with behind_proxy.transaction() as connection:
+            await behind_proxy.now(connection)
 
-    async with behind_proxy.transaction():
-        pass
+    async with behind_proxy.transaction() as connection:
+        await behind_proxy.now(connection)
 
     await behind_proxy.close()
 

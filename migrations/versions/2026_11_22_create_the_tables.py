@@ -68,7 +68,7 @@ def upgrade() -> None:
         sa.Column("response_bytes", sa.BigInteger, nullable=False),
         sa.Column("user_id", sa.Uuid),
         sa.Column("client_network", sa.String(43)),
-        sa.Column("digest", sa.LargeBinary, nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("instance", "seq", name="pk_audit_log"),
     )
     op.create_index("ix_audit_log_occurred_at", "audit_log", ["occurred_at"])

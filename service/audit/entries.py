@@ -4,22 +4,21 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from datetime import datetime
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
-DIGEST_SIZE = hashlib.sha256().digest_size  # bytes
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from service.bulk import encoded
+
+DIGEST_LENGTH = 2 * hashlib.sha256().digest_size  # hexadecimal digits
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """Never a body, an address, a name or a query string."""
 
     instance: UUID  # the process that answered
     seq: int  # gapless within the instance, from 1
-    occurred_us: int  # microseconds since 1970
+    occurred_at: datetime
     request_id: str
     method: str
     route: str | None  # the template, not the path
@@ -30,45 +29,41 @@ class Entry:
     client_network: str | None
 
     def payload(self) -> bytes:
-        """All fields in one canonical spelling: what the digest covers and the spool holds."""
-        return json.dumps(
-            [
-                self.instance.hex,
-                self.seq,
-                self.occurred_us,
-                self.request_id,
-                self.method,
-                self.route,
-                self.status,
-                self.duration_us,
-                self.response_bytes,
-                self.user_id and self.user_id.hex,
-                self.client_network,
-            ],
-            separators=(",", ":"),
-        ).encode("ascii")
+        """All fields in one canonical spelling: what the digest covers."""
+        return encoded(self).encode("ascii")
+
+    def line(self, *, key: bytes) -> bytes:
+        """As the spool holds it: a JSON array of all fields and the digest."""
+        payload = self.payload()
+        return b'%b,"%b"]\n' % (payload[:-1], digest(payload, key=key).encode("ascii"))
 
     @classmethod
-    def from_payload(cls, payload: bytes) -> Self:
-        """Raises ValueError for anything that `payload` did not write."""
-        match json.loads(payload):
-            case [str(instance), int(), int(), str(), str(), _, int(), int(), int(), user_id, _] as fields:
-                fields[0] = UUID(instance)
-                fields[9] = user_id and UUID(user_id)
-                return cls(*fields)
+    def from_line(cls, line: bytes) -> tuple[Self, str]:
+        """The entry and the digest that it carries. Raises ValueError for what `line` did not write."""
+        match json.loads(line):
+            case [
+                str(instance),
+                int(seq),
+                str(occurred_at),
+                str(),
+                str(),
+                None | str(),
+                int(),
+                int(),
+                int(),
+                None | str() as user_id,
+                None | str(),
+                str(carried),
+            ] as fields if len(carried) == DIGEST_LENGTH:
+                moment, user = datetime.fromisoformat(occurred_at), UUID(user_id) if user_id else None
+                return cls._make([UUID(instance), seq, moment, *fields[3:9], user, fields[10]]), carried
         raise ValueError("not an audit entry")
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        fields = {name: row[name] for name in cls.__slots__ if name != "occurred_us"}
-        return cls(occurred_us=(row["occurred_at"] - EPOCH) // timedelta(microseconds=1), **fields)
-
-    def to_row(self, digest: bytes) -> dict[str, object]:
-        row: dict[str, object] = {name: getattr(self, name) for name in self.__slots__}
-        row["occurred_at"] = EPOCH + timedelta(microseconds=row.pop("occurred_us"))  # type: ignore[arg-type]  # an int
-        return row | {"digest": digest}
+        return cls(*(row[name] for name in cls._fields))
 
 
-def digest(payload: bytes, *, key: bytes) -> bytes:
+def digest(payload: bytes, *, key: bytes) -> str:
     """HMAC-SHA256 (RFC 2104). Without a key it finds mistakes, not forgers."""
-    return hmac.digest(key, payload, hashlib.sha256)
+    return hmac.digest(key, payload, "sha256").hex()

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import case
+from sqlalchemy import Insert, case, select, true
 
 from service.audit.entries import Entry
 from service.audit.retention import prune
 from service.audit.spool import Segment, Spool
+from service.bulk import given
 from service.database import Database, DatabaseAway, Refused, table
 from service.metrics import Metrics
 from service.models import AuditEntry, AuditInstance
@@ -18,6 +19,7 @@ from service.models import AuditEntry, AuditInstance
 AUDIT_LOG = table(AuditEntry)
 INSTANCES = table(AuditInstance)
 
+GATHER = 0.05  # s; entries are safe in the spool, and one transaction for many of them is cheap
 TRY_AGAIN_AFTER = 1.0  # s
 CLEAN_UP_EVERY = 30.0  # s: adopting what dead processes left, and dropping what is too old
 
@@ -32,6 +34,8 @@ class AuditLog:
         self._spool = spool
         self._keep = keep
         self._metrics = metrics
+        self._insert_entries = _insert_entries(database)
+        self._widen_instance = _widen_instance(database)
         self._wake = asyncio.Event()
         self._mover: asyncio.Task[None] | None = None
         self.trouble: str | None = None  # why entries wait longer than they should
@@ -109,7 +113,9 @@ class AuditLog:
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(seconds, 0)):
-                await self._wake.wait()
+                if not self._spool.size:
+                    await self._wake.wait()
+                await asyncio.sleep(GATHER)
         self._wake.clear()
 
     def _complain(self, trouble: str) -> None:
@@ -120,31 +126,60 @@ class AuditLog:
 
     async def _move(self, segment: Segment) -> int:
         moved = 0
-        for entries in segment.batches():
-            if entries:
-                await self._insert(entries)
-            moved += len(entries)
+        for lines in segment.batches():
+            if lines:
+                await self._insert(lines)
+            moved += len(lines)
         return moved
 
-    async def _insert(self, entries: Sequence[tuple[Entry, bytes]]) -> None:
-        self._metrics.batch_sizes.labels("audit").observe(len(entries))
-        first, last = entries[0][0], entries[-1][0]
-        seen = self._database.insert(AuditInstance).values(
-            instance=first.instance, first_seq=first.seq, last_seq=last.seq
-        )
-        later = case(
-            (INSTANCES.c.last_seq < seen.excluded.last_seq, seen.excluded.last_seq),
-            else_=INSTANCES.c.last_seq,
-        )
+    async def _insert(self, lines: Sequence[bytes]) -> None:
+        self._metrics.batch_sizes.labels("audit").observe(len(lines))
         try:
-            async with self._database.transaction() as connection:
-                # A batch that is moved twice, because its answer was lost, is stored once.
-                await connection.execute(
-                    self._database.insert(AuditEntry).on_conflict_do_nothing(),
-                    [entry.to_row(digest) for entry, digest in entries],
-                )
-                await connection.execute(
-                    seen.on_conflict_do_update(index_elements=["instance"], set_={"last_seq": later})
-                )
-        except Refused as exc:
-            raise DatabaseAway(str(exc)) from exc
+            await self._insert_all(lines)
+        except (Refused, ValueError) as exc:
+            readable = [line for line in lines if _is_entry(line)]
+            if len(readable) == len(lines):
+                raise DatabaseAway(str(exc)) from exc
+            # Damaged on the disk. `audit verify` will name what is missing.
+            log.error("audit.unreadable", entries=len(lines) - len(readable))
+            if readable:
+                await self._insert_all(readable)
+
+    async def _insert_all(self, lines: Sequence[bytes]) -> None:
+        (first, _), (last, _) = Entry.from_line(lines[0]), Entry.from_line(lines[-1])
+        document = b"[%b]" % b",".join(lines)
+        async with self._database.transaction() as connection:
+            # A batch that is moved twice, because its answer was lost, is stored once.
+            await connection.execute(self._insert_entries, {"entries": document.decode("ascii")})
+            await connection.execute(
+                self._widen_instance,
+                {"instance": first.instance, "first_seq": first.seq, "last_seq": last.seq},
+            )
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        Entry.from_line(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _insert_entries(database: Database) -> Insert:
+    # As they come: a line is a JSON array in the order of the columns.
+    entries = given(
+        database, *(AUDIT_LOG.c[name] for name in (*Entry._fields, "digest")), parameter="entries"
+    )
+    return (
+        database.insert(AuditEntry)
+        .from_select(entries.c.keys(), select(entries).where(true()))
+        .on_conflict_do_nothing()
+    )
+
+
+def _widen_instance(database: Database) -> Insert:
+    seen = database.insert(AuditInstance)
+    later = case(
+        (INSTANCES.c.last_seq < seen.excluded.last_seq, seen.excluded.last_seq), else_=INSTANCES.c.last_seq
+    )
+    return seen.on_conflict_do_update(index_elements=["instance"], set_={"last_seq": later})

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Set
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -69,7 +70,7 @@ class AuditMiddleware:
         status = seen.status or CLIENT_LEFT
         self._metrics.request_seconds.labels(seen.method, route or "", status).observe(elapsed / 1e9)
         self._log.record(
-            occurred_us=seen.began_at // 1000,
+            occurred_at=seen.began_at,
             request_id=seen.request_id,
             method=seen.method,
             route=route,
@@ -102,7 +103,7 @@ class _Exchange:
         self.request_id = _request_id(scope)
         self.state: dict[str, Any] = scope.setdefault("state", {})
         self.state["request_id"] = self.request_id
-        self.began_at = time.time_ns()
+        self.began_at = datetime.now(UTC)
         self.began = time.perf_counter_ns()
         self.status = 0
         self.response_bytes = 0

@@ -14,15 +14,16 @@ from uuid import uuid4
 
 import structlog
 
-from service.audit.entries import DIGEST_SIZE, Entry, digest
+from service.audit.entries import Entry
 
-BATCH = 1000
+BATCH_BYTES = 300_000
+LINE_END = b'"]\n'
 
 log = structlog.get_logger()
 
 
 class Segment:
-    """A file of lines, each a payload, a space and its digest in hexadecimal."""
+    """A file of lines, each an entry with its digest."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -59,12 +60,12 @@ class Segment:
             raise
         self.size += written
 
-    def batches(self) -> Iterator[list[tuple[Entry, bytes]]]:
-        """Entries with their digests. A batch counts as moved when the next one is asked for."""
+    def batches(self) -> Iterator[list[bytes]]:
+        """Lines that are whole. A batch counts as moved when the next one is asked for."""
         with self.path.open("rb") as file:
             file.seek(self._moved)
-            while lines := file.readlines(BATCH * 300):
-                yield [parsed for line in lines if (parsed := _parsed_or_none(line, self.path))]
+            while lines := file.readlines(BATCH_BYTES):
+                yield [line for line in lines if self._is_whole(line)]
                 self._moved = file.tell()
 
     def clear(self) -> None:
@@ -73,6 +74,13 @@ class Segment:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+    def _is_whole(self, line: bytes) -> bool:
+        # Torn by a crash: its last byte was not written, so its answer was never given.
+        if is_whole := line.endswith(LINE_END):
+            return is_whole
+        log.warning("audit.torn_line", path=self.path.name, length=len(line))
+        return is_whole
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -98,8 +106,7 @@ class Spool:
     def append(self, **fields: object) -> None:
         """Raises OSError; the entry then has no number, and leaves no gap."""
         entry = Entry(instance=self.instance, seq=self._seq + 1, **fields)  # type: ignore[arg-type]  # Entry's own
-        payload = entry.payload()
-        self._active.append(b"%b %b\n" % (payload, digest(payload, key=self._key).hex().encode()))
+        self._active.append(entry.line(key=self._key))
         self._seq += 1
 
     def full_segment(self) -> Segment:
@@ -132,27 +139,10 @@ class Spool:
         return self._own_segments()
 
 
-def _parsed(line: bytes) -> tuple[Entry, bytes]:
-    """Raises ValueError."""
-    payload, _, hexadecimal = line.rpartition(b" ")
-    if len(hexadecimal) != 2 * DIGEST_SIZE + 1:
-        raise ValueError("an incomplete line")
-    return Entry.from_payload(payload), bytes.fromhex(hexadecimal.decode())
-
-
-def _parsed_or_none(line: bytes, path: Path) -> tuple[Entry, bytes] | None:
-    try:
-        return _parsed(line)
-    except ValueError:
-        # Torn by a crash: its last byte was not written, so its answer was never given.
-        log.warning("audit.torn_line", path=path.name, length=len(line))
-        return None
-
-
 def _first_seq(path: Path) -> tuple[str, int]:
     instance = path.name.partition(".")[0]
     try:
         with path.open("rb") as file:
-            return instance, _parsed(file.readline())[0].seq
+            return instance, Entry.from_line(file.readline())[0].seq
     except (OSError, ValueError):
         return instance, 0  # gone meanwhile, or empty

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import Insert, RowMapping, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.batching import Batcher
+from service.bulk import document, given
 from service.database import Database, table
 from service.identifiers import new_id
 from service.metrics import Metrics
@@ -54,8 +55,8 @@ class Signups:
         self, *, database: Database, outbox: Outbox, claims: Callable[[], bool], metrics: Metrics
     ) -> None:
         self._database = database
-        self._outbox = outbox
         self._claims = claims
+        self._statements = _storing(database, outbox)
         self._batcher: Batcher[Signup, Registered | AddressTaken | KeyReused] = Batcher(
             self._write, sizes=metrics.batch_sizes.labels("signups")
         )
@@ -71,53 +72,34 @@ class Signups:
         raise result
 
     async def _write(self, signups: Sequence[Signup]) -> Sequence[Registered | AddressTaken | KeyReused]:
-        async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
-            created = await self._insert_users(connection, signups, now=now)
-            emails = await self._outbox.enqueue(
-                connection,
-                [
-                    NewEmail(
-                        user_id=signup.id,
-                        recipient=signup.address.mailbox,
-                        name=signup.name,
-                        request_id=signup.request_id,
-                        claimed=self._claims(),
-                    )
-                    for signup in signups
-                    if signup.id in created
-                ],
-                now=now,
-            )
-            keys = [signup.idempotency_key for signup in signups if signup.id not in created]
+        emails = {signup.id: self._email(signup) for signup in signups}
+        documents = {
+            "users": document(map(_user, signups)),
+            "emails": document(email.row() for email in emails.values()),
+        }
+        async with self._database.statement() as connection:
+            for statement, parameters in self._statements:
+                added = await connection.execute(statement, {name: documents[name] for name in parameters})
+            created_at = {user_id: moment for user_id, moment in added}
+            keys = [signup.idempotency_key for signup in signups if signup.id not in created_at]
             earlier = await self._users_by_key(connection, [key for key in keys if key])
         return [
-            Registered(signup.id, signup.address.typed, signup.name, now, emails.get(signup.id))
-            if signup.id in created
+            Registered(
+                signup.id, signup.address.typed, signup.name, created_at[signup.id], emails[signup.id].born()
+            )
+            if signup.id in created_at
             else _existing(signup, earlier)
             for signup in signups
         ]
 
-    async def _insert_users(
-        self, connection: AsyncConnection, signups: Sequence[Signup], *, now: datetime
-    ) -> set[UUID]:
-        """The unique constraints decide who is new: a select before it would race."""
-        rows = [
-            {
-                "id": signup.id,
-                "email": signup.address.typed,
-                "canonical_email": signup.address.canonical,
-                "name": signup.name,
-                "idempotency_key": signup.idempotency_key,
-                "created_at": now,
-            }
-            # In one order, so that two replicas with the same addresses cannot deadlock.
-            for signup in sorted(signups, key=lambda signup: signup.address.canonical)
-        ]
-        inserted = await connection.execute(
-            self._database.insert(User).on_conflict_do_nothing().returning(USERS.c.id), rows
+    def _email(self, signup: Signup) -> NewEmail:
+        return NewEmail(
+            user_id=signup.id,
+            recipient=signup.address.mailbox,
+            name=signup.name,
+            request_id=signup.request_id,
+            claimed=self._claims(),
         )
-        return set(inserted.scalars())
 
     async def _users_by_key(self, connection: AsyncConnection, keys: Sequence[str]) -> dict[str, RowMapping]:
         if not keys:
@@ -128,6 +110,45 @@ class Signups:
             ).where(USERS.c.idempotency_key.in_(keys))
         )
         return {row["idempotency_key"]: row for row in found.mappings()}
+
+
+def _storing(database: Database, outbox: Outbox) -> Sequence[tuple[Insert, Sequence[str]]]:
+    """The statements that store users and their emails, and the documents that each takes.
+
+    The unique constraints decide who is new: a select before would race.
+    """
+    users = given(
+        database,
+        USERS.c.id,
+        USERS.c.email,
+        USERS.c.canonical_email,
+        USERS.c.name,
+        USERS.c.idempotency_key,
+        parameter="users",
+    )
+    adding = (
+        database.insert(User)
+        .from_select(
+            [*users.c.keys(), "created_at"],
+            # In one order, so that two replicas with the same addresses cannot deadlock.
+            select(*users.c, database.clock()).order_by(users.c.canonical_email),
+        )
+        .on_conflict_do_nothing()
+    )
+    if database.is_sqlite:  # which cannot insert within a query
+        return (adding, ["users"]), (outbox.enqueueing(USERS), ["emails"])
+    added = adding.returning(USERS.c.id, USERS.c.created_at).cte("added")
+    return [(outbox.enqueueing(added), ["users", "emails"])]
+
+
+def _user(signup: Signup) -> tuple[object, ...]:
+    return (
+        signup.id.hex,
+        signup.address.typed,
+        signup.address.canonical,
+        signup.name,
+        signup.idempotency_key,
+    )
 
 
 def _existing(signup: Signup, earlier: dict[str, RowMapping]) -> Registered | AddressTaken | KeyReused:

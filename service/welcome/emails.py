@@ -3,7 +3,7 @@
 import random
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from service.models import EmailStatus
@@ -22,7 +22,6 @@ class Email:
     request_id: str
     attempt: int
     deferrals: int
-    give_up_at: datetime
     held_until: float
 
     def is_held(self) -> bool:
@@ -69,30 +68,17 @@ def backoff(deferrals: int) -> timedelta:
     return longest * random.uniform(0.1, 1)  # noqa: S311  # spreads load, hides nothing
 
 
-def changes(email: Email, outcome: Outcome, *, now: datetime) -> dict[str, object]:
-    """The parameters of the statement that writes the outcome."""
-    status, due_at, deferrals = EmailStatus.PENDING, now, email.deferrals
+def changes(email: Email, outcome: Outcome) -> tuple[object, ...]:
+    """Id, attempt, and the new status, deferrals, delay in seconds and words, as the outbox writes them."""
+    status, deferrals, delay = EmailStatus.PENDING, email.deferrals, timedelta(0)
     match outcome:
         case Sent():
             status = EmailStatus.SENT
         case Failed():
             status = EmailStatus.FAILED
         case Deferred():
-            deferrals += 1
-            due_at = now + backoff(email.deferrals)
-            if due_at >= email.give_up_at:
-                status = EmailStatus.FAILED
-        case Released(words) if words and now >= email.give_up_at:
-            status = EmailStatus.FAILED
-    return {
-        "of_id": email.id,
-        "of_attempt": email.attempt,
-        "new_status": status,
-        "new_deferrals": deferrals,
-        "new_due_at": due_at,
-        "new_reply": kept(outcome.words),
-        "new_finished_at": None if status is EmailStatus.PENDING else now,
-    }
+            deferrals, delay = deferrals + 1, backoff(email.deferrals)
+    return email.id.hex, email.attempt, status, deferrals, delay.total_seconds(), kept(outcome.words)
 
 
 def kept(words: str | None) -> str | None:

@@ -11,10 +11,25 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import RowMapping, bindparam, func, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    Column,
+    Double,
+    FromClause,
+    Insert,
+    RowMapping,
+    UpdateBase,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 
 from service.batching import Batcher
+from service.bulk import document, given
 from service.database import Database, table
 from service.identifiers import new_id
 from service.metrics import Metrics
@@ -28,6 +43,11 @@ GIVE_UP_AFTER = timedelta(days=5)
 ABANDON_AT_MOST = 1000  # in one transaction
 
 
+def lease_end() -> float:
+    """Of a claim that is made now, on this process's monotonic clock."""
+    return time.monotonic() + LEASE.total_seconds()
+
+
 @dataclass(frozen=True, slots=True)
 class NewEmail:
     """What a signup puts into the outbox."""
@@ -38,100 +58,94 @@ class NewEmail:
     request_id: str
     claimed: bool  # by this process, which will send it at once
     id: UUID = field(default_factory=new_id)
+    held_until: float = field(default_factory=lease_end)
+
+    @property
+    def attempt(self) -> int:
+        return int(self.claimed)
+
+    def row(self) -> tuple[object, ...]:
+        """As `Outbox.enqueueing` takes it."""
+        return self.id.hex, self.user_id.hex, self.recipient, self.name, self.request_id, self.attempt
+
+    def born(self) -> Email | None:
+        """As its claimer holds it, if it has one."""
+        if not self.claimed:
+            return None
+        return Email(
+            id=self.id,
+            recipient=self.recipient,
+            name=self.name,
+            request_id=self.request_id,
+            attempt=self.attempt,
+            deferrals=0,
+            held_until=self.held_until,
+        )
 
 
 class Outbox:
     def __init__(self, database: Database, metrics: Metrics) -> None:
         self._database = database
+        self._claim = _claiming(database)
+        self._conclude = _concluding(database)
         self._outcomes: Batcher[tuple[Email, Outcome], None] = Batcher(
             self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes")
         )
 
-    async def enqueue(
-        self, connection: AsyncConnection, emails: Sequence[NewEmail], *, now: datetime
-    ) -> dict[UUID, Email]:
-        """Adds the rows in the caller's transaction; returns those that are born claimed, by user."""
-        if not emails:
-            return {}
-        held_until = time.monotonic() + LEASE.total_seconds()
-        await connection.execute(
-            OUTBOX.insert(),
-            [
-                {
-                    "id": email.id,
-                    "user_id": email.user_id,
-                    "recipient": email.recipient,
-                    "name": email.name,
-                    "request_id": email.request_id,
-                    "status": EmailStatus.PENDING,
-                    "attempt": int(email.claimed),
-                    "deferrals": 0,
-                    "due_at": now + LEASE if email.claimed else now,
-                    "give_up_at": now + GIVE_UP_AFTER,
-                    "created_at": now,
-                }
-                for email in emails
-            ],
+    def enqueueing(self, users: FromClause) -> Insert:
+        """Adds the parameter `emails`, a document of `NewEmail.row`s, where `users` has their user.
+
+        Returns `user_id` and `created_at`, which is the user's.
+        """
+        emails = given(
+            self._database,
+            OUTBOX.c.id,
+            OUTBOX.c.user_id,
+            OUTBOX.c.recipient,
+            OUTBOX.c.name,
+            OUTBOX.c.request_id,
+            OUTBOX.c.attempt,
+            parameter="emails",
         )
-        return {
-            email.user_id: Email(
-                id=email.id,
-                recipient=email.recipient,
-                name=email.name,
-                request_id=email.request_id,
-                attempt=1,
-                deferrals=0,
-                give_up_at=now + GIVE_UP_AFTER,
-                held_until=held_until,
-            )
-            for email in emails
-            if email.claimed
+        due_at = self._database.clock(), self._database.clock(after=LEASE)
+        others = {
+            "status": literal(EmailStatus.PENDING),
+            "deferrals": literal(0),
+            "due_at": case((emails.c.attempt > 0, due_at[1]), else_=due_at[0]),
+            "give_up_at": self._database.clock(after=GIVE_UP_AFTER),
+            "created_at": users.c.created_at,
         }
+        return (
+            self._database.insert(OutboxEmail)
+            .from_select(
+                [*emails.c.keys(), *others],
+                select(*emails.c, *others.values()).where(users.c.id == emails.c.user_id),
+            )
+            .returning(OUTBOX.c.user_id, OUTBOX.c.created_at)
+        )
 
     async def claim(self, limit: int) -> list[Email]:
         """Takes up to `limit` due rows for LEASE, the longest due first. Raises DatabaseAway."""
-        held_until = time.monotonic() + LEASE.total_seconds()
-        async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
-            due = (
-                select(OUTBOX.c.id)
-                .where(OUTBOX.c.status == EmailStatus.PENDING, OUTBOX.c.due_at <= now)
-                .order_by(OUTBOX.c.due_at)
-                .limit(limit)
-                .with_for_update(skip_locked=True)  # SQLite has no row locks, and leaves this out
-                .cte("due")
-            )
-            claimed = await connection.execute(
-                update(OUTBOX)
-                .where(OUTBOX.c.id.in_(select(due.c.id)))
-                .values(attempt=OUTBOX.c.attempt + 1, due_at=now + LEASE)
-                .returning(
-                    OUTBOX.c.id,
-                    OUTBOX.c.recipient,
-                    OUTBOX.c.name,
-                    OUTBOX.c.request_id,
-                    OUTBOX.c.attempt,
-                    OUTBOX.c.deferrals,
-                    OUTBOX.c.give_up_at,
-                )
-            )
+        held_until = lease_end()
+        async with self._database.statement() as connection:
+            claimed = await connection.execute(self._claim, {"most": limit})
             return [Email(**row, held_until=held_until) for row in claimed.mappings()]
 
     async def renew(self, emails: Sequence[Email]) -> None:
         """Keeps what this process holds for another LEASE. Raises DatabaseAway."""
-        held_until = time.monotonic() + LEASE.total_seconds()
-        async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
+        held_until = lease_end()
+        leased = self._database.clock(after=LEASE)
+        async with self._database.statement() as connection:
             renewed = await connection.execute(
                 update(OUTBOX)
                 .where(
                     OUTBOX.c.status == EmailStatus.PENDING,
-                    OUTBOX.c.due_at <= now + LEASE,  # later means deferred meanwhile: that stays
+                    OUTBOX.c.due_at <= leased,  # later means deferred meanwhile: that stays
                     tuple_(OUTBOX.c.id, OUTBOX.c.attempt).in_(
                         [(email.id, email.attempt) for email in emails]
                     ),
                 )
-                .values(due_at=now + LEASE)
+                .values(due_at=leased)
                 .returning(OUTBOX.c.id)
             )
             still_ours = set(renewed.scalars())
@@ -145,8 +159,8 @@ class Outbox:
 
     async def abandon(self, reason: str) -> int:
         """Gives up what has waited past its `give_up_at`, a thousand at a time; returns how many."""
-        async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
+        now = self._database.clock()
+        async with self._database.statement() as connection:
             hopeless = (
                 select(OUTBOX.c.id)
                 .where(
@@ -176,21 +190,20 @@ class Outbox:
 
         That one, those that failed within the given time, or all. Raises DatabaseAway.
         """
-        async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
-            chosen = [OUTBOX.c.status == EmailStatus.FAILED]
-            if email_id:
-                chosen.append(OUTBOX.c.id == email_id)
-            if failed_since:
-                chosen.append(OUTBOX.c.finished_at >= now - failed_since)
+        chosen = [OUTBOX.c.status == EmailStatus.FAILED]
+        if email_id:
+            chosen.append(OUTBOX.c.id == email_id)
+        if failed_since:
+            chosen.append(OUTBOX.c.finished_at >= self._database.clock(after=-failed_since))
+        async with self._database.statement() as connection:
             retried = await connection.execute(
                 update(OUTBOX)
                 .where(*chosen)
                 .values(
                     status=EmailStatus.PENDING,
                     deferrals=0,
-                    due_at=now,
-                    give_up_at=now + GIVE_UP_AFTER,
+                    due_at=self._database.clock(),
+                    give_up_at=self._database.clock(after=GIVE_UP_AFTER),
                     finished_at=None,
                 )
             )
@@ -230,27 +243,72 @@ class Outbox:
             return pending, overdue, failed or 0
 
     async def _write_outcomes(self, outcomes: Sequence[tuple[Email, Outcome]]) -> Sequence[None]:
-        async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
-            # In the order of ids, so that two replicas cannot deadlock.
-            rows = [changes(email, outcome, now=now) for email, outcome in outcomes]
-            await connection.execute(_WRITE_OUTCOME, sorted(rows, key=lambda row: str(row["of_id"])))
+        rows = document(changes(email, outcome) for email, outcome in outcomes)
+        async with self._database.statement() as connection:
+            await connection.execute(self._conclude, {"outcomes": rows})
         return [None] * len(outcomes)
 
 
-# Fenced: an email that somebody else has claimed since is no longer ours to write.
-_WRITE_OUTCOME = (
-    update(OUTBOX)
-    .where(
-        OUTBOX.c.id == bindparam("of_id"),
-        OUTBOX.c.attempt == bindparam("of_attempt"),
-        OUTBOX.c.status == EmailStatus.PENDING,
+def _claiming(database: Database) -> UpdateBase:
+    """Returns the first fields of an Email, in their order."""
+    due = (
+        select(OUTBOX.c.id)
+        .where(OUTBOX.c.status == EmailStatus.PENDING, OUTBOX.c.due_at <= database.clock())
+        .order_by(OUTBOX.c.due_at)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)  # SQLite has no row locks, and leaves this out
+        .cte("due")
     )
-    .values(
-        status=bindparam("new_status"),
-        deferrals=bindparam("new_deferrals"),
-        due_at=bindparam("new_due_at"),
-        last_reply=func.coalesce(bindparam("new_reply"), OUTBOX.c.last_reply),
-        finished_at=bindparam("new_finished_at"),
+    return (
+        update(OUTBOX)
+        .where(OUTBOX.c.id.in_(select(due.c.id)))
+        .values(attempt=OUTBOX.c.attempt + 1, due_at=database.clock(after=LEASE))
+        .returning(
+            OUTBOX.c.id,
+            OUTBOX.c.recipient,
+            OUTBOX.c.name,
+            OUTBOX.c.request_id,
+            OUTBOX.c.attempt,
+            OUTBOX.c.deferrals,
+        )
     )
-)
+
+
+def _concluding(database: Database) -> UpdateBase:
+    """Takes the parameter `outcomes`, a document of `changes`.
+
+    Fenced: an email that somebody else has claimed since is no longer ours to write.
+    """
+    delay = Column("delay", Double)
+    outcome = given(
+        database,
+        OUTBOX.c.id,
+        OUTBOX.c.attempt,
+        OUTBOX.c.status,
+        OUTBOX.c.deferrals,
+        delay,
+        OUTBOX.c.last_reply,
+        parameter="outcomes",
+    ).c
+    due_at = database.clock(after=outcome.delay)
+    is_hopeless = and_(
+        outcome.status == EmailStatus.PENDING,
+        outcome.last_reply.is_not(None),  # else the relay was not even asked
+        due_at >= OUTBOX.c.give_up_at,
+    )
+    status = case((is_hopeless, EmailStatus.FAILED), else_=outcome.status)
+    return (
+        update(OUTBOX)
+        .where(
+            OUTBOX.c.id == outcome.id,
+            OUTBOX.c.attempt == outcome.attempt,
+            OUTBOX.c.status == EmailStatus.PENDING,
+        )
+        .values(
+            status=status,
+            deferrals=outcome.deferrals,
+            due_at=due_at,
+            last_reply=func.coalesce(outcome.last_reply, OUTBOX.c.last_reply),
+            finished_at=case((status != EmailStatus.PENDING, database.clock())),
+        )
+    )

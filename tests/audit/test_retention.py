@@ -15,8 +15,6 @@ from service.metrics import Metrics
 from tests.audit.test_spool import FIELDS
 from tests.conftest import rows
 
-DAY_US = 86_400_000_000
-
 
 async def store(database: Database, folder: Path, ages: Sequence[float]) -> None:
     """One instance's entries, so many days old, in the order of their numbers."""
@@ -24,7 +22,7 @@ async def store(database: Database, folder: Path, ages: Sequence[float]) -> None
         database=database, spool=Spool(folder, key=b""), keep=timedelta(days=999), metrics=Metrics()
     )
     for age in ages:
-        audit.record(**FIELDS | {"occurred_us": FIELDS["occurred_us"] - int(age * DAY_US)})
+        audit.record(**FIELDS | {"occurred_at": FIELDS["occurred_at"] - timedelta(days=age)})
     await audit.stop()
 
 

@@ -1,7 +1,7 @@
 """The files that entries wait in."""
 
 import os
-import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from service.audit.entries import Entry, digest
 from service.audit.spool import Segment, Spool
 
 FIELDS: dict[str, Any] = {
-    "occurred_us": time.time_ns() // 1000,
+    "occurred_at": datetime.now(UTC),
     "request_id": "r",
     "method": "GET",
     "route": "/healthz",
@@ -28,7 +28,7 @@ def spool_in(folder: Path, *, key: bytes = b"key") -> Spool:
 
 
 def read(segment: Segment) -> list[Entry]:
-    return [entry for batch in segment.batches() for entry, _ in batch]
+    return [Entry.from_line(line)[0] for batch in segment.batches() for line in batch]
 
 
 def die(spool: Spool) -> None:
@@ -50,7 +50,8 @@ def test_each_entry_carries_the_digest_of_its_fields(tmp_path: Path) -> None:
     spool = spool_in(tmp_path, key=b"secret")
     spool.append(**FIELDS)
 
-    [[(entry, carried)]] = list(spool.full_segment().batches())
+    [[line]] = list(spool.full_segment().batches())
+    entry, carried = Entry.from_line(line)
 
     assert carried == digest(entry.payload(), key=b"secret")
     assert carried != digest(entry.payload(), key=b"another")
@@ -79,7 +80,7 @@ def test_moving_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
     rest = read(segment)
 
-    assert rest[0].seq == interrupted[0][0].seq
+    assert rest[0] == Entry.from_line(interrupted[0])[0]
     assert len(first) + len(rest) == 5000
 
 

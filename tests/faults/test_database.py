@@ -159,14 +159,15 @@ async def test_f44_the_postmaster_is_killed(
     assert set(world.answers.statuses) <= {201, 503}
 
 
-@pytest.mark.parametrize("arrived", [False, True], ids=["the COMMIT is lost", "its answer is lost"])
+@pytest.mark.parametrize("arrived", [False, True], ids=["the statement is lost", "its answer is lost"])
 async def test_f45_the_end_of_a_commit_is_lost(
     proxied: Proxied, arrived: bool, verdict: Verdict, long: bool
 ) -> None:
     world, proxy = proxied
     service = await world.serve()
-    # The query to the server reads COMMIT, and so does the tag of its answer.
-    proxy.cut_when = lambda to_server, piece: b"COMMIT" in piece and to_server is not arrived
+    # One statement stores a signup and commits by itself; its answer ends with this tag.
+    sign = b"INSERT 0 1" if arrived else b"ada@example.com"
+    proxy.cut_when = lambda to_server, piece: sign in piece and to_server is not arrived
     assert await world.signup(service, name="ada", key="once") == 503
     stored = await rows(world.database, "SELECT id FROM users")
     assert len(stored) == arrived
@@ -175,7 +176,7 @@ async def test_f45_the_end_of_a_commit_is_lost(
     assert await world.signup(service, name="ada", key="once") == 201
 
     await quiet(world, service, long=long)
-    what = "the answer to COMMIT is lost" if arrived else "COMMIT is lost"
+    what = "the answer to a commit is lost" if arrived else "a commit is lost"
     figures = await verdict(world, "F45", f"{what}; the client tries again with its key")
     assert len(await rows(world.database, "SELECT id FROM users")) == 1
     assert (figures.confirmed, len(world.relay.accepted)) == (1, 1)
@@ -300,23 +301,40 @@ async def test_f51_a_deadlock_is_nobody_elses_business(
 ) -> None:
     world, _ = proxied
     async with world.database.transaction() as connection:
-        await connection.exec_driver_sql("ALTER DATABASE engines SET deadlock_timeout = '100ms'")
+        await connection.exec_driver_sql("ALTER DATABASE engines SET deadlock_timeout = '500ms'")
     service = await world.serve(WORKER="false")
 
-    async with held(postgres, "LOCK TABLE outbox IN SHARE MODE") as other:
-        signup = asyncio.create_task(world.signup(service, name="ada"))
-        await eventually(lambda: rows(world.database, "SELECT pid FROM pg_locks WHERE NOT granted"))
-        await other.execute(
-            "INSERT INTO users (id, email, canonical_email, created_at)"
-            " VALUES (gen_random_uuid(), 'ada@example.com', 'ada@example.com', now());"
-            " ROLLBACK; BEGIN"
-        )
+    async with held(postgres, "SET LOCAL deadlock_timeout = '1min'") as other:
+        await other.execute(_user("grace"))
+        await other.execute("SAVEPOINT first")
+        await other.execute(_user("first"))
+        signups = [asyncio.create_task(world.signup(service, name="first"))]
+        await eventually(lambda: _waits(world.database))
+        # While that one waits these two come together into one batch, in the order of their addresses.
+        signups += [asyncio.create_task(world.signup(service, name=name)) for name in ("ada", "grace")]
+        await asyncio.sleep(0.1)
+        await other.execute("ROLLBACK TO first")
+        await signups[0]
+        await eventually(lambda: _waits(world.database))
+        await other.execute(_user("ada"))
+        await other.execute("ROLLBACK; BEGIN")
 
-    assert await signup == 201
+    assert await asyncio.gather(*signups) == [201, 201, 201]
     assert "deadlock detected" in postgres.log
     await world.work()
     await world.settled()
     await verdict(world, "F51", "a deadlock")
+
+
+def _user(name: str) -> str:
+    return (
+        "INSERT INTO users (id, email, canonical_email, created_at)"  # noqa: S608  # our own names
+        f" VALUES (gen_random_uuid(), '{name}@example.com', '{name}@example.com', now())"
+    )
+
+
+async def _waits(database: Database) -> list[dict[str, object]]:
+    return await rows(database, "SELECT pid FROM pg_locks WHERE NOT granted")
 
 
 @pytest.mark.long  # it takes root to mount a disk

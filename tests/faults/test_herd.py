@@ -8,10 +8,12 @@ from datetime import timedelta
 
 import pytest
 
+from service.bulk import document
+from service.database import table
 from service.identifiers import new_id
 from service.metrics import Metrics
 from service.models import User
-from service.welcome.outbox import NewEmail, Outbox
+from service.welcome.outbox import OUTBOX, NewEmail, Outbox
 from tests.eventually import eventually
 from tests.faults.checker import Answers
 from tests.faults.conftest import Verdict
@@ -26,7 +28,7 @@ CALM = 1.0  # s
 
 async def leave_waiting(world: World, count: int) -> None:
     """What so many signups of a long outage have left behind."""
-    outbox = Outbox(world.database, Metrics())
+    enqueue = Outbox(world.database, Metrics()).enqueueing(table(User))
     users = [(new_id(), f"early{number}@example.com") for number in range(count)]
     async with world.database.transaction() as connection:
         then = await world.database.now(connection) - OUTAGE
@@ -43,7 +45,8 @@ async def leave_waiting(world: World, count: int) -> None:
                 NewEmail(user_id=user_id, recipient=address, name="Ada", request_id="early", claimed=False)
                 for user_id, address in some
             ]
-            await outbox.enqueue(connection, emails, now=then)
+            await connection.execute(enqueue, {"emails": document(email.row() for email in emails)})
+        await connection.execute(OUTBOX.update().values(due_at=then))
     world.answers.confirmed |= {address: str(user_id) for user_id, address in users}
 
 

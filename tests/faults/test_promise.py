@@ -23,9 +23,9 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Double, bindparam, literal
 
-from service.database import Database
+from service.database import NO_TIME, Database
 from service.metrics import Metrics
 from service.settings import Settings
 from service.signup import addresses
@@ -42,8 +42,10 @@ class ClockedDatabase(Database):
 
     ahead = timedelta(0)
 
-    async def now(self, connection: AsyncConnection) -> datetime:
-        return await super().now(connection) + self.ahead
+    def clock(self, *, after: timedelta | ColumnElement[float] = NO_TIME) -> ColumnElement[datetime]:
+        seconds = literal(after.total_seconds()) if isinstance(after, timedelta) else after
+        ahead = bindparam(None, callable_=lambda: self.ahead.total_seconds(), type_=Double)
+        return super().clock(after=seconds + ahead)
 
 
 @dataclass

@@ -59,7 +59,6 @@ def row(*, name: str | None = "Ada", recipient: str = "ada@example.com") -> Emai
         request_id="request",
         attempt=1,
         deferrals=0,
-        give_up_at=datetime.now(UTC),
         held_until=0,
     )
 

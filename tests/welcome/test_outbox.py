@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from service.database import Database
+from service.bulk import document
+from service.database import Database, table
 from service.identifiers import new_id
 from service.metrics import Metrics
 from service.models import EmailStatus, User
@@ -39,7 +40,8 @@ async def enqueue(
             request_id="r",
             claimed=claimed,
         )
-        return (await outbox.enqueue(connection, [email], now=now)).get(user_id)
+        await connection.execute(outbox.enqueueing(table(User)), {"emails": document([email.row()])})
+        return email.born()
 
 
 async def make_due(database: Database) -> None:
@@ -174,7 +176,8 @@ async def test_a_deferral_past_the_end_is_a_failure_with_the_relays_words(
 ) -> None:
     email = await enqueue(outbox, database, claimed=True)
     assert email
-    email.give_up_at = datetime.now(UTC)
+    async with database.transaction() as connection:
+        await connection.execute(module.OUTBOX.update().values(give_up_at=datetime.now(UTC)))
 
     await outbox.record(email, Deferred("451 still busy"))
 
