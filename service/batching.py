@@ -27,7 +27,8 @@ class Batcher(Generic[Item, Result]):
 
     `flush` writes all of a batch in one transaction and returns a result per item, in order.
     An idle service pays nothing: the first item goes at once. A busy one shares each commit
-    among all who came meanwhile.
+    among all who came meanwhile. Where nobody waits for the result, `gather` is how long (s) a batch
+    waits for company.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class Batcher(Generic[Item, Result]):
         *,
         sizes: Histogram | None = None,
         capacity: int = CAPACITY,
+        gather: float = 0.0,
     ) -> None:
         self._flush = flush
         self._sizes = sizes
         self._capacity = capacity
+        self._gather = gather
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._writer: asyncio.Task[None] | None = None
 
@@ -51,22 +54,26 @@ class Batcher(Generic[Item, Result]):
         """
         if len(self._waiting) >= self._capacity:
             raise Overloaded("too much is waiting to be written")
-        written: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, written))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_all())
+        timer = loop.call_later(patience, _give_up, written) if patience is not None else None
         try:
-            async with asyncio.timeout(patience):
-                return await written
-        except TimeoutError as exc:
-            raise DatabaseAway("the database did not answer in time") from exc
+            return await written
+        finally:
+            if timer:
+                timer.cancel()
 
     async def _write_all(self) -> None:
         try:
-            while batch := self._next():
-                if self._sizes:
-                    self._sizes.observe(len(batch))
-                await self._write(batch)
+            while self._waiting:
+                await asyncio.sleep(self._gather)
+                if batch := self._next():
+                    if self._sizes:
+                        self._sizes.observe(len(batch))
+                    await self._write(batch)
         finally:
             self._writer = None
 
@@ -104,6 +111,11 @@ class Batcher(Generic[Item, Result]):
                 retries += 1
                 if retries > CONFLICT_RETRIES:
                     raise DatabaseAway("other transactions were in the way too often") from exc
+
+
+def _give_up(written: asyncio.Future[Result]) -> None:
+    if not written.done():
+        written.set_exception(DatabaseAway("the database did not answer in time"))
 
 
 def _fail(batch: Sequence[tuple[Item, asyncio.Future[Result]]], exc: Exception) -> None:

@@ -93,10 +93,13 @@ class Delivery:
 
     async def _outcome(self, email: Email) -> Outcome | None:
         try:
-            async with self._window.place():
-                return await self._attempt(email)
+            await self._window.enter()
         except Paused:
             return Released()
+        try:
+            return await self._attempt(email)
+        finally:
+            self._window.leave()
 
     async def _attempt(self, email: Email) -> Outcome | None:
         """None if the email is no longer ours: its next holder will send it."""

@@ -40,6 +40,7 @@ OUTBOX = table(OutboxEmail)
 
 LEASE = timedelta(seconds=60)
 GIVE_UP_AFTER = timedelta(days=5)
+GATHER = 0.005  # s; ten connections alone would not fill a batch: a quarter more mails per second
 ABANDON_AT_MOST = 1000  # in one transaction
 
 
@@ -89,7 +90,7 @@ class Outbox:
         self._claim = _claiming(database)
         self._conclude = _concluding(database)
         self._outcomes: Batcher[tuple[Email, Outcome], None] = Batcher(
-            self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes")
+            self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=GATHER
         )
 
     def enqueueing(self, users: FromClause) -> Insert:

@@ -15,6 +15,7 @@ from aiosmtplib import (
     SMTPException,
     SMTPRecipientRefused,
     SMTPResponseException,
+    SMTPSenderRefused,
     SMTPServerDisconnected,
     SMTPStatus,
 )
@@ -110,14 +111,14 @@ class Relay:
         while self._idle:
             connection, _ = self._idle.pop()
             try:
-                await connection.mail(sender, timeout=COMMAND_TIMEOUT)
+                await _mail(connection, sender)
             except (SMTPException, OSError):
                 connection.close()
             else:
                 return connection
         connection = await self._connect()
         try:
-            await connection.mail(sender, timeout=COMMAND_TIMEOUT)
+            await connection.mail(sender, timeout=COMMAND_TIMEOUT)  # says EHLO too
         except (SMTPException, OSError) as exc:
             connection.close()
             raise RelayTrouble(_words(exc)) from exc
@@ -149,7 +150,7 @@ class Relay:
 
     async def _hand_over(self, connection: SMTP, message: Message, may_begin: Callable[[], bool]) -> str:
         try:
-            await connection.rcpt(message.recipient, timeout=COMMAND_TIMEOUT)
+            await _rcpt(connection, message.recipient)
             if not may_begin():
                 raise Withdrawn
             begun = await connection.execute_command(b"DATA", timeout=COMMAND_TIMEOUT)
@@ -160,6 +161,24 @@ class Relay:
         except (SMTPException, OSError) as exc:
             raise RelayTrouble(_words(exc)) from exc
         return await _hand_over_content(connection, message.content)
+
+
+async def _mail(connection: SMTP, sender: str) -> None:
+    """Not `SMTP.mail`, nor `SMTP.rcpt` below: they take each address apart, and that was a seventh of
+    all that a mail costs. Ours are bare and in ASCII."""
+    reply = await connection.execute_command(
+        b"MAIL", b"FROM:<%b>" % sender.encode("ascii"), timeout=COMMAND_TIMEOUT
+    )
+    if reply.code != SMTPStatus.completed:
+        raise SMTPSenderRefused(reply.code, reply.message, sender)
+
+
+async def _rcpt(connection: SMTP, recipient: str) -> None:
+    reply = await connection.execute_command(
+        b"RCPT", b"TO:<%b>" % recipient.encode("ascii"), timeout=COMMAND_TIMEOUT
+    )
+    if reply.code not in (SMTPStatus.completed, SMTPStatus.will_forward):
+        raise SMTPRecipientRefused(reply.code, reply.message, recipient)
 
 
 async def _hand_over_content(connection: SMTP, content: bytes) -> str:

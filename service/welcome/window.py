@@ -5,8 +5,6 @@ import random
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import structlog
 
@@ -54,19 +52,18 @@ class Window:
         """Whether the relay has taken nothing since it gave trouble."""
         return self._level <= 0
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """A place among those allowed, in the order of asking. Raises Paused."""
+    async def enter(self) -> None:
+        """Takes a place among those allowed, in the order of asking; `leave` gives it back. Raises Paused."""
         if self.allowed == 0:
             raise Paused
         if self._in_use < self.allowed and not self._queue:
             self._in_use += 1
         else:
             await self._queue_up()
-        try:
-            yield
-        finally:
-            self._leave()
+
+    def leave(self) -> None:
+        self._in_use -= 1
+        self._admit()
 
     def taken(self) -> None:
         """The relay took a message."""
@@ -104,12 +101,8 @@ class Window:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave()  # the place came at the same moment
+                self.leave()  # the place came at the same moment
             raise
-
-    def _leave(self) -> None:
-        self._in_use -= 1
-        self._admit()
 
     def _admit(self) -> None:
         while self._queue and self._in_use < self.allowed:

@@ -11,7 +11,7 @@ from service.welcome.outbox import LEASE, Outbox
 from service.welcome.relay import Relay
 from service.welcome.window import Window
 
-CLAIM_AT_MOST = 200
+CLAIM_AT_MOST = 500
 LOOK_EVERY = 1.0  # s
 LOOK_AGAIN = 0.05  # s, when the last look found something
 RENEW_EVERY = LEASE.total_seconds() / 3

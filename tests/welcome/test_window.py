@@ -1,6 +1,8 @@
 """How many deliveries the relay is given at once."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -84,12 +86,21 @@ async def test_a_message_taken_ends_the_row_of_pauses(window: Window, clock: Clo
     assert window.paused_for <= 1
 
 
+@asynccontextmanager
+async def place(window: Window) -> AsyncIterator[None]:
+    await window.enter()
+    try:
+        yield
+    finally:
+        window.leave()
+
+
 async def test_places_are_given_in_the_order_of_asking(metrics: Metrics) -> None:
     window = Window(1, metrics)
     order: list[int] = []
 
     async def deliver(number: int) -> None:
-        async with window.place():
+        async with place(window):
             await asyncio.sleep(0)
             order.append(number)
 
@@ -103,7 +114,7 @@ async def test_no_more_than_allowed_are_inside(window: Window) -> None:
 
     async def deliver() -> None:
         nonlocal inside, most
-        async with window.place():
+        async with place(window):
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0.001)
@@ -117,7 +128,7 @@ async def test_no_more_than_allowed_are_inside(window: Window) -> None:
 @pytest.mark.parametrize("end", ["pause", "close"])
 async def test_those_who_wait_are_turned_away(metrics: Metrics, end: str) -> None:
     window = Window(1, metrics)
-    async with window.place():
+    async with place(window):
         waiting = asyncio.create_task(_enter(window))
         await asyncio.sleep(0)
 
@@ -129,7 +140,7 @@ async def test_those_who_wait_are_turned_away(metrics: Metrics, end: str) -> Non
 
 async def test_whoever_leaves_the_line_takes_no_place_with_him(metrics: Metrics) -> None:
     window = Window(1, metrics)
-    async with window.place():
+    async with place(window):
         waiting = asyncio.create_task(_enter(window))
         await asyncio.sleep(0)
         waiting.cancel()
@@ -139,7 +150,7 @@ async def test_whoever_leaves_the_line_takes_no_place_with_him(metrics: Metrics)
 
 
 async def _enter(window: Window) -> None:
-    async with window.place():
+    async with place(window):
         pass
 
 
