@@ -1,12 +1,12 @@
 """From a row of the outbox to the bytes of an RFC 5322 message."""
 
 import binascii
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime, parseaddr
+from email.header import Header
+from email.utils import format_datetime, formataddr, parseaddr
 from pathlib import Path
 from traceback import extract_tb
 
@@ -26,6 +26,7 @@ from service.welcome.greeting import greets
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+CRLF = "\r\n"
 # Quoted-printable has an "=" only before two hexadecimal digits or a line's end,
 # so this can stand in no part, whatever the part says.
 BOUNDARY = "=_welcome"
@@ -45,10 +46,10 @@ class Message:
 
 
 class Messages:
-    """Makes welcome messages. `EmailMessage` needs a millisecond for each, so it makes the headers
-    that all have in common, once; jinja renders the two parts.
+    """Makes welcome messages. The headers that all have in common are made once; jinja renders the two
+    parts. (`EmailMessage` would need a millisecond for each.)
 
-    Raises InvalidSettings for a broken template.
+    Raises InvalidSettings for a broken template, and for headers that are not the ones intended.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -132,14 +133,46 @@ def _place(exc: Exception) -> str | None:
 
 
 def _common_headers(mail_from: str, subject: str) -> bytes:
-    headers = EmailMessage(policy=SMTP)
+    # Not `EmailMessage`: it decodes what looks like an encoded word, and before Python 3.11.10 wrote the
+    # line breaks in there as they are (CVE-2024-6923). `Header` encodes the text as it stands.
+    headers = {
+        "From": _sender(mail_from),
+        "Subject": Header(subject, _charset(subject), header_name="Subject"),
+        "Auto-Submitted": Header("auto-generated"),  # RFC 3834, section 5
+        "MIME-Version": Header("1.0"),
+        "Content-Type": Header(f'multipart/alternative; boundary="{BOUNDARY}"'),
+    }
+    lines = [f"{name}: {value.encode(linesep=CRLF)}{CRLF}" for name, value in headers.items()]
+    return proved("".join(lines).encode("ascii"), names=[*headers])
+
+
+def _sender(mail_from: str) -> Header:
     display_name, address = parseaddr(mail_from)
-    headers["From"] = Address(display_name, addr_spec=address)
-    headers["Subject"] = subject
-    headers["Auto-Submitted"] = "auto-generated"  # RFC 3834, section 5
-    headers["MIME-Version"] = "1.0"
-    headers["Content-Type"] = f'multipart/alternative; boundary="{BOUNDARY}"'
-    return b"".join(SMTP.fold_binary(name, value) for name, value in headers.raw_items())
+    if _charset(display_name) == "us-ascii":
+        return Header(formataddr((display_name, address)), "us-ascii", header_name="From")
+    sender = Header(display_name, "utf-8", header_name="From")
+    sender.append(f"<{address}>", "us-ascii")
+    return sender
+
+
+def _charset(text: str) -> str:
+    """What reads as an encoded word (RFC 2047) is encoded itself, so that it arrives as it was typed."""
+    return "us-ascii" if text.isascii() and "=?" not in text else "utf-8"
+
+
+def proved(headers: bytes, *, names: Sequence[str]) -> bytes:
+    """The headers, if they are those and no others, whatever this Python made of the settings.
+
+    Raises InvalidSettings.
+    """
+    unfolded = re.sub(rb"\r\n(?=[ \t]+[^ \t\r\n])", b"", headers)
+    expected = b"".join(rb"%s: [^\r\n]*\r\n" % re.escape(name).encode() for name in names)
+    if not re.fullmatch(expected, unfolded):
+        raise InvalidSettings(
+            "MAIL_FROM, PRODUCT_NAME or welcome.subject.txt would put a header of its own into every mail: "
+            "take line breaks and =?...?= out of them."
+        )
+    return headers
 
 
 def _part(content_type: str, text: str) -> bytes:

@@ -4,7 +4,9 @@ import email
 import email.policy
 import html
 from collections import Counter
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from service.settings import InvalidSettings, Settings
 from service.welcome.emails import Email
 from service.welcome.greeting import greets
-from service.welcome.messages import CannotBuild, Messages
+from service.welcome.messages import CannotBuild, Messages, proved
 
 ID = UUID("0197d0c0-5b3e-7000-8000-0000000000ad")
 HEADERS = ["From", "Subject", "Auto-Submitted", "MIME-Version", "Content-Type", "To", "Date", "Message-ID"]
@@ -220,6 +222,8 @@ def test_the_html_part_escapes(plain: Settings) -> None:
         ("Grace <grace@example.com>", "Grace"),
         ('"Hopper, Grace" <grace@example.com>', "Hopper, Grace"),
         ("Müller & Söhne 会社 <grace@example.com>", "Müller & Söhne 会社"),
+        ("Müller & Söhne 会社 " * 20 + "<grace@example.com>", ("Müller & Söhne 会社 " * 20).strip()),
+        ("Engines " * 200 + "<grace@example.com>", ("Engines " * 200).strip()),
     ],
 )
 def test_the_sender_may_have_any_display_name(plain: Settings, mail_from: str, display_name: str) -> None:
@@ -228,6 +232,49 @@ def test_the_sender_may_have_any_display_name(plain: Settings, mail_from: str, d
     [sender] = parsed(content)["From"].addresses
     assert (sender.display_name, sender.addr_spec) == (display_name, "grace@example.com")
     assert_fit_for_the_wire(content)
+
+
+ENCODED_WORD = "=?utf-8?q?Bob=0d=0aBcc:_x@y.com=0d=0a=0d=0aBODY?="  # CVE-2024-6923
+
+
+@pytest.mark.parametrize(
+    ("changes", "header"),
+    [
+        ({"product_name": ENCODED_WORD}, "Subject"),
+        ({"product_name": f"Engines {ENCODED_WORD}"}, "Subject"),
+        ({"product_name": f"会社 {ENCODED_WORD}"}, "Subject"),
+        ({"mail_from": f'"{ENCODED_WORD}" <grace@example.com>'}, "From"),
+        ({"mail_from": f'"{ENCODED_WORD} 会社" <grace@example.com>'}, "From"),
+    ],
+)
+def test_an_encoded_word_in_a_setting_arrives_as_it_was_typed(
+    plain: Settings, changes: dict[str, str], header: str
+) -> None:
+    content = Messages(plain.model_copy(update=changes)).welcome(row()).content
+
+    lines = content.partition(b"\r\n\r\n")[0].replace(b"\r\n ", b"").split(b"\r\n")
+    assert [line.partition(b":")[0].decode() for line in lines] == HEADERS
+    read = str(make_header(decode_header(lines[HEADERS.index(header)].decode().partition(": ")[2])))
+    assert ENCODED_WORD in read
+
+
+@pytest.mark.parametrize(
+    ("made", "is_ours"),
+    [
+        (b"From: a@b\r\nSubject: hi\r\n", True),
+        (b"From: a@b\r\nSubject: hi\r\n there\r\n", True),
+        (b"From: a@b\r\nSubject: hi\r\nBcc: x@y\r\n", False),
+        (b"From: a@b\r\nBcc: x@y\r\nSubject: hi\r\n", False),
+        (b"From: a@b\r\nSubject: hi\r\n\r\nbody\r\n", False),
+        (b"From: a@b\r\nSubject: hi\r\n \r\nbody\r\n", False),
+        (b"From: a@b\r\nSubject: hi\nBcc: x@y\r\n", False),
+        (b"From: a@b\r\nSubject: hi\rBcc: x@y\r\n", False),
+        (b"From: a@b\r\n", False),
+    ],
+)
+def test_headers_that_are_not_ours_end_the_start(made: bytes, is_ours: bool) -> None:
+    with nullcontext() if is_ours else pytest.raises(InvalidSettings, match=r"^MAIL_FROM, PRODUCT_NAME or"):
+        assert proved(made, names=["From", "Subject"]) == made
 
 
 def test_a_header_carries_the_id_for_relays_that_honour_one(plain: Settings) -> None:
