@@ -1,14 +1,11 @@
 """The commands. An error is one sentence with the mend, and a non-zero exit status."""
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import uvloop
-from rich.console import Console
 
-from service import logs, records, schema, server, settings, standalone, worker_process
+from service import logs, people, records, schema, server, settings, standalone, worker_process
+from service.commands import configure, console, errors, run, run_with_database
 from service.database import Database, DatabaseAway
 from service.server import PortInUse
 from service.settings import InvalidSettings, Settings
@@ -23,9 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(records.outbox, name="outbox")
 app.add_typer(records.audit, name="audit")
-
-console = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
+app.add_typer(people.users, name="users")
 
 
 def main() -> None:
@@ -50,7 +45,7 @@ def up(
     logs.configure(configured)
     if relay:
         configured.require_production_values()
-    _run(standalone.up(configured, say=console.print, with_inbox=not relay))
+    run(standalone.up(configured, say=console.print, with_inbox=not relay))
 
 
 @app.command()
@@ -58,7 +53,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
 ) -> None:
     """Run the API, and deliver mail unless WORKER=false."""
-    configured = _configured()
+    configured = configure()
     configured.require_production_values()
     server.serve(server.listen(configured.host, configured.port, setting="PORT"), workers=workers)
 
@@ -66,57 +61,34 @@ def serve(
 @app.command()
 def worker() -> None:
     """Deliver mail, without an API. Any number of workers share the work."""
-    configured = _configured()
+    configured = configure()
     configured.require_production_values()
-    _run(worker_process.work(configured))
+    run(worker_process.work(configured))
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database to this release's schema."""
-    _run(_migrate(_configured()))
+    run_with_database(lambda database, _: schema.migrate(database))
     console.print("The database is up to date.")
 
 
 @app.command()
 def check() -> None:
     """Look at settings, database and relay, and say what is wrong and how to mend it."""
-    configured = _configured()
+    configured = configure()
     configured.require_production_values()
     Messages(configured)
     with settings.writable(configured.data_dir):
         configured.data_dir.mkdir(parents=True, exist_ok=True)
     console.print("settings  ok")
-    _run(_check(configured))
+    run_with_database(_check)
 
 
-def _configured() -> Settings:
-    configured = settings.load()
-    logs.configure(configured)
-    return configured
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work)
-
-
-async def _migrate(configured: Settings) -> None:
-    database = Database(configured)
-    try:
-        await schema.migrate(database)
-    finally:
-        await database.close()
-
-
-async def _check(configured: Settings) -> None:
-    database = Database(configured)
-    try:
-        if trouble := await schema.trouble(database):
-            raise Unwell(trouble)
-        console.print("database  ok")
-    finally:
-        await database.close()
+async def _check(database: Database, configured: Settings) -> None:
+    if trouble := await schema.trouble(database):
+        raise Unwell(trouble)
+    console.print("database  ok")
     relay = Relay(configured)
     try:
         await relay.probe()

@@ -1,51 +1,37 @@
 """The commands that look at what is stored, and mend it."""
 
-import asyncio
-import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
-from typing import Annotated, TypeVar
+from datetime import timedelta
+from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
-from rich.table import Table
-from sqlalchemy import RowMapping, select
+from sqlalchemy import select
 
-from service import settings
 from service.audit.verify import AUDIT_LOG, Verification
+from service.commands import AsJson, Limit, console, progress, run_with_database, show
 from service.database import Database
 from service.metrics import Metrics
 from service.models import EmailStatus
 from service.settings import Settings
 from service.welcome.outbox import Outbox
 
-Result = TypeVar("Result")
-
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
-console = Console(soft_wrap=True)
-progress_console = Console(stderr=True)
 outbox = typer.Typer(help="The emails: what waits, what failed and why.", no_args_is_help=True)
 audit = typer.Typer(help="The audit log.", no_args_is_help=True)
-
-Limit = Annotated[int, typer.Option(min=1, help="How many to show, the newest first.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
 
 
 @outbox.command("list")
 def list_outbox(status: EmailStatus | None = None, limit: Limit = 50, as_json: AsJson = False) -> None:
     """Show emails, the newest first."""
 
-    async def show(database: Database, _: Settings) -> None:
+    async def look(database: Database, _: Settings) -> None:
         found = await Outbox(database, Metrics()).list(status=status, limit=limit)
         columns = ("id", "recipient", "status", "attempt", "due_at", "finished_at", "last_reply")
-        _show(found, columns=columns, as_json=as_json)
+        show(found, columns=columns, as_json=as_json)
 
-    _run(show)
+    run_with_database(look)
 
 
 @outbox.command()
@@ -65,21 +51,21 @@ def retry(
         count = await Outbox(database, Metrics()).retry(email_id=email_id, failed_since=failed_since)
         console.print(f"{count} failed emails are due again.")
 
-    _run(again)
+    run_with_database(again)
 
 
 @audit.command("list")
 def list_audit(limit: Limit = 50, as_json: AsJson = False) -> None:
     """Show entries, the newest first."""
 
-    async def show(database: Database, _: Settings) -> None:
+    async def look(database: Database, _: Settings) -> None:
         async with database.reading() as connection:
             newest = select(AUDIT_LOG).order_by(AUDIT_LOG.c.occurred_at.desc()).limit(limit)
             found = (await connection.execute(newest)).mappings().all()
         columns = ("occurred_at", "method", "route", "status", "duration_us", "request_id", "client_network")
-        _show(found, columns=columns, as_json=as_json)
+        show(found, columns=columns, as_json=as_json)
 
-    _run(show)
+    run_with_database(look)
 
 
 @audit.command()
@@ -89,54 +75,17 @@ def verify() -> None:
     async def look(database: Database, configured: Settings) -> int:
         verification = Verification(database, key=configured.audit_key.get_secret_value().encode())
         faults = 0
-        with Progress(
-            console=progress_console, transient=True, disable=not progress_console.is_terminal
-        ) as progress:
-            task = progress.add_task("Verifying", total=None)
+        with progress() as bar:
+            task = bar.add_task("Verifying", total=None)
             async for finding in verification.findings():
                 console.print(str(finding))
                 faults += 1
-                progress.update(task, completed=verification.checked, total=verification.total)
+                bar.update(task, completed=verification.checked, total=verification.total)
         console.print(f"{verification.checked} entries, {faults} faults.")
         return faults
 
-    if _run(look):
+    if run_with_database(look):
         raise typer.Exit(1)
-
-
-def _run(work: Callable[[Database, Settings], Awaitable[Result]]) -> Result:
-    async def with_database() -> Result:
-        configured = settings.load()
-        database = Database(configured)
-        try:
-            return await work(database, configured)
-        finally:
-            await database.close()
-
-    return asyncio.run(with_database())
-
-
-def _show(rows: Sequence[RowMapping], *, columns: Sequence[str], as_json: bool) -> None:
-    if as_json:
-        for row in rows:
-            typer.echo(json.dumps({name: _plain(row[name]) for name in row}))
-        return
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*("" if row[name] is None else escape(str(row[name])) for name in columns))
-    console.print(table)
-
-
-def _plain(value: object) -> object:
-    match value:
-        case None | int() | str():
-            return value
-        case bytes():
-            return value.hex()
-        case datetime():
-            return value.isoformat()
-        case _:
-            return str(value)
 
 
 def _duration(text: str) -> timedelta:

@@ -24,12 +24,15 @@ from tests.relay import ScriptedRelay
 from tests.welcome.test_outbox import enqueue
 
 
-def run(*command: str, folder: Path, **environment: object) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str, folder: Path, typed: object = "", **environment: object
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "service", *command],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
         | {name: str(value) for name, value in environment.items()},
+        input=str(typed),
         capture_output=True,
         text=True,
         timeout=60,
