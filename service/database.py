@@ -47,6 +47,8 @@ NO_TIME = timedelta(0)
 SQLITE_MOMENT: ColumnElement[str] = literal_column(
     "'%Y-%m-%d %H:%M:%f000'"
 )  # as SQLAlchemy spells it, to the millisecond
+# Whose texts name the server's own things. The others may quote a row: a trigger's own words do.
+QUOTABLE = ("", "08", "25", "28", "3D", "42", "53", "55", "57", "58")
 DATA_ERRORS = ("22", "23")  # sqlstate classes: data exception, integrity violation
 # Common in the URLs that hosting companies hand out; they only name a client or tune it.
 WITHOUT_EFFECT = ("application_name", "channel_binding", "connect_timeout")
@@ -285,11 +287,14 @@ def _translated() -> Iterator[None]:
         yield
     except (SQLAlchemyError, OSError, TimeoutError) as exc:
         sqlstate = _sqlstate(exc)
-        # The server's text may quote the row's values, so of a data error only the number goes on.
+        # The server's text may quote the row's values, so of a data error only the number goes on, and
+        # of what caused it nothing: whoever logs the traceback would log the row.
         if sqlstate in CONFLICTS:
-            raise Conflict(sqlstate) from exc
+            raise Conflict(sqlstate) from None
         if sqlstate.startswith(DATA_ERRORS):
-            raise Refused(sqlstate) from exc
+            raise Refused(sqlstate) from None
+        if sqlstate[:2] not in QUOTABLE:
+            raise DatabaseAway(f"the server refused with error {sqlstate}") from None
         raise DatabaseAway(_in_a_line(exc)) from exc
 
 

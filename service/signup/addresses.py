@@ -19,7 +19,7 @@ class NotAnAddress(ValueError):
     """The reason is a sentence for people; it repeats nothing of the input."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # no log, no traceback tells it
 class Address:
     typed: str  # trimmed; what the user sees
     canonical: str  # decides who is who: lower case, the domain as IDNA 2008 ASCII

@@ -32,7 +32,7 @@ class KeyReused(Exception):
 @dataclass(frozen=True, slots=True)
 class Signup:
     address: Address
-    name: str | None
+    name: str | None = field(repr=False)
     request_id: str
     idempotency_key: str | None = None
     # Made before the first try, so that a retry meets its own row and not a stranger's.
@@ -42,8 +42,8 @@ class Signup:
 @dataclass(frozen=True, slots=True)
 class Registered:
     id: UUID
-    email: str
-    name: str | None
+    email: str = field(repr=False)
+    name: str | None = field(repr=False)
     created_at: datetime
     welcome: Email | None  # claimed for this process, which is to deliver it
 

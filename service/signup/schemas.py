@@ -50,10 +50,10 @@ NameField = Annotated[
 
 
 class SignupRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    email: EmailField
-    name: NameField = None
+    email: EmailField = Field(repr=False)
+    name: NameField = Field(default=None, repr=False)
 
 
 class SignupConfirmation(BaseModel):

@@ -122,31 +122,31 @@ class Delivery:
             case CannotBuild():
                 return Failed(f"This email could not be built: {exc}")
             case FinalRefusal():
-                return self._refused(exc)
+                return self._refused(email, exc.reason)
             case LaterRefusal():
                 return Deferred(exc.reason)
             case RelayTrouble(unknown=True):
-                return self._unknown(exc.reason)
+                return self._unknown(email, exc.reason)
             case RelayTrouble():
-                return self._relay_at_fault(exc.reason)
+                return self._relay_at_fault(email, exc.reason)
             case _:
                 log.error("outbox.attempt_broke", exc_info=exc, **_ids(email))
                 return Deferred("The service itself failed; its log says how.")
 
-    def _refused(self, refusal: FinalRefusal) -> Outcome:
+    def _refused(self, email: Email, reason: str) -> Outcome:
         self._refused_in_a_row += 1
         if self._refused_in_a_row <= SUSPICIOUS_STREAK:
-            return Failed(refusal.reason)
-        return self._relay_at_fault(refusal.reason)
+            return Failed(reason)
+        return self._relay_at_fault(email, reason)
 
-    def _unknown(self, reason: str) -> Outcome:
+    def _unknown(self, email: Email, reason: str) -> Outcome:
         """Every repeat may be one mail more to a person, so unlike other trouble this costs the email."""
         self._metrics.unknown_outcomes.inc()
-        self._window.pause(reason)
+        self._window.pause(email.anonymous(reason))
         return Deferred(reason)
 
-    def _relay_at_fault(self, reason: str) -> Outcome:
-        self._window.pause(reason)
+    def _relay_at_fault(self, email: Email, reason: str) -> Outcome:
+        self._window.pause(email.anonymous(reason))
         return Released(reason)
 
     async def _record(self, email: Email, outcome: Outcome | None) -> None:

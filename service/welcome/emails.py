@@ -1,8 +1,9 @@
 """A claimed email, what can become of it, and what that changes in its row."""
 
 import random
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
@@ -17,8 +18,8 @@ class Email:
     """A claimed row. `held_until` is on this process's monotonic clock, because no other can jump."""
 
     id: UUID
-    recipient: str
-    name: str | None
+    recipient: str = field(repr=False)
+    name: str | None = field(repr=False)
     request_id: str
     attempt: int
     deferrals: int
@@ -26,6 +27,13 @@ class Email:
 
     def is_held(self) -> bool:
         return time.monotonic() < self.held_until
+
+    def anonymous(self, text: str) -> str:
+        """The text without what of it is the recipient's: it is for others to read."""
+        local_part, _, domain = self.recipient.rpartition("@")
+        for personal in filter(None, (self.recipient, local_part, domain, self.name)):
+            text = re.sub(rf"(?<!\w){re.escape(personal)}(?!\w)", "…", text, flags=re.IGNORECASE)
+        return text
 
 
 @dataclass(frozen=True, slots=True)

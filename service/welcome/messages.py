@@ -3,7 +3,7 @@
 import binascii
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.header import Header
 from email.utils import format_datetime, formataddr, parseaddr
@@ -41,8 +41,8 @@ class Message:
     """An envelope and what is in it. The addresses are ASCII."""
 
     sender: str
-    recipient: str
-    content: bytes
+    recipient: str = field(repr=False)
+    content: bytes = field(repr=False)
 
 
 class Messages:

@@ -54,8 +54,8 @@ class NewEmail:
     """What a signup puts into the outbox."""
 
     user_id: UUID
-    recipient: str
-    name: str | None
+    recipient: str = field(repr=False)
+    name: str | None = field(repr=False)
     request_id: str
     claimed: bool  # by this process, which will send it at once
     id: UUID = field(default_factory=new_id)

@@ -2,16 +2,15 @@
 
 import asyncio
 import random
-import re
 import time
 from collections import deque
 
 import structlog
 
+from service.logs import without_addresses
 from service.metrics import Metrics
 
 LONGEST_PAUSE = 60.0  # s
-ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
 
 log = structlog.get_logger()
 
@@ -82,7 +81,7 @@ class Window:
         self._level = min(self._level, 0) - 1
         longest = min(2.0 ** -(self._level + 1), LONGEST_PAUSE)
         self._paused_until = time.monotonic() + longest * random.uniform(0.5, 1)  # noqa: S311  # not a secret
-        reason = ADDRESS.sub("…", reason)  # the relay may name a recipient, and this goes to the log
+        reason = without_addresses(reason)  # the relay may name anybody, and this goes to /readyz too
         if self.trouble is None:
             log.error("relay.paused", reason=reason)
         self.trouble = reason
