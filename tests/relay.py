@@ -3,6 +3,7 @@
 import asyncio
 import email
 import email.policy
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ class Envelope:
 
 @dataclass
 class ScriptedRelay:
-    """`answers` maps a stage (greeting, ehlo, mail, rcpt, data, dot, quit) to what is said there, a
+    """`answers` maps a stage (greeting, ehlo, starttls, mail, rcpt, data, dot, quit) to what is said there, a
     function of the envelope included. `delays` holds seconds to wait before saying it."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -48,6 +49,8 @@ class ScriptedRelay:
     most_connections: int = 0
     port: int = 0
     on_stage: Callable[[str, Envelope], Awaitable[None]] | None = None
+    tls: ssl.SSLContext | None = None
+    starttls: bool = False  # TLS on demand, instead of from the first byte
     _server: asyncio.Server | None = None
     _open: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -59,6 +62,8 @@ class ScriptedRelay:
         "data": "354 go on",
         "dot": "250 2.0.0 queued",
         "quit": "221 bye",
+        "starttls": "220 go on",
+        "auth": "235 welcome",
         "rset": "250 ok",
     }
 
@@ -70,7 +75,10 @@ class ScriptedRelay:
 
     async def start(self) -> None:
         self.port = self.port or free_port()  # the same one again after a stop
-        self._server = await asyncio.start_server(self._converse, "127.0.0.1", self.port)
+        from_the_first_byte = None if self.starttls else self.tls
+        self._server = await asyncio.start_server(
+            self._converse, "127.0.0.1", self.port, ssl=from_the_first_byte
+        )
 
     async def stop(self) -> None:
         if self._server:
@@ -117,6 +125,9 @@ class ScriptedRelay:
             if stage == "data" and answer.startswith("354"):
                 envelope.content = _unstuffed(await reader.readuntil(b"\r\n.\r\n"))
                 await self._conclude(writer, envelope)
+            elif stage == "starttls" and answer.startswith("220"):
+                assert self.tls
+                await writer.start_tls(self.tls)
             elif stage == "quit":
                 return
 

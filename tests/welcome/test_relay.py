@@ -1,13 +1,11 @@
 """What the relay says and does, told apart by what we must do about it."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from service.settings import Security, Settings
+from service.settings import Settings
 from service.welcome import relay as module
 from service.welcome.messages import Message
 from service.welcome.relay import FinalRefusal, LaterRefusal, Relay, RelayTrouble, Withdrawn
@@ -219,34 +217,6 @@ async def test_a_relay_that_does_not_let_go_holds_nobody_up(
     assert relay.stages["quit"] == 10
 
 
-@pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS])
-async def test_encryption_that_the_relay_does_not_offer_is_never_done_without(
-    relay: ScriptedRelay, security: Security, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 1.0)
-    connections = Relay(Settings(smtp_host="127.0.0.1", smtp_port=relay.port, smtp_security=security))
-
-    with pytest.raises(RelayTrouble):
-        await connections.send(MESSAGE)
-
-    assert relay.stages["mail"] == 0
-
-
-async def test_a_certificate_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
-    certificate = await _self_signed(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
-    port = server.sockets[0].getsockname()[1]
-    connections = Relay(Settings(smtp_host="127.0.0.1", smtp_port=port, smtp_security=Security.TLS))
-
-    with pytest.raises(RelayTrouble) as caught:
-        await connections.send(MESSAGE)
-
-    assert "CERTIFICATE_VERIFY_FAILED" in caught.value.reason
-    server.close()
-
-
 async def test_wrong_credentials_are_the_relays_trouble(relay: ScriptedRelay) -> None:
     relay.answers["ehlo"] = "250-relay\r\n250 AUTH PLAIN LOGIN"
     relay.answers["auth"] = "535 5.7.8 wrong"
@@ -259,15 +229,3 @@ async def test_wrong_credentials_are_the_relays_trouble(relay: ScriptedRelay) ->
 
     assert "535" in caught.value.reason
     assert "secret" not in caught.value.reason
-
-
-async def _self_signed(folder: Path) -> Path:
-    pem = folder / "relay.pem"
-    making = await asyncio.create_subprocess_exec(
-        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"),
-        *("-keyout", str(pem), "-out", str(folder / "certificate.pem")),
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert await making.wait() == 0
-    pem.write_text(pem.read_text() + (folder / "certificate.pem").read_text())
-    return pem
