@@ -79,6 +79,17 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     assert settings.smtp_password.get_secret_value() == "swordfish"
 
 
+@pytest.mark.parametrize("secret", ["database_url", "ops_token", "audit_key"])
+def test_each_secret_may_be_a_file_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    (tmp_path / secret).write_text("swordfish\n")
+
+    assert getattr(Settings(_secrets_dir=tmp_path), secret) == SecretStr("swordfish")
+    monkeypatch.setenv(secret.upper(), "other")
+    assert getattr(Settings(_secrets_dir=tmp_path), secret) == SecretStr("other")
+
+
 def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_URL", "SMTP_PASSWORD", "OPS_TOKEN", "AUDIT_KEY"):
         monkeypatch.setenv(name, "swordfish")
