@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test faults bench lint install lock clean
+.PHONY: run test faults bench lint audit sbom install lock clean
 
 run: install ## the whole service in one process, with an inbox for its mail
 	$(BIN)/signup-service up
@@ -24,6 +24,12 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: install ## fails if a locked package has a known vulnerability, or was not audited
+	$(BIN)/python -m supply audit $(AUDIT_OPTIONS)
+
+sbom: install ## writes sbom.json: every locked package, in CycloneDX
+	$(BIN)/python -m supply sbom
+
 install: $(INSTALLED)
 
 $(INSTALLED): requirements-dev.lock pyproject.toml
@@ -41,4 +47,4 @@ lock: ## writes both lock files anew; needs uv
 	  --no-annotate --no-header --extra dev pyproject.toml -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) data dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) data dist sbom.json .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
