@@ -20,7 +20,9 @@ from service.database import Database
 from service.mailing import Mailing
 from service.metrics import Metrics
 from service.settings import Settings, writable
+from service.signup import forms
 from service.signup import routes as signup
+from service.signup.pages import Pages
 from service.signup.register import Signups
 
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-ID")
@@ -99,7 +101,15 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     for router in (
-        signup.routes(signups=signups, outbox=mailing.outbox, delivery=mailing.delivery, metrics=metrics),
+        signup.routes(
+            signups=signups,
+            outbox=mailing.outbox,
+            delivery=mailing.delivery,
+            metrics=metrics,
+            pages=Pages(settings),
+            origins=forms.origins(settings),
+            languages=mailing.messages.languages,
+        ),
         operations.routes(
             settings=settings,
             database=database,

@@ -9,6 +9,7 @@ from service.commands import configure, console, errors, run, run_with_database
 from service.database import Database, DatabaseAway
 from service.server import PortInUse
 from service.settings import InvalidSettings, Settings
+from service.signup.pages import Pages
 from service.welcome.messages import Messages
 from service.welcome.relay import Relay, RelayTrouble
 
@@ -79,6 +80,7 @@ def check() -> None:
     configured = configure()
     configured.require_production_values()
     Messages(configured)
+    Pages(configured)
     with settings.writable(configured.data_dir):
         configured.data_dir.mkdir(parents=True, exist_ok=True)
     console.print("settings  ok")

@@ -22,6 +22,7 @@ class Mailing:
     outbox: Outbox
     window: Window
     relay: Relay
+    messages: Messages
     delivery: Delivery
     worker: Worker
 
@@ -31,11 +32,12 @@ class Mailing:
         outbox = Outbox(database, metrics)
         window = Window(settings.smtp_connections, metrics)
         relay = Relay(settings)
-        delivery = Delivery(
-            outbox=outbox, messages=Messages(settings), relay=relay, window=window, metrics=metrics
-        )
+        messages = Messages(settings)
+        delivery = Delivery(outbox=outbox, messages=messages, relay=relay, window=window, metrics=metrics)
         worker = Worker(outbox=outbox, delivery=delivery, relay=relay, window=window)
-        return cls(outbox=outbox, window=window, relay=relay, delivery=delivery, worker=worker)
+        return cls(
+            outbox=outbox, window=window, relay=relay, messages=messages, delivery=delivery, worker=worker
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

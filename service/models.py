@@ -7,6 +7,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Index, text
 from sqlmodel import Field, SQLModel
 
+from service.languages import LONGEST_TAG
+
 # Names that migrations can rely on, whatever the database would make up.
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -32,6 +34,9 @@ class User(SQLModel, table=True):
     email: str = Field(max_length=320)  # as typed, trimmed
     canonical_email: str = Field(max_length=254, unique=True)  # decides who is who
     name: str | None = Field(default=None, max_length=100)
+    locale: str | None = Field(
+        default=None, max_length=LONGEST_TAG
+    )  # the language that they are written to in
     idempotency_key: str | None = Field(default=None, max_length=255, unique=True)
     created_at: datetime
 
@@ -61,6 +66,7 @@ class OutboxEmail(SQLModel, table=True):
     user_id: UUID = Field(foreign_key="users.id", ondelete="CASCADE", unique=True)
     recipient: str = Field(max_length=320)  # the ASCII form that goes into envelope and header
     name: str | None = Field(default=None, max_length=100)
+    locale: str | None = Field(default=None, max_length=LONGEST_TAG)
     request_id: str = Field(max_length=64)  # of the signup, so that logs can be joined
     status: str = Field(default=EmailStatus.PENDING, max_length=7)
     attempt: int = 0  # the fence: one more with every claim

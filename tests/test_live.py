@@ -14,6 +14,7 @@ from service.database import Database
 from service.shutdown import SAME_ORDER
 from tests.conftest import rows
 from tests.eventually import eventually
+from tests.page import Page
 from tests.processes import Process
 from tests.relay import HANG, ScriptedRelay
 from tests.welcome.test_outbox import make_due
@@ -47,6 +48,28 @@ async def start(database_url: str, relay: ScriptedRelay, tmp_path: Path) -> Asyn
 
 async def signup(client: httpx.AsyncClient, name: str = "ada") -> httpx.Response:
     return await client.post("/signup", json={"email": f"{name}@example.com"})
+
+
+async def test_a_form_leads_from_page_to_page_until_the_mail_has_left(
+    start: Start, relay: ScriptedRelay
+) -> None:
+    service = await start("serve")
+    async with httpx.AsyncClient(base_url=service.url, follow_redirects=True) as browser:
+        form = Page((await browser.get("/")).text).one("form")
+        ada = {"email": "ada@example.com", "name": "", "website": ""}
+
+        welcome = await browser.request(
+            form["method"] or "", form["action"] or "", data=ada, headers={"Origin": service.url}
+        )
+
+        assert welcome.url.path.startswith("/welcome/")
+        assert (await browser.head(welcome.url)).content == b""
+
+        async def told() -> bool:
+            return Page((await browser.get(welcome.url)).text).says("Your welcome email has been sent.")
+
+        await eventually(told)
+    assert relay.recipients["ada@example.com"] == 1
 
 
 async def test_the_answer_comes_while_the_relay_hangs(start: Start, relay: ScriptedRelay) -> None:

@@ -34,6 +34,7 @@ class Signup:
     address: Address
     name: str | None = field(repr=False)
     request_id: str
+    locale: str | None = None
     idempotency_key: str | None = None
     # Made before the first try, so that a retry meets its own row and not a stranger's.
     id: UUID = field(default_factory=new_id)
@@ -97,6 +98,7 @@ class Signups:
             user_id=signup.id,
             recipient=signup.address.mailbox,
             name=signup.name,
+            locale=signup.locale,
             request_id=signup.request_id,
             claimed=self._claims(),
         )
@@ -123,6 +125,7 @@ def _storing(database: Database, outbox: Outbox) -> Sequence[tuple[Insert, Seque
         USERS.c.email,
         USERS.c.canonical_email,
         USERS.c.name,
+        USERS.c.locale,
         USERS.c.idempotency_key,
         parameter="users",
     )
@@ -147,6 +150,7 @@ def _user(signup: Signup) -> tuple[object, ...]:
         signup.address.typed,
         signup.address.canonical,
         signup.name,
+        signup.locale,
         signup.idempotency_key,
     )
 

@@ -1,19 +1,29 @@
-"""Strict JSON: what a body may be before its fields are looked at."""
+"""Strict bodies: what one may be before its fields are looked at."""
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl
 
 from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from service.problems import CLIENT_LEFT, InvalidField, Kind, Problem
 
 MAX_BODY = 16 * 1024
 BODY_TIMEOUT = 8.0  # s
+MAX_FIELDS = 20  # of a form
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+
+Check = Callable[[Request], None]  # raises Problem
 
 
 class StrictRequest(Request):
@@ -37,6 +47,17 @@ class StrictRequest(Request):
         except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as exc:
             raise Problem(Kind.UNPARSABLE) from exc
 
+    async def fields(self) -> dict[str, str]:
+        """Of a urlencoded form."""
+        try:
+            text = (await self.body()).decode("ascii")  # what is not has been percent-encoded
+            pairs = parse_qsl(
+                text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_FIELDS
+            )
+        except ValueError as exc:
+            raise Problem(Kind.UNPARSABLE) from exc
+        return _without_repeats(pairs)
+
     async def _read(self) -> bytes:
         chunks, size = [], 0
         async for chunk in self.stream():
@@ -47,33 +68,44 @@ class StrictRequest(Request):
         return b"".join(chunks)
 
 
-class StrictRoute(APIRoute):
-    """Refuses what can be refused before the body is read: too large by its own word, or not JSON."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def strict(request: Request) -> Response:
-            _check_length(request)
-            _check_type(request)
-            return await handle(StrictRequest(request.scope, request.receive))
-
-        return strict
-
-
-def _check_length(request: Request) -> None:
+def check_length(request: Request) -> None:
     length = request.headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length[:20]) > MAX_BODY:
         raise Problem(Kind.TOO_LARGE, headers={"Connection": "close"})
 
 
-def _check_type(request: Request) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json" or "content-encoding" in request.headers:
+def check_type(request: Request) -> None:
+    if _media_type(request.headers) not in (JSON, FORM) or "content-encoding" in request.headers:
         raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+class StrictRoute(APIRoute):
+    """Refuses what can be refused before the body is read. The HTML form it leaves to another route."""
+
+    checks: ClassVar[Sequence[Check]] = (check_length, check_type)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child_scope = super().matches(scope)
+        if match is Match.FULL and _media_type(Headers(scope=scope)) == FORM:
+            return Match.NONE, {}
+        return match, child_scope
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            for check in self.checks:
+                check(request)
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def _media_type(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise _invalid("A field stands there twice.", "repeated")

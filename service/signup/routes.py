@@ -1,17 +1,20 @@
 """HTTP in front of the use case, and nothing else."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
 
 from service.batching import Overloaded
 from service.database import DatabaseAway
+from service.languages import preferred
 from service.metrics import Metrics
 from service.models import EmailStatus
 from service.problems import Kind, Problem, responses
+from service.signup import browser, forms
+from service.signup.pages import Pages
 from service.signup.register import AddressTaken, KeyReused, Registered, Signup, Signups
-from service.signup.requests import StrictRoute
+from service.signup.requests import FORM, StrictRoute
 from service.signup.schemas import SignupConfirmation, SignupRequest, SignupState
 from service.welcome.delivery import Delivery
 from service.welcome.outbox import Outbox
@@ -25,6 +28,28 @@ REFUSALS: dict[type[BaseException], Kind] = {
     DatabaseAway: Kind.UNAVAILABLE,
 }
 
+# OpenAPI shows one of two routes on a path: what the form's adds to it.
+FORM_TOO: dict[str, Any] = {
+    "requestBody": {
+        "content": {
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "email": {"type": "string", "format": "email", "maxLength": 254},
+                        "name": {"type": "string", "maxLength": 100, "description": "Empty is none."},
+                    },
+                    "required": ["email"],
+                    "additionalProperties": False,
+                }
+            }
+        }
+    }
+}
+SEE_OTHER: dict[int | str, dict[str, Any]] = {
+    303: {"description": "To a form: the page `/welcome/{id}`. A form's errors are pages too."}
+}
+
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -34,15 +59,28 @@ IdempotencyKey = Annotated[
 ]
 
 
-def routes(*, signups: Signups, outbox: Outbox, delivery: Delivery, metrics: Metrics) -> APIRouter:
+def routes(
+    *,
+    signups: Signups,
+    outbox: Outbox,
+    delivery: Delivery,
+    metrics: Metrics,
+    pages: Pages,
+    origins: frozenset[str],
+    languages: frozenset[str],
+) -> APIRouter:
+    """`origins` may send the form; `languages` are those that the mail is there in."""
     router = APIRouter(tags=["signup"])
     strict = APIRouter(route_class=StrictRoute, tags=["signup"])
 
     @strict.post(
         "/signup",
         status_code=201,
-        responses=responses(
+        openapi_extra=FORM_TOO,
+        responses=SEE_OTHER
+        | responses(
             Kind.UNPARSABLE,
+            Kind.FOREIGN_FORM,
             Kind.TIMEOUT,
             Kind.ADDRESS_TAKEN,
             Kind.TOO_LARGE,
@@ -61,19 +99,29 @@ def routes(*, signups: Signups, outbox: Outbox, delivery: Delivery, metrics: Met
         idempotency_key: IdempotencyKey = None,
     ) -> SignupConfirmation:
         """Stores the user and answers at once; the welcome email follows by itself."""
+        registered = await accept(body, request, background, idempotency_key)
+        response.headers["Location"] = f"/signup/{registered.id}"
+        return SignupConfirmation.of(registered)
+
+    async def accept(
+        body: SignupRequest,
+        request: Request,
+        background: BackgroundTasks,
+        idempotency_key: str | None = None,
+    ) -> Registered:
         registered = await register(
             Signup(
                 address=body.email,
                 name=body.name,
                 request_id=request.state.request_id,
+                locale=preferred(request.headers.get("accept-language", ""), languages),
                 idempotency_key=idempotency_key,
             )
         )
         if registered.welcome:
             background.add_task(delivery.deliver, registered.welcome)
         request.state.user_id = registered.id
-        response.headers["Location"] = f"/signup/{registered.id}"
-        return SignupConfirmation.of(registered)
+        return registered
 
     async def register(signup: Signup) -> Registered:
         try:
@@ -104,6 +152,13 @@ def routes(*, signups: Signups, outbox: Outbox, delivery: Delivery, metrics: Met
         )
 
     router.include_router(strict)
+    browser.add_routes(
+        router,
+        pages=pages,
+        accept=accept,
+        outbox=outbox,
+        checks=(*StrictRoute.checks, forms.check_origin(origins)),
+    )
     return router
 
 

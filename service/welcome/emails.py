@@ -24,6 +24,7 @@ class Email:
     attempt: int
     deferrals: int
     held_until: float
+    locale: str | None = None  # rows of before there were languages have none
 
     def is_held(self) -> bool:
         return time.monotonic() < self.held_until

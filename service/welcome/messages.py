@@ -8,23 +8,17 @@ from datetime import UTC, datetime
 from email.header import Header
 from email.utils import format_datetime, formataddr, parseaddr
 from pathlib import Path
-from traceback import extract_tb
 
-from jinja2 import (
-    ChoiceLoader,
-    Environment,
-    FileSystemLoader,
-    StrictUndefined,
-    Template,
-    TemplateSyntaxError,
-    select_autoescape,
-)
+from jinja2 import Environment, Template
 
+from service import templating
+from service.languages import DEFAULT
 from service.settings import InvalidSettings, Settings
 from service.welcome.emails import Email
 from service.welcome.greeting import greets
 
 TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE_NAMES = r"welcome\.{}\.(?:subject\.txt|txt|html)"
 
 CRLF = "\r\n"
 # Quoted-printable has an "=" only before two hexadecimal digits or a line's end,
@@ -45,6 +39,15 @@ class Message:
     content: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What the message says in one language."""
+
+    headers: bytes  # that all messages have in common
+    text: Template
+    html: Template
+
+
 class Messages:
     """Makes welcome messages. The headers that all have in common are made once; jinja renders the two
     parts. (`EmailMessage` would need a millisecond for each.)
@@ -53,22 +56,23 @@ class Messages:
     """
 
     def __init__(self, settings: Settings) -> None:
-        templates = _environment(settings)
-        self._text = _tried(templates, "welcome.txt", {"name": "Ada"}, {"name": None})
-        self._html = _tried(templates, "welcome.html", {"name": "Ada"}, {"name": None})
-        subject = _tried(templates, "welcome.subject.txt", {}).render().strip()
-        if len(subject.splitlines()) != 1:
-            raise InvalidSettings("TEMPLATES_DIR: welcome.subject.txt must make one line.")
+        templates = templating.environment(settings, built_in=TEMPLATES)
+        self.languages = templating.languages(templates, pattern=TEMPLATE_NAMES)
         self._sender = settings.sender
         self._domain = settings.sender.rpartition("@")[2]
         self._idempotency_header = settings.mail_idempotency_header
-        self._common_headers = _common_headers(settings.mail_from, subject)
+        self._words = {
+            language: _words(templates, language, mail_from=settings.mail_from)
+            # The one that the others build upon comes first, so that a fault is told of its own file.
+            for language in sorted(self.languages, key=lambda language: language != DEFAULT)
+        }
 
     def welcome(self, email: Email) -> Message:
         """Raises CannotBuild."""
         name = email.name if email.name and greets(email.name) else None
+        words = self._words.get(email.locale or DEFAULT) or self._words[DEFAULT]
         try:
-            text, html = self._text.render(name=name), self._html.render(name=name)
+            text, html = words.text.render(name=name), words.html.render(name=name)
         except Exception as exc:  # a template may run into anything
             raise CannotBuild(f"the template failed: {exc}") from exc
         if not email.recipient.isascii() or not email.recipient.isprintable():
@@ -78,7 +82,7 @@ class Messages:
             recipient=email.recipient,
             content=b"".join(
                 [
-                    self._common_headers,
+                    words.headers,
                     self._own_headers(email),
                     _part("text/plain", text),
                     _part("text/html", html),
@@ -99,37 +103,17 @@ class Messages:
         return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii")
 
 
-def _environment(settings: Settings) -> Environment:
-    folders = [folder for folder in (settings.templates_dir, TEMPLATES) if folder]
-    environment = Environment(
-        loader=ChoiceLoader([FileSystemLoader(folder) for folder in folders]),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
+def _words(templates: Environment, language: str, *, mail_from: str) -> _Words:
+    """Raises InvalidSettings."""
+    stem = "welcome" if language == DEFAULT else f"welcome.{language}"
+    subject = templating.tried(templates, f"{stem}.subject.txt", {}).render().strip()
+    if len(subject.splitlines()) != 1:
+        raise InvalidSettings(f"TEMPLATES_DIR: {stem}.subject.txt must make one line.")
+    text, html = (
+        templating.tried(templates, f"{stem}.{part}", {"name": "Ada"}, {"name": None})
+        for part in ("txt", "html")
     )
-    environment.globals.update(
-        product=settings.product_name, url=settings.public_url, color=settings.brand_color
-    )
-    return environment
-
-
-def _tried(environment: Environment, name: str, *contexts: dict[str, str | None]) -> Template:
-    """So that the first signup is not the first to meet a fault. Raises InvalidSettings."""
-    try:
-        template = environment.get_template(name)
-        for context in contexts:
-            template.render(context)
-    except Exception as exc:  # a template may run into anything
-        reason = str(exc).rstrip(".")
-        raise InvalidSettings(f"TEMPLATES_DIR: {_place(exc) or name} cannot be used: {reason}.") from exc
-    return template
-
-
-def _place(exc: Exception) -> str | None:
-    """File and line, where the exception knows them."""
-    if isinstance(exc, TemplateSyntaxError):
-        return f"{exc.filename}, line {exc.lineno},"
-    frames = [frame for frame in extract_tb(exc.__traceback__) if not frame.filename.endswith((".py", ">"))]
-    return f"{frames[-1].filename}, line {frames[-1].lineno}," if frames else None
+    return _Words(headers=_common_headers(mail_from, subject), text=text, html=html)
 
 
 def _common_headers(mail_from: str, subject: str) -> bytes:

@@ -58,6 +58,7 @@ class NewEmail:
     name: str | None = field(repr=False)
     request_id: str
     claimed: bool  # by this process, which will send it at once
+    locale: str | None = None
     id: UUID = field(default_factory=new_id)
     held_until: float = field(default_factory=lease_end)
 
@@ -67,7 +68,15 @@ class NewEmail:
 
     def row(self) -> tuple[object, ...]:
         """As `Outbox.enqueueing` takes it."""
-        return self.id.hex, self.user_id.hex, self.recipient, self.name, self.request_id, self.attempt
+        return (
+            self.id.hex,
+            self.user_id.hex,
+            self.recipient,
+            self.name,
+            self.locale,
+            self.request_id,
+            self.attempt,
+        )
 
     def born(self) -> Email | None:
         """As its claimer holds it, if it has one."""
@@ -81,6 +90,7 @@ class NewEmail:
             attempt=self.attempt,
             deferrals=0,
             held_until=self.held_until,
+            locale=self.locale,
         )
 
 
@@ -104,6 +114,7 @@ class Outbox:
             OUTBOX.c.user_id,
             OUTBOX.c.recipient,
             OUTBOX.c.name,
+            OUTBOX.c.locale,
             OUTBOX.c.request_id,
             OUTBOX.c.attempt,
             parameter="emails",
@@ -268,6 +279,7 @@ def _claiming(database: Database) -> UpdateBase:
             OUTBOX.c.id,
             OUTBOX.c.recipient,
             OUTBOX.c.name,
+            OUTBOX.c.locale,
             OUTBOX.c.request_id,
             OUTBOX.c.attempt,
             OUTBOX.c.deferrals,

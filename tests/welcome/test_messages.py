@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from email.header import decode_header, make_header
 from email.message import EmailMessage
-from html.parser import HTMLParser
 from pathlib import Path
 from uuid import UUID
 
@@ -20,6 +19,7 @@ from service.settings import InvalidSettings, Settings
 from service.welcome.emails import Email
 from service.welcome.greeting import greets
 from service.welcome.messages import CannotBuild, Messages, proved
+from tests.page import Page
 
 ID = UUID("0197d0c0-5b3e-7000-8000-0000000000ad")
 HEADERS = ["From", "Subject", "Auto-Submitted", "MIME-Version", "Content-Type", "To", "Date", "Message-ID"]
@@ -53,7 +53,7 @@ HOSTILE_NAMES = [
 ]
 
 
-def row(*, name: str | None = "Ada", recipient: str = "ada@example.com") -> Email:
+def row(*, name: str | None = "Ada", recipient: str = "ada@example.com", locale: str | None = None) -> Email:
     return Email(
         id=ID,
         recipient=recipient,
@@ -62,6 +62,7 @@ def row(*, name: str | None = "Ada", recipient: str = "ada@example.com") -> Emai
         attempt=1,
         deferrals=0,
         held_until=0,
+        locale=locale,
     )
 
 
@@ -76,18 +77,6 @@ def part(message: EmailMessage, kind: str) -> str:
     assert body
     content: str = body.get_content()
     return content.replace("\r\n", "\n")
-
-
-class Words(HTMLParser):
-    """What of a page can be read."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-        self.feed(page.partition("</head>")[2])
-
-    def handle_data(self, data: str) -> None:
-        self.seen += data.split()
 
 
 @pytest.fixture(scope="module")
@@ -142,14 +131,73 @@ def test_the_date_is_now(messages: Messages) -> None:
     assert abs(datetime.now(UTC) - date) < timedelta(seconds=5)
 
 
-def test_text_and_html_say_the_same(messages: Messages) -> None:
-    message = parsed(messages.welcome(row(name="O'Neil")).content)
+@pytest.mark.parametrize(
+    ("locale", "preheader"),
+    [
+        ("en", "Your signup has been received, and there is nothing more to do."),
+        ("de", "Ihre Anmeldung ist eingegangen, mehr ist nicht zu tun."),
+    ],
+)
+def test_text_and_html_say_the_same(messages: Messages, locale: str, preheader: str) -> None:
+    message = parsed(messages.welcome(row(name="O'Neil", locale=locale)).content)
 
-    text, page = part(message, "plain"), Words(part(message, "html"))
+    text, page = part(message, "plain"), Page(part(message, "html"))
 
     assert message.get_content_type() == "multipart/alternative"
     assert [each.get_content_type() for each in message.iter_parts()] == ["text/plain", "text/html"]
-    assert page.seen == ["Welcome", "to", "Analytical", "Engines", *text.split()]
+    said = text.replace(":\nhttps://engines.example.com\n", "\n")
+    assert page.words == [*preheader.split(), *message["Subject"].split(), *said.split()]
+    assert page.one("a")["href"] == "https://engines.example.com"
+    assert page.one("html")["lang"] == locale
+
+
+@pytest.mark.parametrize(
+    ("locale", "greeting"),
+    [("en", "Hello Ada,"), ("de", "Hallo Ada,"), (None, "Hello Ada,"), ("tlh", "Hello Ada,")],
+)
+def test_the_mail_is_in_the_language_of_the_row(
+    messages: Messages, locale: str | None, greeting: str
+) -> None:
+    assert part(parsed(messages.welcome(row(locale=locale)).content), "plain").startswith(greeting)
+
+
+def test_a_language_of_ones_own_needs_three_files(plain: Settings, tmp_path: Path) -> None:
+    texts = {
+        "fr.subject_txt": "Bienvenue",
+        "fr.txt": "Bonjour{{ ' ' ~ name if name }},",
+        "fr.html": "<p>Bonjour",
+    }
+    messages = replaced(plain, tmp_path, **texts)
+
+    message = parsed(messages.welcome(row(locale="fr")).content)
+
+    assert messages.languages == {"de", "en", "fr"}
+    assert (message["Subject"], part(message, "plain")) == ("Bienvenue", "Bonjour Ada,")
+    (tmp_path / "welcome.fr.html").unlink()
+    with pytest.raises(InvalidSettings, match=r"^TEMPLATES_DIR: welcome\.fr\.html cannot be used"):
+        replaced(plain, tmp_path)
+
+
+def test_a_replaced_text_is_that_of_every_language_without_its_own(plain: Settings, tmp_path: Path) -> None:
+    messages = replaced(
+        plain, tmp_path, txt="Ahoy!", html="<p>{% block greeting %}Ahoy{% endblock %}, sailor!"
+    )
+
+    message = parsed(messages.welcome(row(locale="de")).content)
+
+    assert part(message, "plain") == "Ahoy!"
+    assert part(message, "html") == "<p>Hallo Ada,, sailor!"
+
+
+@pytest.mark.parametrize("locale", ["en", "de"])
+def test_the_mail_loads_nothing_and_is_small(messages: Messages, locale: str) -> None:
+    content = messages.welcome(row(locale=locale)).content
+
+    page = Page(part(parsed(content), "html"))
+    assert len(content) < 10_000
+    assert {name for name, _ in page.elements}.isdisjoint({"img", "link", "script", "iframe"})
+    assert "url(" not in part(parsed(content), "html")
+    assert {table["role"] for table in page.all("table")} == {"presentation"}
 
 
 @pytest.mark.parametrize(
@@ -167,7 +215,7 @@ def test_anything_else_gets_the_greeting_without_a_name(messages: Messages, name
     message = parsed(messages.welcome(row(name=name)).content)
 
     assert part(message, "plain").startswith("Hello,\n")
-    assert "<p>Hello,</p>" in part(message, "html")
+    assert ">Hello,</p>" in part(message, "html")
     assert Counter(message.keys()) == Counter(HEADERS)
 
 

@@ -1,0 +1,77 @@
+"""HTTP for people with a browser: the pages, and the form that they send."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Request
+from starlette.responses import RedirectResponse, Response
+
+from service.database import DatabaseAway
+from service.problems import Problem
+from service.signup import forms
+from service.signup.pages import UNKNOWN, Pages
+from service.signup.register import Registered
+from service.signup.requests import Check, StrictRequest
+from service.signup.schemas import SignupRequest
+from service.welcome.outbox import Outbox
+
+TRAP = "website"  # a field that people do not see, and robots fill in
+NEUTRAL = "/welcome"  # tells nothing
+
+Accept = Callable[[SignupRequest, Request, BackgroundTasks], Awaitable[Registered]]
+
+
+def add_routes(
+    router: APIRouter, *, pages: Pages, accept: Accept, outbox: Outbox, checks: Sequence[Check]
+) -> None:
+    @router.get("/", include_in_schema=False)
+    async def signup_page(request: Request) -> Response:
+        return pages.signup(request)
+
+    @router.post("/signup", include_in_schema=False)
+    async def send_form(request: Request, background: BackgroundTasks) -> Response:
+        """The same signup as the JSON route's; a problem is told on the page."""
+        typed: dict[str, str] = {}
+        try:
+            for check in checks:
+                check(request)
+            typed = await StrictRequest(request.scope, request.receive).fields()
+            if typed.pop(TRAP, ""):
+                return _see(NEUTRAL)
+            registered = await accept(forms.validated(typed), request, background)
+        except Problem as problem:
+            return pages.signup(request, typed=typed, problem=problem)
+        return _see(f"{NEUTRAL}/{registered.id}")
+
+    @router.get(NEUTRAL, include_in_schema=False)
+    async def neutral_page(request: Request) -> Response:
+        return pages.welcome(request, user_id=None, state=UNKNOWN)
+
+    @router.get(f"{NEUTRAL}/{{signup_id}}", include_in_schema=False)
+    async def welcome_page(signup_id: str, request: Request) -> Response:
+        """Whatever is not known looks like the neutral page."""
+        user_id = _uuid(signup_id)
+        state = await _state(outbox, user_id) if user_id else UNKNOWN
+        if state != UNKNOWN:
+            request.state.user_id = user_id
+        return pages.welcome(request, user_id=user_id, state=state)
+
+
+async def _state(outbox: Outbox, user_id: UUID) -> str:
+    try:
+        found = await outbox.of_user(user_id)
+    except DatabaseAway:
+        return UNKNOWN
+    return found[0] if found else UNKNOWN
+
+
+def _see(path: str) -> RedirectResponse:
+    return RedirectResponse(path, HTTPStatus.SEE_OTHER)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -1,0 +1,312 @@
+"""The HTML form, as a browser without JavaScript sends it."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from service.database import Database
+from service.settings import Settings
+from service.signup import requests
+from tests.conftest import rows, running
+from tests.eventually import eventually
+from tests.page import Page
+from tests.relay import ScriptedRelay
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+ADA = {"email": "ada@example.com", "name": "Ada", "website": ""}
+HOSTILE = '"><script>alert(1)</script>'
+
+
+async def test_a_form_signs_up_and_leads_to_the_welcome_page(
+    client: httpx.AsyncClient, database: Database, relay: ScriptedRelay
+) -> None:
+    answer = await client.post("/signup", data=ADA)
+
+    assert answer.status_code == 303
+    path, _, user_id = answer.headers["Location"].rpartition("/")
+    assert path == "/welcome"
+    [user] = await rows(database, "SELECT id, email, name FROM users")
+    assert (UUID(str(user["id"])), user["email"], user["name"]) == (UUID(user_id), "ada@example.com", "Ada")
+    await eventually(lambda: relay.recipients["ada@example.com"] == 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "email", "name"),
+    [
+        ("email=ada%40example.com", "ada@example.com", None),
+        ("email=ada@example.com&name=", "ada@example.com", None),
+        ("name=Ada+Lovelace&email=+ada%40example.com+", "ada@example.com", "Ada Lovelace"),
+        (f"email=ada@example.com&name={quote('田中太郎')}", "ada@example.com", "田中太郎"),
+        (f"email={quote('ada@münchen.de')}&name=%26%3D%25", "ada@münchen.de", "&=%"),
+        ("email=ada%2Btag@example.com&website=", "ada+tag@example.com", None),
+    ],
+)
+async def test_forms_that_are_taken(
+    client: httpx.AsyncClient, database: Database, body: str, email: str, name: str | None
+) -> None:
+    answer = await client.post("/signup", content=body, headers=FORM)
+
+    assert answer.status_code == 303
+    [user] = await rows(database, "SELECT email, name FROM users")
+    assert (user["email"], user["name"]) == (email, name)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ("", 422, "email"),
+        ("name=Ada", 422, "email"),
+        ("email=", 422, "email"),
+        ("email=nobody", 422, "email"),
+        ("email=ada%00@example.com", 422, "email"),
+        (f"email={'x' * 255}@example.com", 422, "email"),
+        ("email=ada@example.com&name=+++", 422, "name"),
+        ("email=ada@example.com&name=a%00b", 422, "name"),
+        ("email=ada@example.com&name=a%0D%0Ab", 422, "name"),
+        ("email=ada@example.com&name=%E2%80%8B", 422, "name"),
+        (f"email=ada@example.com&name={'x' * 101}", 422, "name"),
+        ("email=ada@example.com&is_admin=1", 422, None),
+        ("email=ada@example.com&email=grace@example.com", 422, None),
+        ("email=%FF@example.com", 400, None),
+        ("email=ada@example.com&name=%ED%A0%80", 400, None),
+        ("email=ada@example.com&name=ä", 400, None),
+        ("email", 400, None),
+        ("{}", 400, None),
+        ("&".join(f"field{number}=" for number in range(30)), 400, None),
+        ("email=" + "x" * 16_384, 413, None),
+    ],
+)
+async def test_a_problem_is_told_on_the_page_beside_its_field(
+    client: httpx.AsyncClient, database: Database, body: str, status: int, field: str | None
+) -> None:
+    answer = await client.post("/signup", content=body.encode(), headers=FORM)
+
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    page = Page(answer.text)
+    wrong = [each for each in page.all("input") if "aria-invalid" in each]
+    assert [(each["name"], each["aria-describedby"]) for each in wrong if "autofocus" in each] == (
+        [(field, f"{field}-complaint")] if field else []
+    )
+    assert bool(page.all("p", role="alert")) is (field is None)
+    assert await rows(database, "SELECT * FROM users") == []
+
+
+async def test_what_was_typed_stays_and_is_escaped(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/signup", data={"email": HOSTILE, "name": "A & 'B'"})
+
+    assert answer.status_code == 422
+    page = Page(answer.text)
+    assert page.one("input", name="email")["value"] == HOSTILE
+    assert page.one("input", name="name")["value"] == "A & 'B'"
+    assert HOSTILE not in answer.text
+    assert len(page.all("script")) == 1
+
+
+async def test_both_fields_can_be_wrong_and_the_first_has_the_focus(client: httpx.AsyncClient) -> None:
+    page = Page((await client.post("/signup", data={"email": "nobody", "name": " "})).text)
+
+    assert [(each["id"], "autofocus" in each) for each in page.all("input") if "aria-invalid" in each] == [
+        ("email", True),
+        ("name", False),
+    ]
+    assert page.says("This is not an email address that mail can be sent to.")
+    assert page.says("A name needs at least one visible character; leave it out if there is none.")
+
+
+async def test_a_known_address_is_told_beside_its_field(
+    client: httpx.AsyncClient, relay: ScriptedRelay
+) -> None:
+    await client.post("/signup", data=ADA)
+
+    answer = await client.post("/signup", data={**ADA, "email": "ADA@example.com"})
+
+    assert answer.status_code == 409
+    page = Page(answer.text)
+    assert page.one("input", id="email")["aria-invalid"] == "true"
+    assert page.one("input", id="email")["value"] == "ADA@example.com"
+    assert page.says("This address has signed up already.")
+
+
+@pytest.mark.parametrize("fields", [{**ADA, "website": "https://evil.com"}, {"website": "x"}])
+async def test_the_trap_gives_the_neutral_page_and_stores_nothing(
+    client: httpx.AsyncClient, database: Database, fields: dict[str, str]
+) -> None:
+    answer = await client.post("/signup", data=fields)
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/welcome")
+    for table in ("users", "outbox"):
+        assert await rows(database, f"SELECT * FROM {table}") == []  # noqa: S608  # our own two names
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 303),
+        ({"Origin": "http://test"}, 303),
+        ({"Origin": "https://test"}, 303),
+        ({"Origin": "https://TEST"}, 303),
+        ({"Origin": "https://engines.example.com"}, 303),
+        ({"Origin": "https://app.example.com"}, 303),
+        ({"Origin": "null", "Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Origin": "https://evil.com", "Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({"Origin": "null", "Host": ""}, 403),
+        ({"Origin": "null", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "https://evil.com"}, 403),
+        ({"Origin": "https://evil.com", "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "https://evil.com", "Sec-Fetch-Site": "none"}, 403),
+        ({"Origin": "https://test.evil.com"}, 403),
+        ({"Origin": "https://test:8443"}, 403),
+        ({"Origin": "https://engines.example.com.evil.com"}, 403),
+        ({"Origin": "http://engines.example.com"}, 403),
+        ({"Origin": "http://["}, 403),
+    ],
+)
+async def test_a_form_from_a_foreign_page_is_refused(
+    client: httpx.AsyncClient, database: Database, headers: dict[str, str], status: int
+) -> None:
+    answer = await client.post("/signup", data=ADA, headers=headers)
+
+    assert answer.status_code == status
+    assert len(await rows(database, "SELECT * FROM users")) == (status == 303)
+    if status == 403:
+        assert Page(answer.text).says("This form was sent from another site. Please fill it in here.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "origin"),
+    [
+        ({"public_url": "https://Engines.example.com:443/signup"}, "https://engines.example.com"),
+        ({"public_url": "http://engines.example.com:80"}, "http://engines.example.com"),
+        ({"public_url": "http://engines.example.com:8080"}, "http://engines.example.com:8080"),
+        ({"cors_origins": ("*",)}, "https://anywhere.example.com"),
+    ],
+)
+async def test_origins_are_those_that_browsers_write(
+    settings: Settings, changes: dict[str, Any], origin: str
+) -> None:
+    async with running(settings.model_copy(update=changes)) as live:
+        answer = await live.client.post("/signup", data=ADA, headers={"Origin": origin})
+
+    assert answer.status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"x" * 16_385, {"Content-Encoding": "gzip", "Origin": "https://evil.com"}, 413),
+        (b"x", {"Content-Encoding": "gzip", "Origin": "https://evil.com"}, 415),
+        (b"x", {"Origin": "https://evil.com"}, 403),
+        (b"x", {}, 400),
+    ],
+)
+async def test_the_first_of_several_problems_is_told(
+    client: httpx.AsyncClient, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    answer = await client.post("/signup", content=body, headers=FORM | headers)
+
+    assert answer.status_code == status
+    assert Page(answer.text).one("p", role="alert")
+
+
+async def test_a_form_that_does_not_arrive_is_not_waited_for(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "BODY_TIMEOUT", 0.05)
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield b"email="
+        await eventually(lambda: False, within=5)
+
+    answer = await client.post("/signup", content=stalling(), headers=FORM)
+
+    assert (answer.status_code, answer.headers["Connection"]) == (408, "close")
+    assert Page(answer.text).one("p", role="alert")
+
+
+async def test_without_a_database_the_page_says_so_and_keeps_what_was_typed(settings: Settings) -> None:
+    away = settings.model_copy(update={"database_url": SecretStr("postgresql://nobody@127.0.0.1:1/none")})
+    async with running(away) as live:
+        answer = await live.client.post("/signup", data=ADA)
+        neutral = await live.client.get(f"/welcome/{UUID(int=1)}")
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    page = Page(answer.text)
+    assert page.says("We cannot store anything right now. Please try again in a moment.")
+    assert page.one("input", name="email")["value"] == "ada@example.com"
+    assert neutral.status_code == 200
+
+
+@pytest.mark.parametrize("media_type", ["multipart/form-data; boundary=x", "text/plain", ""])
+async def test_other_forms_are_no_forms(client: httpx.AsyncClient, media_type: str) -> None:
+    answer = await client.post("/signup", content="email=a@b.com", headers={"Content-Type": media_type})
+
+    assert answer.status_code == 415
+    assert answer.json()["type"] == "/problems/unsupported-media-type"
+
+
+async def test_json_keeps_its_problem_documents(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/signup", json={"email": "nobody"}, headers={"Accept": "text/html"})
+
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_every_form_is_audited_like_every_signup(client: httpx.AsyncClient, database: Database) -> None:
+    await client.post("/signup", data=ADA)
+    await client.post("/signup", data=ADA)
+
+    async def entries() -> list[tuple[int, bool]]:
+        found = await rows(
+            database, "SELECT status, user_id FROM audit_log WHERE route = '/signup' ORDER BY seq"
+        )
+        return [(entry["status"], entry["user_id"] is not None) for entry in found]
+
+    async def both() -> bool:
+        return await entries() == [(303, True), (409, False)]
+
+    await eventually(both)
+
+
+async def test_the_documentation_has_both_bodies(client: httpx.AsyncClient) -> None:
+    operation = (await client.get("/openapi.json")).json()["paths"]["/signup"]["post"]
+
+    assert set(operation["requestBody"]["content"]) == {
+        "application/json",
+        "application/x-www-form-urlencoded",
+    }
+    assert {"201", "303", "403"} <= set(operation["responses"])
+
+
+@pytest.mark.parametrize("send", ["json", "data"])
+@pytest.mark.parametrize(
+    ("accept_language", "locale", "greeting"),
+    [("de-AT,de;q=0.9", "de", "Hallo Ada,"), ("fr", "en", "Hello Ada,"), (None, "en", "Hello Ada,")],
+)
+async def test_the_language_is_kept_with_the_user_and_the_mail_is_in_it(
+    client: httpx.AsyncClient,
+    database: Database,
+    relay: ScriptedRelay,
+    send: str,
+    accept_language: str | None,
+    locale: str,
+    greeting: str,
+) -> None:
+    headers = {"Accept-Language": accept_language} if accept_language else {}
+    fields = {"email": "ada@example.com", "name": "Ada"}
+
+    await client.request("POST", "/signup", headers=headers, **{send: fields})  # type: ignore[arg-type]  # one of two
+
+    await eventually(lambda: relay.accepted)
+    [envelope] = relay.accepted
+    assert greeting in envelope.message.get_body(("plain",)).get_content()  # type: ignore[union-attr]  # multipart
+    for table in ("users", "outbox"):
+        assert await rows(database, f"SELECT locale FROM {table}") == [{"locale": locale}]  # noqa: S608  # as above
