@@ -13,6 +13,7 @@ from service.inbox.mailbox import Mailbox
 from service.inbox.smtp import InboxSmtp
 from service.memory import settle
 from service.settings import Security, Settings, load
+from service.welcome import preview
 
 LOOPBACK = "127.0.0.1"
 
@@ -38,7 +39,9 @@ async def up(settings: Settings, *, say: Callable[[str], None], with_inbox: bool
         finally:
             await database.close()
         async with _inbox(settings) if with_inbox else contextlib.nullcontext():
-            api = _Announcing(server.config(create_app(settings)))
+            app = create_app(settings)
+            app.include_router(preview.routes(settings))
+            api = _Announcing(server.config(app))
             settle()
             api.announcement = lambda: _announce(settings, say=say, with_inbox=with_inbox)
             await api.serve([listener])
@@ -73,6 +76,7 @@ async def _inbox(settings: Settings) -> AsyncIterator[None]:
 def _announce(settings: Settings, *, say: Callable[[str], None], with_inbox: bool) -> None:
     api = f"http://{settings.host}:{settings.port}"
     say(f"API    {api}  (documentation at {api}/docs)")
+    say(f"Page   {api}/  (what the mail looks like: {api}{preview.PATH})")
     if with_inbox:
         say(f"Inbox  http://{LOOPBACK}:{settings.inbox_http_port}  (all mail ends here)")
         say(f"SMTP   {LOOPBACK}:{settings.inbox_smtp_port}")

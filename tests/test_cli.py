@@ -55,12 +55,15 @@ async def test_up_brings_all_that_a_signup_needs(everything: Process) -> None:
     await eventually(lambda: "curl" in everything.log)
     inbox = re.search(r"Inbox\s+(http://\S+)", everything.log)
     curl = re.search(r"curl -i (\S+) .* -d '(.+)'", everything.log)
+    preview = re.search(r"looks like: (http://[^)]+)", everything.log)
     assert inbox
     assert curl
+    assert preview
 
     async with httpx.AsyncClient() as client:
         answer = await client.post(curl[1], content=curl[2], headers={"Content-Type": "application/json"})
         assert answer.status_code == 201
+        assert (await client.get(preview[1])).status_code == 200
 
         async def arrived() -> bool:
             found = (await client.get(f"{inbox[1]}/api/v2/messages")).json()
