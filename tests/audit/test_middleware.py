@@ -133,7 +133,8 @@ async def test_a_signup_is_recorded_with_its_user_and_nothing_personal(
 
     [entry] = await entries(database, "signup")
     assert str(entry["user_id"]).replace("-", "") == answer.json()["id"].replace("-", "")
-    assert "ada" not in str(entry).lower()
+    random = ("instance", "user_id", "digest")  # hexadecimal digits, which may say anything
+    assert "ada" not in str({name: entry[name] for name in entry if name not in random}).lower()
 
 
 async def test_a_task_that_raises_stops_neither_the_answer_nor_the_audit(
