@@ -11,6 +11,7 @@ from service.settings import Network
 Address = IPv4Address | IPv6Address
 
 KEPT_BITS = {4: 24, 6: 48}  # of an address, in the audit
+LIMITED_BITS = {4: 32, 6: 64}  # of an address, that is one client to a limit: a host may have all of a /64
 LONGEST_ADDRESS = 45  # characters: an IPv6 address with an IPv4 address at its end
 
 
@@ -38,15 +39,20 @@ class Clients:
     def network(self, scope: Scope) -> str | None:
         """The /24 or /48 of the client, which is as much as the audit keeps."""
         address = self.address(scope)
-        return _network(address) if address else None
+        return _network(address, KEPT_BITS[address.version]) if address else None
+
+    def limited(self, scope: Scope) -> str | None:
+        """Who shares a limit with this client: the /32 or /64."""
+        address = self.address(scope)
+        return _network(address, LIMITED_BITS[address.version]) if address else None
 
     def _is_trusted(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
 
 
 @lru_cache(maxsize=4096)
-def _network(address: Address) -> str:
-    return str(ip_network((address, KEPT_BITS[address.version]), strict=False))
+def _network(address: Address, bits: int) -> str:
+    return str(ip_network((address, bits), strict=False))
 
 
 def _parsed(text: str) -> Address | None:

@@ -11,12 +11,16 @@ LONGEST_WISH = 500  # characters of the header that are looked at; browsers send
 TAG = r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*"
 
 
-@lru_cache(maxsize=1024)
 def preferred(accept_language: str, offered: frozenset[str]) -> str:
     """One of those offered, or DEFAULT: the lookup of RFC 4647, section 3.4, in the order of RFC 9110's
     weights."""
+    return _preferred(accept_language[:LONGEST_WISH], offered)
+
+
+@lru_cache(maxsize=1024)
+def _preferred(accept_language: str, offered: frozenset[str]) -> str:
     by_lower = {tag.lower(): tag for tag in offered}
-    for wish in _wishes(accept_language[:LONGEST_WISH]):
+    for wish in _wishes(accept_language):
         while wish:
             if wish in by_lower:
                 return by_lower[wish]

@@ -29,10 +29,21 @@ class User(SQLModel, table=True):
     """Who signed up."""
 
     __tablename__ = "users"
+    __table_args__ = (
+        # Few addresses have a tag, and the others cost this index nothing.
+        Index(
+            "ix_users_untagged_email",
+            "untagged_email",
+            "created_at",
+            postgresql_where=text("untagged_email IS NOT NULL"),
+            sqlite_where=text("untagged_email IS NOT NULL"),
+        ),
+    )
 
     id: UUID = Field(primary_key=True)
     email: str = Field(max_length=320)  # as typed, trimmed
     canonical_email: str = Field(max_length=254, unique=True)  # decides who is who
+    untagged_email: str | None = Field(default=None, max_length=254)  # without the +tag, if there is one
     name: str | None = Field(default=None, max_length=100)
     locale: str | None = Field(
         default=None, max_length=LONGEST_TAG
@@ -106,3 +117,13 @@ class AuditInstance(SQLModel, table=True):
     instance: UUID = Field(primary_key=True)
     first_seq: int = Field(sa_type=BigInteger)
     last_seq: int = Field(sa_type=BigInteger)
+
+
+class RateCount(SQLModel, table=True):
+    """How much of a limit is used up, by all replicas together."""
+
+    __tablename__ = "rate_counts"
+
+    ends_at: datetime = Field(primary_key=True)  # the window's end, which says which one it is
+    scope: str = Field(primary_key=True, max_length=300)  # what is limited, such as one client network
+    count: int

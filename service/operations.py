@@ -12,7 +12,7 @@ from service.audit.log import AuditLog
 from service.database import Database, DatabaseAway
 from service.metrics import Metrics
 from service.problems import Kind, Problem, responses
-from service.settings import Settings
+from service.settings import DuplicatePolicy, Settings
 from service.welcome.outbox import Outbox
 from service.welcome.window import Window
 
@@ -59,7 +59,6 @@ def routes(
             audit=audit.trouble or "ok",
         )
 
-    @router.get("/metrics", responses=responses(Kind.UNAUTHORIZED))
     async def figures(authorization: Annotated[str, Header()] = "") -> Response:
         """Prometheus text. With `OPS_TOKEN` set it wants it as a bearer token."""
         _check_token(authorization, settings.ops_token.get_secret_value())
@@ -73,6 +72,10 @@ def routes(
             metrics.failed.set(failed)
             metrics.overdue_seconds.set(overdue.total_seconds())
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    # Its figures tell new addresses from known ones.
+    if settings.duplicate_policy is DuplicatePolicy.CONFLICT or settings.ops_token.get_secret_value():
+        router.add_api_route("/metrics", figures, responses=responses(Kind.UNAUTHORIZED))
 
     return router
 

@@ -32,6 +32,8 @@ class Kind(Enum):
     UNSUPPORTED_MEDIA_TYPE = 415, "unsupported-media-type", "Send application/json, or a urlencoded form."
     INVALID = 422, "invalid", "Some values cannot be accepted; errors lists them."
     KEY_REUSED = 422, "key-reused", "This Idempotency-Key stands for another signup; use a new one."
+    RATE_LIMITED = 429, "rate-limited", "Too many signups from this network; try again later."
+    MAILBOX_RATE_LIMITED = 429, "mailbox-rate-limited", "Too many signups for this mailbox; try again later."
     INTERNAL = 500, "internal", "The service failed; the request_id helps to find out why."
     UNAVAILABLE = 503, "unavailable", "The service cannot store anything right now; try again."
     OVERLOADED = 503, "overloaded", "Too many signups at once; try again."

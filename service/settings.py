@@ -23,6 +23,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.rates import Rate
+
 SECRETS_DIR = Path("/run/secrets")
 DEFAULT_SENDER = "Welcome <welcome@example.com>"
 DEFAULT_PUBLIC_URL = "http://localhost:8000"
@@ -32,6 +34,11 @@ class Security(StrEnum):
     NONE = "none"  # clear text; STARTTLS is not used even where it is offered
     STARTTLS = "starttls"  # refused by us if the relay does not offer it
     TLS = "tls"  # encrypted from the first byte
+
+
+class DuplicatePolicy(StrEnum):
+    CONFLICT = "conflict"  # a known address is told so
+    UNIFORM = "uniform"  # nobody can tell a known address from a new one
 
 
 class InvalidSettings(Exception):
@@ -62,6 +69,15 @@ def _network(value: object) -> object:
         raise ValueError("it takes networks such as 10.0.0.0/8, separated by commas") from exc
 
 
+def _rate(value: object) -> object:
+    try:
+        return Rate.parse(value) if isinstance(value, str) and value else value or None
+    except ValueError as exc:
+        raise ValueError(
+            "it takes a rate such as 600/minute (second, minute, hour or day), or nothing"
+        ) from exc
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Host = Annotated[str, _like(r"\S+", "a name or an IP address")]
 Color = Annotated[str, _like("#[0-9a-fA-F]{6}", "a color such as #2563eb")]
@@ -80,6 +96,8 @@ Origin = Annotated[
 ]
 UrlPath = Annotated[str, _like(r"/\S*", "paths such as /healthz, separated by commas")]
 Network = IPv4Network | IPv6Network
+# NoDecode: for pydantic-settings, what is made of a dataclass is JSON.
+Limit = Annotated[Rate | None, NoDecode, BeforeValidator(_rate)]
 
 
 class Settings(BaseSettings):
@@ -110,6 +128,12 @@ class Settings(BaseSettings):
     public_url: PublicUrl = DEFAULT_PUBLIC_URL
     brand_color: Color = "#2563eb"
     templates_dir: DirectoryPath | None = None
+
+    duplicate_policy: DuplicatePolicy = DuplicatePolicy.CONFLICT
+    signup_rate_limit: Limit = Rate.parse("600/minute")
+    mailbox_rate_limit: Limit = Rate.parse("5/hour")
+    domain_rate_limit: Limit = None
+    mail_budget: Limit = None
 
     worker: bool = True
     host: Host = "127.0.0.1"

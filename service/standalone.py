@@ -40,7 +40,7 @@ async def up(settings: Settings, *, say: Callable[[str], None], with_inbox: bool
             await database.close()
         async with _inbox(settings) if with_inbox else contextlib.nullcontext():
             app = create_app(settings)
-            app.include_router(preview.routes(settings))
+            app.add(preview.routes(settings))
             api = _Announcing(server.config(app))
             settle()
             api.announcement = lambda: _announce(settings, say=say, with_inbox=with_inbox)

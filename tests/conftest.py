@@ -143,6 +143,7 @@ def settings(database_url: str, relay: ScriptedRelay, tmp_path: Path) -> Setting
         product_name="Analytical Engines",
         public_url="https://engines.example.com",
         cors_origins="https://app.example.com",
+        signup_rate_limit="",  # every test's client has the same address
         log_format="json",
     )
 

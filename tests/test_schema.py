@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, TableClause, column, insert, inspect
+from sqlalchemy import table as sql_table
+from sqlmodel import SQLModel
 
 from service import schema
-from service.database import Database
+from service.database import Database, table
+from service.identifiers import new_id
+from service.models import EmailStatus, OutboxEmail, User
 from service.settings import Settings
+from tests.conftest import rows
 from tests.processes import ROOT
+
+NEW_COLUMNS = ("untagged_email", "locale")  # that a later release than the first brought
 
 
 @pytest.fixture
@@ -48,6 +55,46 @@ async def test_up_and_down_and_up_again(empty: Database) -> None:
 
     await schema.migrate(empty)
     assert await schema.trouble(empty) is None
+
+
+async def test_what_is_stored_outlives_the_newer_columns(empty: Database) -> None:
+    await run(empty, "upgrade", "0001")
+    await store_as_in_the_first_release(empty, "ada")
+
+    await schema.migrate(empty)
+    await store_as_in_the_first_release(empty, "grace")  # by a replica that is not updated yet
+
+    await run(empty, "downgrade", "0001")
+    assert [row["user_id"] for row in await rows(empty, "SELECT user_id FROM outbox")] == [
+        row["id"] for row in await rows(empty, "SELECT id FROM users")
+    ]
+    assert len(await rows(empty, "SELECT id FROM users")) == 2
+
+
+async def store_as_in_the_first_release(database: Database, name: str) -> None:
+    user_id, address = new_id(), f"{name}@example.com"
+    async with database.transaction() as connection:
+        now = await database.now(connection)
+        user = {"id": user_id, "email": address, "canonical_email": address, "created_at": now}
+        email = {
+            "id": new_id(),
+            "user_id": user_id,
+            "recipient": address,
+            "request_id": "r",
+            "status": EmailStatus.PENDING,
+            "attempt": 0,
+            "deferrals": 0,
+            "due_at": now,
+            "give_up_at": now,
+            "created_at": now,
+        }
+        for model, row in ((User, user), (OutboxEmail, email)):
+            await connection.execute(insert(_of_the_first_release(model)).values(**row))
+
+
+def _of_the_first_release(model: type[SQLModel]) -> TableClause:
+    columns = (column(each.name, each.type) for each in table(model).columns if each.name not in NEW_COLUMNS)
+    return sql_table(table(model).name, *columns)
 
 
 async def test_the_models_and_the_migrations_say_the_same(empty: Database) -> None:

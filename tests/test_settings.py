@@ -1,6 +1,7 @@
 """Settings from the environment, a file and secrets; and what is said when one is wrong."""
 
 import re
+from datetime import timedelta
 from ipaddress import ip_network
 from itertools import pairwise
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from service.settings import InvalidSettings, Security, Settings, load
+from service.rates import Rate
+from service.settings import DuplicatePolicy, InvalidSettings, Security, Settings, load
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 LINE = re.compile(r"^#([A-Z][A-Z_]*)=(.*)$", re.MULTILINE)
@@ -119,6 +121,12 @@ def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CORS_ORIGINS", "*", ("*",)),
         ("TRUSTED_PROXIES", "10.0.0.1/8,::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
         ("AUDIT_EXCLUDE", "/healthz, /readyz", ("/healthz", "/readyz")),
+        ("DUPLICATE_POLICY", "uniform", DuplicatePolicy.UNIFORM),
+        ("SIGNUP_RATE_LIMIT", "10/second", Rate(10, timedelta(seconds=1))),
+        ("SIGNUP_RATE_LIMIT", "", None),
+        ("MAILBOX_RATE_LIMIT", "", None),
+        ("DOMAIN_RATE_LIMIT", "100/minute", Rate(100, timedelta(minutes=1))),
+        ("MAIL_BUDGET", "2000/day", Rate(2000, timedelta(days=1))),
     ],
 )
 def test_a_right_value_is_taken(
@@ -175,6 +183,14 @@ def test_a_right_value_is_taken(
         ("TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.256", "networks such as"),
         ("AUDIT_EXCLUDE", "healthz", "paths such as /healthz, separated by commas"),
         ("AUDIT_RETENTION_DAYS", "0", "greater than or equal to 1"),
+        ("DUPLICATE_POLICY", "hide", "'conflict' or 'uniform'"),
+        ("SIGNUP_RATE_LIMIT", "600", "a rate such as 600/minute (second, minute, hour or day), or nothing"),
+        ("SIGNUP_RATE_LIMIT", "0/minute", "a rate such as 600/minute"),
+        ("SIGNUP_RATE_LIMIT", "-1/minute", "a rate such as 600/minute"),
+        ("MAILBOX_RATE_LIMIT", "5/fortnight", "a rate such as 600/minute"),
+        ("MAILBOX_RATE_LIMIT", "5/hour\n", "a rate such as 600/minute"),
+        ("DOMAIN_RATE_LIMIT", "٥/hour", "a rate such as 600/minute"),
+        ("MAIL_BUDGET", "unlimited", "a rate such as 600/minute"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("LOG_FORMAT", "xml", "'console' or 'json'"),
     ],

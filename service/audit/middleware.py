@@ -102,9 +102,10 @@ class _Exchange:
         self.method: str = scope["method"][:32]
         self.request_id = _request_id(scope)
         self.state: dict[str, Any] = scope.setdefault("state", {})
-        self.state["request_id"] = self.request_id
         self.began_at = datetime.now(UTC)
         self.began = time.perf_counter_ns()
+        self.state["request_id"] = self.request_id
+        self.state["began"] = self.began
         self.status = 0
         self.response_bytes = 0
         self.recorded = False

@@ -25,6 +25,15 @@ class Address:
     canonical: str  # decides who is who: lower case, the domain as IDNA 2008 ASCII
     mailbox: str  # for envelope and header: the local part as typed, the domain as ASCII
 
+    @property
+    def untagged(self) -> str | None:
+        """The canonical address of the same mailbox without its `+tag`; None if there is no tag."""
+        if "+" not in self.canonical:
+            return None
+        local, _, domain = self.canonical.rpartition("@")
+        user = local.partition("+")[0]
+        return f"{user}@{domain}" if user else None
+
 
 def parse(typed: str) -> Address:
     """Raises NotAnAddress."""

@@ -1,6 +1,6 @@
 """HTTP for people with a browser: the pages, and the form that they send."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from uuid import UUID
 
@@ -11,20 +11,14 @@ from service.database import DatabaseAway
 from service.problems import Problem
 from service.signup import forms
 from service.signup.pages import UNKNOWN, Pages
-from service.signup.register import Registered
+from service.signup.reception import Reception
 from service.signup.requests import Check, StrictRequest
-from service.signup.schemas import SignupRequest
-from service.welcome.outbox import Outbox
 
 TRAP = "website"  # a field that people do not see, and robots fill in
 NEUTRAL = "/welcome"  # tells nothing
 
-Accept = Callable[[SignupRequest, Request, BackgroundTasks], Awaitable[Registered]]
 
-
-def add_routes(
-    router: APIRouter, *, pages: Pages, accept: Accept, outbox: Outbox, checks: Sequence[Check]
-) -> None:
+def add_routes(router: APIRouter, *, checks: Sequence[Check], reception: Reception, pages: Pages) -> None:
     @router.get("/", include_in_schema=False)
     async def signup_page(request: Request) -> Response:
         return pages.signup(request)
@@ -39,10 +33,10 @@ def add_routes(
             typed = await StrictRequest(request.scope, request.receive).fields()
             if typed.pop(TRAP, ""):
                 return _see(NEUTRAL)
-            registered = await accept(forms.validated(typed), request, background)
+            registered = await reception.accept(forms.validated(typed), request, background)
         except Problem as problem:
             return pages.signup(request, typed=typed, problem=problem)
-        return _see(f"{NEUTRAL}/{registered.id}")
+        return _see(f"{NEUTRAL}/{registered.id}" if registered else NEUTRAL)
 
     @router.get(NEUTRAL, include_in_schema=False)
     async def neutral_page(request: Request) -> Response:
@@ -52,15 +46,15 @@ def add_routes(
     async def welcome_page(signup_id: str, request: Request) -> Response:
         """Whatever is not known looks like the neutral page."""
         user_id = _uuid(signup_id)
-        state = await _state(outbox, user_id) if user_id else UNKNOWN
+        state = await _state(reception, user_id) if user_id else UNKNOWN
         if state != UNKNOWN:
             request.state.user_id = user_id
         return pages.welcome(request, user_id=user_id, state=state)
 
 
-async def _state(outbox: Outbox, user_id: UUID) -> str:
+async def _state(reception: Reception, user_id: UUID) -> str:
     try:
-        found = await outbox.of_user(user_id)
+        found = await reception.email_of(user_id)
     except DatabaseAway:
         return UNKNOWN
     return found[0] if found else UNKNOWN

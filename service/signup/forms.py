@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from service.problems import InvalidField, Kind, Problem
 from service.settings import Settings
-from service.signup.requests import Check
+from service.signup.requests import FORM, Check, media_type
 from service.signup.schemas import SignupRequest
 
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
@@ -22,10 +22,10 @@ def origins(settings: Settings) -> frozenset[str]:
 
 
 def check_origin(allowed: frozenset[str]) -> Check:
-    """Refuses what a foreign page made somebody's browser send."""
+    """Refuses what a foreign page made somebody's browser send. JSON it cannot send: that is CORS's."""
 
     def check(request: Request) -> None:
-        if not _is_from_here(request, allowed):
+        if media_type(request.headers) == FORM and not _is_from_here(request, allowed):
             raise Problem(Kind.FOREIGN_FORM)
 
     return check

@@ -42,9 +42,11 @@ COMPLAINTS = {
     Kind.INVALID: NOT_AS_SENT,
     Kind.FOREIGN_FORM: "This form was sent from another site. Please fill it in here.",
     Kind.TOO_LARGE: "This is more than a signup can hold. Please shorten it.",
+    Kind.RATE_LIMITED: "Too many people are signing up from your network. Please try again later.",
     Kind.UNAVAILABLE: "We cannot store anything right now. Please try again in a moment.",
     Kind.OVERLOADED: "Many people are signing up right now. Please try again in a moment.",
 }
+ABOUT_THE_ADDRESS = (Kind.ADDRESS_TAKEN, Kind.MAILBOX_RATE_LIMITED)
 STATES = {
     EmailStatus.PENDING: "Your welcome email is on its way.",
     EmailStatus.SENT: "Your welcome email has been sent. Have a look at your inbox.",
@@ -121,7 +123,7 @@ class Pages:
 
 
 def _beside_fields(problem: Problem) -> dict[str, str]:
-    if problem.kind is Kind.ADDRESS_TAKEN:
+    if problem.kind in ABOUT_THE_ADDRESS:
         return {"email": problem.kind.detail}
     return {str(error.loc[-1]): error.msg for error in problem.errors if error.loc[-1] in FIELDS}
 

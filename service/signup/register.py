@@ -1,8 +1,8 @@
 """The use case: store a user and the email to send, in one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Insert, RowMapping, select
@@ -14,11 +14,14 @@ from service.database import Database, table
 from service.identifiers import new_id
 from service.metrics import Metrics
 from service.models import User
+from service.settings import DuplicatePolicy
 from service.signup.addresses import Address
+from service.signup.mailboxes import MailboxFull, MailboxLimit
 from service.welcome.emails import Email
 from service.welcome.outbox import NewEmail, Outbox
 
 USERS = table(User)
+UNSENT = "Not sent: too many signups for this mailbox in a short time."
 
 
 class AddressTaken(Exception):
@@ -49,49 +52,89 @@ class Registered:
     welcome: Email | None  # claimed for this process, which is to deliver it
 
 
+Result = Registered | AddressTaken | KeyReused | MailboxFull
+
+
 class Signups:
-    """`claims` tells, signup by signup, whether this process will send the email itself."""
+    """`claims` tells, signup by signup, whether this process will send the email itself.
+
+    What is too many for its mailbox is refused; with `DuplicatePolicy.UNIFORM`, where that would tell
+    who signed up before, it is stored, and its email is not sent.
+    """
 
     def __init__(
-        self, *, database: Database, outbox: Outbox, claims: Callable[[], bool], metrics: Metrics
+        self,
+        *,
+        database: Database,
+        outbox: Outbox,
+        mailboxes: MailboxLimit | None,
+        policy: DuplicatePolicy,
+        claims: Callable[[], bool],
+        metrics: Metrics,
     ) -> None:
         self._database = database
+        self._outbox = outbox
+        self._mailboxes = mailboxes
+        self._policy = policy
         self._claims = claims
         self._statements = _storing(database, outbox)
-        self._batcher: Batcher[Signup, Registered | AddressTaken | KeyReused] = Batcher(
+        self._batcher: Batcher[Signup, Result] = Batcher(
             self._write, sizes=metrics.batch_sizes.labels("signups")
         )
 
     async def register(self, signup: Signup) -> Registered:
         """On disk when it returns.
 
-        Raises AddressTaken, KeyReused, and what `Batcher.submit` raises.
+        Raises AddressTaken, KeyReused, MailboxFull, and what `Batcher.submit` raises.
         """
         result = await self._batcher.submit(signup)
         if isinstance(result, Registered):
             return result
         raise result
 
-    async def _write(self, signups: Sequence[Signup]) -> Sequence[Registered | AddressTaken | KeyReused]:
-        emails = {signup.id: self._email(signup) for signup in signups}
-        documents = {
-            "users": document(map(_user, signups)),
-            "emails": document(email.row() for email in emails.values()),
-        }
-        async with self._database.statement() as connection:
-            for statement, parameters in self._statements:
-                added = await connection.execute(statement, {name: documents[name] for name in parameters})
-            created_at = {user_id: moment for user_id, moment in added}
-            keys = [signup.idempotency_key for signup in signups if signup.id not in created_at]
-            earlier = await self._users_by_key(connection, [key for key in keys if key])
+    async def _write(self, signups: Sequence[Signup]) -> Sequence[Result]:
+        addresses = [signup.address for signup in signups]
+        if self._mailboxes is None or not any(address.untagged for address in addresses):
+            async with self._database.statement() as connection:
+                return await self._register(connection, signups, too_many={})
+        async with self._database.transaction() as connection:
+            too_many = await self._mailboxes.too_many(connection, addresses)
+            return await self._register(connection, signups, too_many=too_many)
+
+    async def _register(
+        self, connection: AsyncConnection, signups: Sequence[Signup], *, too_many: Mapping[str, timedelta]
+    ) -> Sequence[Result]:
+        excess = {signup.id for signup in signups if signup.address.canonical in too_many}
+        if excess and self._policy is DuplicatePolicy.CONFLICT:
+            added = await self._store(connection, [signup for signup in signups if signup.id not in excess])
+        else:
+            added = await self._store(connection, signups)
+            if unsent := excess & set(added):
+                await self._outbox.give_up(connection, unsent, reason=UNSENT)
+        keys = [signup.idempotency_key for signup in signups if signup.id not in added]
+        earlier = await self._users_by_key(connection, [key for key in keys if key])
         return [
-            Registered(
-                signup.id, signup.address.typed, signup.name, created_at[signup.id], emails[signup.id].born()
-            )
-            if signup.id in created_at
-            else _existing(signup, earlier)
+            added.get(signup.id) or _existing(signup, earlier) or _refusal(signup, too_many)
             for signup in signups
         ]
+
+    async def _store(
+        self, connection: AsyncConnection, signups: Sequence[Signup]
+    ) -> Mapping[UUID, Registered]:
+        """Those who are new, by their id."""
+        emails = [self._email(signup) for signup in signups]
+        documents = {
+            "users": document(map(_user, signups)),
+            "emails": document(email.row() for email in emails),
+        }
+        for statement, parameters in self._statements:
+            added = await connection.execute(statement, {name: documents[name] for name in parameters})
+        created_at = {user_id: moment for user_id, moment in added}
+        return {
+            signup.id: Registered(signup.id, signup.address.typed, signup.name, moment, email.born())
+            for signup, email in zip(signups, emails, strict=True)
+            if (moment := created_at.get(signup.id))
+        }
 
     def _email(self, signup: Signup) -> NewEmail:
         return NewEmail(
@@ -124,6 +167,7 @@ def _storing(database: Database, outbox: Outbox) -> Sequence[tuple[Insert, Seque
         USERS.c.id,
         USERS.c.email,
         USERS.c.canonical_email,
+        USERS.c.untagged_email,
         USERS.c.name,
         USERS.c.locale,
         USERS.c.idempotency_key,
@@ -149,17 +193,23 @@ def _user(signup: Signup) -> tuple[object, ...]:
         signup.id.hex,
         signup.address.typed,
         signup.address.canonical,
+        signup.address.untagged,
         signup.name,
         signup.locale,
         signup.idempotency_key,
     )
 
 
-def _existing(signup: Signup, earlier: dict[str, RowMapping]) -> Registered | AddressTaken | KeyReused:
+def _existing(signup: Signup, earlier: dict[str, RowMapping]) -> Registered | KeyReused | None:
     """The key is looked at before the address: a repeated request is no second signup."""
     user = earlier.get(signup.idempotency_key or "")
     if user is None:
-        return AddressTaken()
+        return None
     if (user["email"], user["name"]) != (signup.address.typed, signup.name):
         return KeyReused()
     return Registered(user["id"], user["email"], user["name"], user["created_at"], None)
+
+
+def _refusal(signup: Signup, too_many: Mapping[str, timedelta]) -> AddressTaken | MailboxFull:
+    room_in = too_many.get(signup.address.canonical)
+    return AddressTaken() if room_in is None else MailboxFull(room_in)

@@ -68,25 +68,14 @@ class StrictRequest(Request):
         return b"".join(chunks)
 
 
-def check_length(request: Request) -> None:
-    length = request.headers.get("content-length", "0")
-    if not length.isascii() or not length.isdigit() or int(length[:20]) > MAX_BODY:
-        raise Problem(Kind.TOO_LARGE, headers={"Connection": "close"})
+class JsonRoute(APIRoute):
+    """Reads no body before its subclass's checks. The HTML form it leaves to another route."""
 
-
-def check_type(request: Request) -> None:
-    if _media_type(request.headers) not in (JSON, FORM) or "content-encoding" in request.headers:
-        raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
-
-
-class StrictRoute(APIRoute):
-    """Refuses what can be refused before the body is read. The HTML form it leaves to another route."""
-
-    checks: ClassVar[Sequence[Check]] = (check_length, check_type)
+    before_reading: ClassVar[Sequence[Check]]
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child_scope = super().matches(scope)
-        if match is Match.FULL and _media_type(Headers(scope=scope)) == FORM:
+        if match is Match.FULL and media_type(Headers(scope=scope)) == FORM:
             return Match.NONE, {}
         return match, child_scope
 
@@ -94,14 +83,14 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            for check in self.checks:
+            for check in self.before_reading:
                 check(request)
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strict
 
 
-def _media_type(headers: Headers) -> str:
+def media_type(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 

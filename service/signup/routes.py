@@ -1,32 +1,32 @@
 """HTTP in front of the use case, and nothing else."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
 
-from service.batching import Overloaded
 from service.database import DatabaseAway
-from service.languages import preferred
-from service.metrics import Metrics
 from service.models import EmailStatus
 from service.problems import Kind, Problem, responses
-from service.signup import browser, forms
+from service.settings import DuplicatePolicy
+from service.signup import browser
 from service.signup.pages import Pages
-from service.signup.register import AddressTaken, KeyReused, Registered, Signup, Signups
-from service.signup.requests import FORM, StrictRoute
-from service.signup.schemas import SignupConfirmation, SignupRequest, SignupState
-from service.welcome.delivery import Delivery
-from service.welcome.outbox import Outbox
+from service.signup.reception import RETRY_AFTER, Reception
+from service.signup.requests import FORM, Check, JsonRoute
+from service.signup.schemas import SignupAccepted, SignupConfirmation, SignupRequest, SignupState
 
-UNAVAILABLE = 503
-RETRY_AFTER = {"Retry-After": "2"}  # s
-REFUSALS: dict[type[BaseException], Kind] = {
-    AddressTaken: Kind.ADDRESS_TAKEN,
-    KeyReused: Kind.KEY_REUSED,
-    Overloaded: Kind.OVERLOADED,
-    DatabaseAway: Kind.UNAVAILABLE,
-}
+REFUSED = (
+    Kind.UNPARSABLE,
+    Kind.FOREIGN_FORM,
+    Kind.TIMEOUT,
+    Kind.TOO_LARGE,
+    Kind.UNSUPPORTED_MEDIA_TYPE,
+    Kind.INVALID,
+    Kind.RATE_LIMITED,
+    Kind.UNAVAILABLE,
+    Kind.OVERLOADED,
+)
 
 # OpenAPI shows one of two routes on a path: what the form's adds to it.
 FORM_TOO: dict[str, Any] = {
@@ -49,6 +49,21 @@ FORM_TOO: dict[str, Any] = {
 SEE_OTHER: dict[int | str, dict[str, Any]] = {
     303: {"description": "To a form: the page `/welcome/{id}`. A form's errors are pages too."}
 }
+ANSWERS: dict[DuplicatePolicy, dict[str, Any]] = {
+    DuplicatePolicy.CONFLICT: {
+        "status_code": 201,
+        "response_model": SignupConfirmation,
+        "responses": SEE_OTHER
+        | responses(*REFUSED, Kind.ADDRESS_TAKEN, Kind.KEY_REUSED, Kind.MAILBOX_RATE_LIMITED),
+        "description": "Stores the user and answers at once; the welcome email follows by itself.",
+    },
+    DuplicatePolicy.UNIFORM: {
+        "status_code": 202,
+        "response_model": SignupAccepted,
+        "responses": SEE_OTHER | responses(*REFUSED),
+        "description": "Stores the user, if the address is new, and answers the same if it is known.",
+    },
+}
 
 IdempotencyKey = Annotated[
     str | None,
@@ -60,85 +75,32 @@ IdempotencyKey = Annotated[
 
 
 def routes(
-    *,
-    signups: Signups,
-    outbox: Outbox,
-    delivery: Delivery,
-    metrics: Metrics,
-    pages: Pages,
-    origins: frozenset[str],
-    languages: frozenset[str],
+    *, policy: DuplicatePolicy, checks: Sequence[Check], reception: Reception, pages: Pages
 ) -> APIRouter:
-    """`origins` may send the form; `languages` are those that the mail is there in."""
     router = APIRouter(tags=["signup"])
-    strict = APIRouter(route_class=StrictRoute, tags=["signup"])
 
-    @strict.post(
-        "/signup",
-        status_code=201,
-        openapi_extra=FORM_TOO,
-        responses=SEE_OTHER
-        | responses(
-            Kind.UNPARSABLE,
-            Kind.FOREIGN_FORM,
-            Kind.TIMEOUT,
-            Kind.ADDRESS_TAKEN,
-            Kind.TOO_LARGE,
-            Kind.UNSUPPORTED_MEDIA_TYPE,
-            Kind.INVALID,
-            Kind.KEY_REUSED,
-            Kind.UNAVAILABLE,
-            Kind.OVERLOADED,
-        ),
-    )
+    class SignupRoute(JsonRoute):
+        before_reading = checks
+
     async def signup(
         body: SignupRequest,
         request: Request,
         response: Response,
         background: BackgroundTasks,
         idempotency_key: IdempotencyKey = None,
-    ) -> SignupConfirmation:
-        """Stores the user and answers at once; the welcome email follows by itself."""
-        registered = await accept(body, request, background, idempotency_key)
+    ) -> SignupConfirmation | SignupAccepted:
+        registered = await reception.accept(body, request, background, idempotency_key)
+        if registered is None:
+            return SignupAccepted()
         response.headers["Location"] = f"/signup/{registered.id}"
         return SignupConfirmation.of(registered)
-
-    async def accept(
-        body: SignupRequest,
-        request: Request,
-        background: BackgroundTasks,
-        idempotency_key: str | None = None,
-    ) -> Registered:
-        registered = await register(
-            Signup(
-                address=body.email,
-                name=body.name,
-                request_id=request.state.request_id,
-                locale=preferred(request.headers.get("accept-language", ""), languages),
-                idempotency_key=idempotency_key,
-            )
-        )
-        if registered.welcome:
-            background.add_task(delivery.deliver, registered.welcome)
-        request.state.user_id = registered.id
-        return registered
-
-    async def register(signup: Signup) -> Registered:
-        try:
-            registered = await signups.register(signup)
-        except tuple(REFUSALS) as exc:
-            kind = REFUSALS[type(exc)]
-            metrics.signups.labels(kind.slug).inc()
-            raise Problem(kind, headers=RETRY_AFTER if kind.status == UNAVAILABLE else None) from exc
-        metrics.signups.labels("registered").inc()
-        return registered
 
     @router.get("/signup/{signup_id}", responses=responses(Kind.NOT_FOUND, Kind.UNAVAILABLE))
     async def signup_state(signup_id: str, request: Request) -> SignupState:
         """What became of the welcome email."""
         user_id = _uuid(signup_id)
         try:
-            found = await outbox.of_user(user_id)
+            found = await reception.email_of(user_id)
         except DatabaseAway as exc:
             raise Problem(Kind.UNAVAILABLE, headers=RETRY_AFTER) from exc
         if found is None:
@@ -151,14 +113,15 @@ def routes(
             sent_at=finished_at if status == EmailStatus.SENT else None,
         )
 
-    router.include_router(strict)
-    browser.add_routes(
-        router,
-        pages=pages,
-        accept=accept,
-        outbox=outbox,
-        checks=(*StrictRoute.checks, forms.check_origin(origins)),
+    router.add_api_route(
+        "/signup",
+        signup,
+        methods=["POST"],
+        route_class_override=SignupRoute,
+        openapi_extra=FORM_TOO,
+        **ANSWERS[policy],
     )
+    browser.add_routes(router, checks=checks, reception=reception, pages=pages)
     return router
 
 

@@ -70,6 +70,14 @@ class SignupConfirmation(BaseModel):
         )
 
 
+class SignupAccepted(BaseModel):
+    """The same for a new address and a known one."""
+
+    message: Literal["Thank you. If this address is new to us, a welcome email is on its way."] = (
+        "Thank you. If this address is new to us, a welcome email is on its way."
+    )
+
+
 class SignupState(BaseModel):
     id: UUID
     welcome_email: EmailStatus

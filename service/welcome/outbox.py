@@ -6,7 +6,7 @@ fence: each claim adds one, and every outcome is written only where it still is 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -27,6 +27,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.batching import Batcher
 from service.bulk import document, given
@@ -134,6 +135,14 @@ class Outbox:
                 select(*emails.c, *others.values()).where(users.c.id == emails.c.user_id),
             )
             .returning(OUTBOX.c.user_id, OUTBOX.c.created_at)
+        )
+
+    async def give_up(self, connection: AsyncConnection, user_ids: Collection[UUID], *, reason: str) -> None:
+        """Adds to the failed, in the caller's transaction, what nobody has claimed."""
+        await connection.execute(
+            update(OUTBOX)
+            .where(OUTBOX.c.user_id.in_(user_ids))
+            .values(status=EmailStatus.FAILED, last_reply=reason, finished_at=self._database.clock())
         )
 
     async def claim(self, limit: int) -> list[Email]:

@@ -27,7 +27,7 @@ from sqlalchemy import ColumnElement, Double, bindparam, literal
 
 from service.database import NO_TIME, Database
 from service.metrics import Metrics
-from service.settings import Settings
+from service.settings import DuplicatePolicy, Settings
 from service.signup import addresses
 from service.signup.register import AddressTaken, Signup, Signups
 from service.welcome.emails import Deferred, Email, Failed, Outcome, Released, Sent
@@ -79,7 +79,12 @@ class Promise(RuleBasedStateMachine):
         self.database = ClockedDatabase(Settings(data_dir=self.folder))
         self.outbox = Outbox(self.database, Metrics())
         self.signups = Signups(
-            database=self.database, outbox=self.outbox, claims=lambda: self.born_claimed, metrics=Metrics()
+            database=self.database,
+            outbox=self.outbox,
+            mailboxes=None,
+            policy=DuplicatePolicy.CONFLICT,
+            claims=lambda: self.born_claimed,
+            metrics=Metrics(),
         )
 
     @initialize(target=held)

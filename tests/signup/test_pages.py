@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.problems import Kind
 from service.settings import InvalidSettings, Settings
 from service.signup import addresses, names, pages, texts
 from tests.conftest import running
@@ -186,7 +185,7 @@ def _sentences() -> list[str]:
         *(each.replace("{MAX_LENGTH}", "254" if "address" in each else "100") for each in complaints),
         *pages.STATES.values(),
         *pages.COMPLAINTS.values(),
-        Kind.ADDRESS_TAKEN.detail,
+        *(kind.detail for kind in pages.ABOUT_THE_ADDRESS),
     ]
 
 

@@ -1,0 +1,224 @@
+"""DUPLICATE_POLICY=uniform: nobody can tell who has signed up before."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from statistics import mean
+from typing import ClassVar
+from uuid import UUID
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from service.database import Database
+from service.settings import DuplicatePolicy, Settings
+from service.signup.grid import STEP
+from tests.conftest import rows, running
+from tests.eventually import eventually
+from tests.processes import Process
+from tests.relay import ScriptedRelay
+
+ADA = {"email": "ada@example.com", "name": "Ada"}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"duplicate_policy": DuplicatePolicy.UNIFORM})
+
+
+def told(answer: httpx.Response) -> object:
+    """All that may not tell."""
+    headers = [(name, value) for name, value in answer.headers.raw if name not in (b"x-request-id", b"date")]
+    return answer.status_code, headers, answer.content
+
+
+async def test_a_known_address_gets_what_a_new_one_gets(
+    client: httpx.AsyncClient, database: Database, relay: ScriptedRelay
+) -> None:
+    new = await client.post("/signup", json=ADA)
+    await eventually(lambda: relay.accepted)
+    known = await client.post("/signup", json=ADA)
+
+    assert told(new) == told(known)
+    assert new.status_code == 202
+    assert set(new.json()) == {"message"}
+    assert "Location" not in new.headers
+    assert len(await rows(database, "SELECT * FROM users")) == 1
+    await asyncio.sleep(1.2)  # the next look of the worker
+    assert len(relay.accepted) == 1
+
+
+@pytest.mark.parametrize("again", ["ADA@example.com", "ada@EXAMPLE.com "])
+async def test_so_does_another_spelling(client: httpx.AsyncClient, again: str) -> None:
+    new = await client.post("/signup", json=ADA)
+
+    assert told(await client.post("/signup", json={"email": again})) == told(new)
+
+
+class TestIdempotencyKey:
+    KEY: ClassVar = {"Idempotency-Key": "4f1c"}
+
+    async def test_a_key_changes_nothing(self, client: httpx.AsyncClient, database: Database) -> None:
+        bodies = [ADA, ADA, {**ADA, "name": "Grace"}, {"email": "grace@example.com"}]
+        answers = [await client.post("/signup", json=body, headers=self.KEY) for body in bodies]
+
+        assert [told(answer) for answer in answers] == [told(answers[0])] * 4
+        stored = await rows(database, "SELECT email, idempotency_key FROM users ORDER BY email")
+        assert [tuple(row.values()) for row in stored] == [
+            ("ada@example.com", None),
+            ("grace@example.com", None),
+        ]
+
+    async def test_what_is_no_key_is_refused(self, client: httpx.AsyncClient) -> None:
+        answer = await client.post("/signup", json=ADA, headers={"Idempotency-Key": "a b"})
+
+        assert answer.status_code == 422
+
+
+async def test_nobody_sees_what_became_of_a_signup(client: httpx.AsyncClient, database: Database) -> None:
+    await client.post("/signup", json=ADA)
+    [user] = await rows(database, "SELECT id FROM users")
+
+    for path in (f"/signup/{UUID(str(user['id']))}", f"/signup/{UUID(int=0)}", "/signup/nobody"):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
+
+
+@pytest.mark.parametrize(("token", "status"), [("", 404), ("s3", 401)])
+async def test_there_are_no_public_figures(settings: Settings, token: str, status: int) -> None:
+    async with running(settings.model_copy(update={"ops_token": SecretStr(token)})) as live:
+        assert (await live.client.get("/metrics")).status_code == status
+        assert (await live.client.head("/metrics")).status_code == status
+
+
+async def test_the_audit_names_nobody(client: httpx.AsyncClient, database: Database) -> None:
+    for _ in range(2):
+        await client.post("/signup", json=ADA)
+
+    async def equal() -> bool:
+        entries = await rows(database, "SELECT user_id, response_bytes, route, status FROM audit_log")
+        return len(entries) == 2 and entries[0] == entries[1] and entries[0]["user_id"] is None
+
+    await eventually(equal)
+
+
+async def test_a_full_mailbox_does_not_tell_and_gets_no_mail(
+    settings: Settings, database: Database, relay: ScriptedRelay
+) -> None:
+    few = Settings(mailbox_rate_limit="2/day").mailbox_rate_limit
+    async with running(settings.model_copy(update={"mailbox_rate_limit": few})) as live:
+        answers = [
+            await live.client.post("/signup", json={"email": f"ada+{number}@example.com"})
+            for number in (1, 2, 3, 3)
+        ]
+        await eventually(lambda: len(relay.accepted) == 2)
+
+    assert [told(answer) for answer in answers] == [told(answers[0])] * 4
+    stored = await rows(database, "SELECT status, last_reply, finished_at FROM outbox ORDER BY recipient")
+    assert [row["status"] for row in stored] == ["sent", "sent", "failed"]
+    assert "too many signups for this mailbox" in stored[2]["last_reply"]
+    assert stored[2]["finished_at"]
+
+
+async def test_what_is_invalid_is_said_at_once_known_or_not(client: httpx.AsyncClient) -> None:
+    await client.post("/signup", json=ADA)
+    begun = time.monotonic()
+
+    answers = [
+        await client.post("/signup", json={"email": f"{name}@example.com", "name": 7})
+        for name in ("ada", "grace")
+    ]
+
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert time.monotonic() - begun < STEP
+
+
+async def test_the_documentation_does_not_speak_of_conflicts(client: httpx.AsyncClient) -> None:
+    documented = (await client.get("/openapi.json")).json()["paths"]["/signup"]["post"]["responses"]
+
+    assert "202" in documented
+    assert not {"201", "409"} & set(documented)
+
+
+class TestTime:
+    """Measured from outside, through HTTP, on connections that ask in turns, so that signups seldom share
+    a transaction and each would show its own time."""
+
+    EACH = 1000
+    CONNECTIONS = 24
+    PACE = STEP * 1.2  # s between two requests of a connection
+
+    @pytest.fixture
+    async def service(
+        self, database_url: str, relay: ScriptedRelay, tmp_path: Path
+    ) -> AsyncIterator[Process]:
+        environment = {
+            "DATABASE_URL": database_url,
+            "DATA_DIR": tmp_path,
+            "SMTP_HOST": "127.0.0.1",
+            "SMTP_PORT": relay.port,
+            "DUPLICATE_POLICY": "uniform",
+            "SIGNUP_RATE_LIMIT": "",
+        }
+        process = Process("serve", folder=tmp_path / "process", environment=environment)
+        await process.start()
+        yield await process.ready()
+        await process.stop()
+
+    async def test_time_tells_nothing(self, service: Process, database: Database) -> None:
+        known = [f"known{number}@example.com" for number in range(self.EACH)]
+        new = [f"new{number}@example.com" for number in range(self.EACH)]
+        await self.ask(service, known, connections=200)
+        asked = known + new
+        random.shuffle(asked)
+
+        seconds = await self.ask(service, asked, connections=self.CONNECTIONS)
+
+        assert len(await rows(database, "SELECT id FROM users")) == 2 * self.EACH
+        assert min(seconds.values()) > STEP
+        first = [seconds[address] for address in new]
+        second = [seconds[address] for address in known]
+        assert 0.40 < area_under_the_curve(first, second) < 0.60, (mean(first), mean(second))
+
+    async def ask(self, service: Process, addresses: list[str], *, connections: int) -> dict[str, float]:
+        """How long each answer took."""
+        waiting, seconds = iter(addresses), {}
+
+        async def client(number: int) -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+            turn = time.perf_counter() + self.PACE * number / connections
+            for address in waiting:
+                await asyncio.sleep(turn - time.perf_counter())
+                turn += self.PACE
+                begun = time.perf_counter()
+                writer.write(request(address))
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(length(head))
+                seconds[address] = time.perf_counter() - begun
+                assert head.startswith(b"HTTP/1.1 202 ")
+            writer.close()
+
+        await asyncio.gather(*(client(number) for number in range(connections)))
+        return seconds
+
+
+def request(address: str) -> bytes:
+    body = f'{{"email": "{address}"}}'
+    head = (
+        f"POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    )
+    return f"{head}\r\n\r\n{body}".encode()
+
+
+def length(head: bytes) -> int:
+    return int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+
+
+def area_under_the_curve(first: list[float], second: list[float]) -> float:
+    """How often one of the first is greater than one of the second: 0.5 is as good as guessing."""
+    ranks = sorted([(value, True) for value in first] + [(value, False) for value in second])
+    sum_of_ranks = sum(rank for rank, (_, is_first) in enumerate(ranks, 1) if is_first)
+    return (sum_of_ranks - len(first) * (len(first) + 1) / 2) / (len(first) * len(second))
