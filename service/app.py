@@ -135,8 +135,12 @@ def _audit_log(settings: Settings, *, database: Database, metrics: Metrics) -> A
 
 
 def _reception(settings: Settings, *, database: Database, mailing: Mailing, metrics: Metrics) -> Reception:
-    # Else the loop sends, which does not tell whose address was new.
-    sends_at_once = settings.worker and settings.duplicate_policy is DuplicatePolicy.CONFLICT
+    # Else the loop sends: it does not tell whose address was new, and it keeps to the budget.
+    sends_at_once = (
+        settings.worker
+        and settings.duplicate_policy is DuplicatePolicy.CONFLICT
+        and not settings.has_mail_budget
+    )
     signups = Signups(
         database=database,
         outbox=mailing.outbox,

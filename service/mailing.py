@@ -9,6 +9,7 @@ from service.database import Database
 from service.metrics import Metrics
 from service.settings import Settings
 from service.shutdown import draining_on_signals
+from service.welcome.budget import Budget
 from service.welcome.delivery import Delivery
 from service.welcome.messages import Messages
 from service.welcome.outbox import Outbox
@@ -29,7 +30,7 @@ class Mailing:
     @classmethod
     def build(cls, settings: Settings, *, database: Database, metrics: Metrics) -> Self:
         """Raises InvalidSettings for a broken template."""
-        outbox = Outbox(database, metrics)
+        outbox = Outbox(database, metrics, Budget.of(settings, database=database))
         window = Window(settings.smtp_connections, metrics)
         relay = Relay(settings)
         messages = Messages(settings)

@@ -184,6 +184,10 @@ class Settings(BaseSettings):
         return parseaddr(self.mail_from)[1]
 
     @property
+    def has_mail_budget(self) -> bool:
+        return bool(self.domain_rate_limit or self.mail_budget)
+
+    @property
     def sqlite_file(self) -> Path:
         return self.data_dir / "service.db"
 

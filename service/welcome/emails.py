@@ -4,7 +4,7 @@ import random
 import re
 import time
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from service.models import EmailStatus
@@ -25,6 +25,7 @@ class Email:
     deferrals: int
     held_until: float
     locale: str | None = None  # rows of before there were languages have none
+    claimed_at: datetime | None = None  # where mails have a budget
 
     def is_held(self) -> bool:
         return time.monotonic() < self.held_until

@@ -9,14 +9,17 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Double,
     FromClause,
     Insert,
     RowMapping,
+    Select,
     UpdateBase,
     and_,
     bindparam,
@@ -35,7 +38,8 @@ from service.database import Database, table
 from service.identifiers import new_id
 from service.metrics import Metrics
 from service.models import EmailStatus, OutboxEmail
-from service.welcome.emails import Email, Outcome, changes, kept
+from service.welcome.budget import Budget, Spending
+from service.welcome.emails import Email, Outcome, Released, changes, kept
 
 OUTBOX = table(OutboxEmail)
 
@@ -43,6 +47,8 @@ LEASE = timedelta(seconds=60)
 GIVE_UP_AFTER = timedelta(days=5)
 GATHER = 0.005  # s; ten connections alone would not fill a batch: a quarter more mails per second
 ABANDON_AT_MOST = 1000  # in one transaction
+LOOKED_AT = 200  # due emails at once, where there is a budget
+PROBED = 1000  # of the longest due, one of which is to show whether the relay takes mail again
 
 
 def lease_end() -> float:
@@ -96,9 +102,11 @@ class NewEmail:
 
 
 class Outbox:
-    def __init__(self, database: Database, metrics: Metrics) -> None:
+    def __init__(self, database: Database, metrics: Metrics, budget: Budget | None = None) -> None:
         self._database = database
-        self._claim = _claiming(database)
+        self._budget = budget
+        self._claim = _claiming(database, _due(database, OUTBOX.c.id))
+        self._probe = _claiming(database, _any_due_long(database, OUTBOX.c.id))
         self._conclude = _concluding(database)
         self._outcomes: Batcher[tuple[Email, Outcome], None] = Batcher(
             self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=GATHER
@@ -145,12 +153,47 @@ class Outbox:
             .values(status=EmailStatus.FAILED, last_reply=reason, finished_at=self._database.clock())
         )
 
-    async def claim(self, limit: int) -> list[Email]:
-        """Takes up to `limit` due rows for LEASE, the longest due first. Raises DatabaseAway."""
+    async def claim(self, limit: int, *, probing: bool = False) -> list[Email]:
+        """Takes up to `limit` due rows for LEASE, the longest due first. Raises DatabaseAway.
+
+        When `probing`, any of those due long: or rows that the relay never takes, each tried in its turn,
+        would keep it paused while others wait behind them.
+        """
+        if self._budget:
+            return await self._claim_within(self._budget, limit, probing=probing)
         held_until = lease_end()
         async with self._database.statement() as connection:
-            claimed = await connection.execute(self._claim, {"most": limit})
+            claimed = await connection.execute(self._probe if probing else self._claim, {"most": limit})
             return [Email(**row, held_until=held_until) for row in claimed.mappings()]
+
+    async def _claim_within(self, budget: Budget, limit: int, *, probing: bool) -> list[Email]:
+        """Sends what is over the budget to later windows, until something is not or nothing is due."""
+        emails: list[Email] = []
+        is_more = True
+        while is_more and not emails:
+            held_until = lease_end()
+            async with self._database.transaction() as connection:
+                now = await self._database.now(connection)
+                spending = await self._spend(connection, budget, limit, probing=probing, now=now)
+                chosen = _claiming(
+                    self._database, select(OUTBOX.c.id).where(OUTBOX.c.id.in_(spending.affordable))
+                )
+                claimed = (await connection.execute(chosen)).mappings()
+                emails = [Email(**row, held_until=held_until, claimed_at=now) for row in claimed]
+            is_more = bool(spending.waiting)
+        return emails
+
+    async def _spend(
+        self, connection: AsyncConnection, budget: Budget, limit: int, *, probing: bool, now: datetime
+    ) -> Spending:
+        due = (_any_due_long if probing else _due)(
+            self._database, OUTBOX.c.id, OUTBOX.c.recipient, OUTBOX.c.give_up_at
+        )
+        found = await connection.execute(due, {"most": max(limit, LOOKED_AT)})
+        spending = await budget.spend(connection, found.all(), limit=limit, now=now)
+        if spending.waiting:
+            await connection.execute(_WAIT, spending.waiting)
+        return spending
 
     async def renew(self, emails: Sequence[Email]) -> None:
         """Keeps what this process holds for another LEASE. Raises DatabaseAway."""
@@ -265,21 +308,35 @@ class Outbox:
 
     async def _write_outcomes(self, outcomes: Sequence[tuple[Email, Outcome]]) -> Sequence[None]:
         rows = document(changes(email, outcome) for email, outcome in outcomes)
-        async with self._database.statement() as connection:
+        begin = self._database.transaction if self._budget else self._database.statement
+        async with begin() as connection:
             await connection.execute(self._conclude, {"outcomes": rows})
+            if self._budget:
+                released = [email for email, outcome in outcomes if isinstance(outcome, Released)]
+                await self._budget.give_back(connection, released)
         return [None] * len(outcomes)
 
 
-def _claiming(database: Database) -> UpdateBase:
+def _due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
+    """The longest due first, up to the parameter `most`."""
+    # SQLite has no row locks, and leaves the last part out.
+    return _unlocked_due(database, *columns).limit(bindparam("most")).with_for_update(skip_locked=True)
+
+
+def _any_due_long(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
+    oldest = _unlocked_due(database, OUTBOX.c.id).limit(PROBED)
+    due = _due(database, *columns).where(OUTBOX.c.id.in_(oldest))
+    return due.order_by(None).order_by(func.random())
+
+
+def _unlocked_due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
+    is_due = OUTBOX.c.status == EmailStatus.PENDING, OUTBOX.c.due_at <= database.clock()
+    return select(*columns).where(*is_due).order_by(OUTBOX.c.due_at)
+
+
+def _claiming(database: Database, chosen: Select[Any]) -> UpdateBase:
     """Returns the first fields of an Email, in their order."""
-    due = (
-        select(OUTBOX.c.id)
-        .where(OUTBOX.c.status == EmailStatus.PENDING, OUTBOX.c.due_at <= database.clock())
-        .order_by(OUTBOX.c.due_at)
-        .limit(bindparam("most"))
-        .with_for_update(skip_locked=True)  # SQLite has no row locks, and leaves this out
-        .cte("due")
-    )
+    due = chosen.cte("due")
     return (
         update(OUTBOX)
         .where(OUTBOX.c.id.in_(select(due.c.id)))
@@ -294,6 +351,13 @@ def _claiming(database: Database) -> UpdateBase:
             OUTBOX.c.deferrals,
         )
     )
+
+
+_WAIT = (
+    update(OUTBOX)
+    .where(OUTBOX.c.id == bindparam("of_id"))
+    .values(due_at=bindparam("new_due_at"), give_up_at=bindparam("new_give_up_at"))
+)
 
 
 def _concluding(database: Database) -> UpdateBase:

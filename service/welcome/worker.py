@@ -44,7 +44,7 @@ class Worker:
     async def run_once(self) -> int:
         """Claims what is due, up to what may be in hand, and starts delivering it; returns how many."""
         limit = min(self._delivery.room, CLAIM_AT_MOST)
-        emails = await self._outbox.claim(limit) if limit else []
+        emails = await self._outbox.claim(limit, probing=self._window.is_recovering) if limit else []
         for email in emails:
             delivery = asyncio.create_task(self._delivery.deliver(email))
             self._deliveries.add(delivery)

@@ -18,7 +18,12 @@ from tests.conftest import rows
 
 
 async def enqueue(
-    outbox: Outbox, database: Database, *, claimed: bool = False, name: str = "ada"
+    outbox: Outbox,
+    database: Database,
+    *,
+    claimed: bool = False,
+    name: str = "ada",
+    domain: str = "example.com",
 ) -> Email | None:
     """A user with an email, as a signup stores them."""
     user_id = new_id()
@@ -35,7 +40,7 @@ async def enqueue(
         )
         email = NewEmail(
             user_id=user_id,
-            recipient=f"{name}@example.com",
+            recipient=f"{name}@{domain}",
             name=name.title(),
             request_id="r",
             claimed=claimed,
@@ -94,6 +99,19 @@ async def test_the_longest_due_is_claimed_first(outbox: Outbox, database: Databa
     assert [email.recipient for [email] in claimed] == [
         f"{n}@example.com" for n in ("first", "second", "third")
     ]
+
+
+async def test_a_probe_takes_any_of_those_due_long(outbox: Outbox, database: Database) -> None:
+    names = [f"user{number}" for number in range(20)]
+    for name in names:
+        await enqueue(outbox, database, name=name)
+
+    claimed = [email for _ in names for email in await outbox.claim(1, probing=True)]
+
+    recipients = [email.recipient for email in claimed]
+    in_turn = [f"{name}@example.com" for name in names]
+    assert sorted(recipients) == sorted(in_turn)
+    assert recipients != in_turn
 
 
 async def test_a_lease_that_ran_out_is_claimed_anew(outbox: Outbox, database: Database) -> None:

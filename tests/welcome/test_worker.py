@@ -99,6 +99,24 @@ async def test_after_trouble_the_relay_is_approached_with_one_connection(
 
 
 @pytest.mark.usefixtures("quick")
+async def test_mails_that_the_relay_never_takes_do_not_keep_others_waiting(
+    mailing: Mailing, database: Database, relay: ScriptedRelay
+) -> None:
+    relay.answers["rcpt"] = lambda envelope: (
+        "554 5.7.1 not you" if envelope.recipient.startswith("never") else "250 2.1.5 ok"
+    )
+    for kind in ("never", "good"):
+        for number in range(40):
+            await enqueue(mailing.outbox, database, name=f"{kind}{number}")
+    mailing.window.pause("it was down")
+    mailing.worker.start()
+
+    await eventually(lambda: relay.accepted, within=20)
+
+    assert relay.stages["rcpt"] < 40
+
+
+@pytest.mark.usefixtures("quick")
 async def test_what_is_past_its_time_is_given_up_while_the_relay_is_away(
     mailing: Mailing, database: Database, relay: ScriptedRelay
 ) -> None:
@@ -170,10 +188,10 @@ async def test_the_worker_outlives_a_database_that_goes_away_and_a_round_that_br
 ) -> None:
     claim, troubles = mailing.outbox.claim, [trouble] * 3
 
-    async def claim_later(limit: int) -> object:
+    async def claim_later(limit: int, *, probing: bool) -> object:
         if troubles:
             raise troubles.pop()
-        return await claim(limit)
+        return await claim(limit, probing=probing)
 
     monkeypatch.setattr(mailing.outbox, "claim", claim_later)
     await enqueue(mailing.outbox, database)
