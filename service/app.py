@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from service import __doc__ as about
@@ -17,8 +16,10 @@ from service.audit.middleware import AuditMiddleware
 from service.audit.spool import Spool
 from service.clients import Clients
 from service.database import Database
+from service.gate import Cors, Gate
 from service.mailing import Mailing
 from service.metrics import Metrics
+from service.openapi import with_problems
 from service.settings import DuplicatePolicy, Settings, writable
 from service.signup import routes as signup
 from service.signup.checks import checks
@@ -33,7 +34,7 @@ ACCEPTED_HEADERS = ("Content-Type", "Idempotency-Key", "X-Request-ID")
 
 
 class Application(FastAPI):
-    """FastAPI with one more layer around all of it.
+    """FastAPI with one more layer around all of it, and errors described as they are.
 
     `add_middleware` would put that layer inside the error handling, where it sees no status for
     an unhandled exception; around the finished stack it sees everything once.
@@ -45,6 +46,11 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         return self._outermost(super().build_middleware_stack())
+
+    def openapi(self) -> dict[str, Any]:
+        if not self.openapi_schema:
+            self.openapi_schema = with_problems(super().openapi())
+        return self.openapi_schema
 
     def add(self, *routers: APIRouter) -> None:
         """Each GET answers HEAD too.
@@ -80,8 +86,8 @@ def create_app(settings: Settings) -> Application:
 
     def outermost(app: ASGIApp) -> ASGIApp:
         return AuditMiddleware(
-            CORSMiddleware(
-                app,
+            Cors(
+                Gate(app),
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST"),
                 allow_headers=ACCEPTED_HEADERS,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
+from starlette.responses import PlainTextResponse
 
 from service import schema
 from service.audit.log import AuditLog
@@ -75,7 +76,9 @@ def routes(
 
     # Its figures tell new addresses from known ones.
     if settings.duplicate_policy is DuplicatePolicy.CONFLICT or settings.ops_token.get_secret_value():
-        router.add_api_route("/metrics", figures, responses=responses(Kind.UNAUTHORIZED))
+        router.add_api_route(
+            "/metrics", figures, response_class=PlainTextResponse, responses=responses(Kind.UNAUTHORIZED)
+        )
 
     return router
 

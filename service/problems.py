@@ -12,21 +12,31 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 CLIENT_LEFT = 499  # the status of an answer that nobody reads; the audit does
+FOUND = "problem"  # in a request's state: the Kind of problem that the server found in the request itself
+PAGE = "text/html"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 log = structlog.get_logger()
 
 
 class Kind(Enum):
-    """The fixed list of problem types: status, slug, and what to tell a person."""
+    """The fixed list of problem types: status, slug, and what to tell a person.
+
+    The first of a status is the one for errors of the frameworks with that status.
+    """
 
     UNPARSABLE = 400, "unparsable", "The body is not valid JSON."
+    MALFORMED = 400, "malformed", "This is not a request in HTTP/1.1."
+    PREFLIGHT_REFUSED = 400, "preflight-refused", "This origin may not ask this; see CORS_ORIGINS."
     UNAUTHORIZED = 401, "unauthorized", "This needs the operator's token."
     FOREIGN_FORM = 403, "foreign-form", "This form was sent from another site."
     NOT_FOUND = 404, "not-found", "There is nothing here."
     METHOD_NOT_ALLOWED = 405, "method-not-allowed", "This address does not take that method."
-    TIMEOUT = 408, "timeout", "The body did not arrive in time."
+    TIMEOUT = 408, "timeout", "The request did not arrive in time."
     ADDRESS_TAKEN = 409, "address-taken", "This address has signed up already."
     TOO_LARGE = 413, "too-large", "The body is larger than a signup can be."
     UNSUPPORTED_MEDIA_TYPE = 415, "unsupported-media-type", "Send application/json, or a urlencoded form."
@@ -34,9 +44,11 @@ class Kind(Enum):
     KEY_REUSED = 422, "key-reused", "This Idempotency-Key stands for another signup; use a new one."
     RATE_LIMITED = 429, "rate-limited", "Too many signups from this network; try again later."
     MAILBOX_RATE_LIMITED = 429, "mailbox-rate-limited", "Too many signups for this mailbox; try again later."
+    HEADERS_TOO_LARGE = 431, "headers-too-large", "The headers are larger than any request needs."
     INTERNAL = 500, "internal", "The service failed; the request_id helps to find out why."
     UNAVAILABLE = 503, "unavailable", "The service cannot store anything right now; try again."
     OVERLOADED = 503, "overloaded", "Too many signups at once; try again."
+    PAUSED = 503, "paused", "Signups are paused; try again later."
     OTHER = 0, "http", "The request could not be answered."
 
     def __init__(self, status: int, slug: str, detail: str) -> None:
@@ -54,9 +66,7 @@ class Kind(Enum):
         return self.slug.replace("-", " ").capitalize()
 
 
-KINDS_BY_STATUS = {
-    kind.status: kind for kind in reversed(Kind) if kind not in (Kind.KEY_REUSED, Kind.OVERLOADED)
-}
+KINDS_BY_STATUS = {kind.status: kind for kind in reversed(Kind)}
 
 
 class InvalidField(BaseModel):
@@ -68,7 +78,9 @@ class InvalidField(BaseModel):
 class ProblemDetails(BaseModel):
     """RFC 9457. `type` is one of a fixed list, for programs to branch on."""
 
-    type: str = Field(examples=[Kind.ADDRESS_TAKEN.uri])
+    type: str = Field(
+        examples=[Kind.ADDRESS_TAKEN.uri], json_schema_extra={"enum": [kind.uri for kind in Kind]}
+    )
     title: str = Field(examples=[Kind.ADDRESS_TAKEN.title])
     status: int = Field(examples=[409])
     detail: str = Field(examples=[Kind.ADDRESS_TAKEN.detail])
@@ -112,14 +124,25 @@ class ProblemResponse(JSONResponse):
         super().__init__(details.model_dump(exclude_none=True), status or kind.status, headers)
 
 
-def responses(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
-    """For OpenAPI: what a route may answer besides its success."""
-    schema = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}
+def refusal(kind: Kind, *, headers: Mapping[str, str] | None = None) -> ASGIApp:
+    """An app that answers with nothing else."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        answer = ProblemResponse(kind, request_id=scope["state"]["request_id"], headers=headers)
+        await answer(scope, receive, send)
+
+    return refuse
+
+
+def responses(*kinds: Kind, on_pages: bool = False) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: what a route may answer besides its success, to forms `on_pages`."""
+    content = {ProblemResponse.media_type: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    if on_pages:
+        content[PAGE] = {"schema": {"type": "string"}}
     by_status: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         described = by_status.setdefault(
-            kind.status,
-            {"description": "", "model": ProblemDetails, "content": {ProblemResponse.media_type: schema}},
+            kind.status, {"description": "", "model": ProblemDetails, "content": content}
         )
         described["description"] += f"`{kind.uri}`: {kind.detail} "
     return by_status
@@ -137,22 +160,37 @@ async def _http_error(request: Request, exc: Exception) -> ProblemResponse:
         kind, errors = exc.kind, exc.errors
     else:
         kind, errors = KINDS_BY_STATUS.get(exc.status_code, Kind.OTHER), ()
+    headers = {"Allow": _allowed(request)} if kind is Kind.METHOD_NOT_ALLOWED else exc.headers
     return ProblemResponse(
-        kind, status=exc.status_code, request_id=_request_id(request), headers=exc.headers, errors=errors
+        kind, status=exc.status_code, request_id=_request_id(request), headers=headers, errors=errors
     )
 
 
 async def _invalid(request: Request, exc: Exception) -> ProblemResponse:
     assert isinstance(exc, RequestValidationError)  # noqa: S101  # as above
-    errors = [
-        InvalidField(loc=_known_loc(error), msg=_quiet(error), type=error["type"]) for error in exc.errors()
-    ]
+    errors: list[InvalidField] = []
+    for error in exc.errors():
+        field = InvalidField(loc=_known_loc(error), msg=_quiet(error), type=error["type"])
+        if field not in errors:  # a thousand unknown fields are one mistake
+            errors.append(field)
     return ProblemResponse(Kind.INVALID, request_id=_request_id(request), errors=errors)
 
 
 async def _bug(request: Request, exc: Exception) -> ProblemResponse:
     log.error("request.failed", request_id=_request_id(request), exc_info=exc)
     return ProblemResponse(Kind.INTERNAL, request_id=_request_id(request))
+
+
+def _allowed(request: Request) -> str:
+    """Starlette looks at the first route of a path alone, and there may be one for each method."""
+    return ", ".join(
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    )
 
 
 def _known_loc(error: Mapping[str, Any]) -> list[str | int]:

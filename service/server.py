@@ -16,6 +16,7 @@ from uvicorn.supervisors import Multiprocess
 from service import logs, settings
 from service.app import create_app
 from service.memory import settle
+from service.protocol import Protocol
 from service.shutdown import SIGNALS
 from service.welcome.delivery import DRAIN_SECONDS
 
@@ -62,7 +63,7 @@ def config(app: ASGIApp | str, **options: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         access_log=False,

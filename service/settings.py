@@ -138,6 +138,7 @@ class Settings(BaseSettings):
     worker: bool = True
     host: Host = "127.0.0.1"
     port: Port = 8000
+    signups_paused: bool = False
     cors_origins: Annotated[tuple[Origin, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode] = ()
     docs: bool = True

@@ -73,12 +73,12 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _migrated_template(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def migrated_template(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     name = f"template_{uuid4().hex}"
-    asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))
-    asyncio.run(_migrate(_named(postgres_url, name), tmp_path_factory.mktemp("data")))
+    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name}"))
+    asyncio.run(_migrate(named(postgres_url, name), tmp_path_factory.mktemp("data")))
     yield name
-    asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+    asyncio.run(execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture(scope="session")
@@ -102,16 +102,16 @@ async def empty_database_url(
         yield f"sqlite:///{tmp_path}/empty.db"
         return
     url, name = request.getfixturevalue("postgres_url"), f"test_{uuid4().hex}"
-    await _execute(url, f"CREATE DATABASE {name}")
-    yield _named(url, name)
-    await _execute(url, f"DROP DATABASE {name} WITH (FORCE)")
+    await execute(url, f"CREATE DATABASE {name}")
+    yield named(url, name)
+    await execute(url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
 async def database_url(
     engine_name: str,
     postgres_url: str,
-    _migrated_template: str,
+    migrated_template: str,
     migrated_file: Path,
     tmp_path: Path,
 ) -> AsyncIterator[str]:
@@ -121,9 +121,9 @@ async def database_url(
         yield f"sqlite:///{tmp_path}/service.db"
         return
     name = f"test_{uuid4().hex}"
-    await _execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {_migrated_template}")
-    yield _named(postgres_url, name)
-    await _execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    yield named(postgres_url, name)
+    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -194,13 +194,13 @@ async def _migrate(url: str, folder: Path) -> None:
     await database.close()
 
 
-async def _execute(url: str, statement: str) -> None:
+async def execute(url: str, statement: str) -> None:
     connection = await asyncpg.connect(url)
     await connection.execute(statement)
     await connection.close()
 
 
-def _named(url: str, name: str) -> str:
+def named(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 

@@ -13,6 +13,7 @@ from service.signup import forms
 from service.signup.pages import UNKNOWN, Pages
 from service.signup.reception import Reception
 from service.signup.requests import Check, StrictRequest
+from service.signup.schemas import IdempotencyKey
 
 TRAP = "website"  # a field that people do not see, and robots fill in
 NEUTRAL = "/welcome"  # tells nothing
@@ -24,7 +25,9 @@ def add_routes(router: APIRouter, *, checks: Sequence[Check], reception: Recepti
         return pages.signup(request)
 
     @router.post("/signup", include_in_schema=False)
-    async def send_form(request: Request, background: BackgroundTasks) -> Response:
+    async def send_form(
+        request: Request, background: BackgroundTasks, idempotency_key: IdempotencyKey = None
+    ) -> Response:
         """The same signup as the JSON route's; a problem is told on the page."""
         typed: dict[str, str] = {}
         try:
@@ -33,7 +36,8 @@ def add_routes(router: APIRouter, *, checks: Sequence[Check], reception: Recepti
             typed = await StrictRequest(request.scope, request.receive).fields()
             if typed.pop(TRAP, ""):
                 return _see(NEUTRAL)
-            registered = await reception.accept(forms.validated(typed), request, background)
+            body = forms.validated(typed)
+            registered = await reception.accept(body, request, background, idempotency_key)
         except Problem as problem:
             return pages.signup(request, typed=typed, problem=problem)
         return _see(f"{NEUTRAL}/{registered.id}" if registered else NEUTRAL)

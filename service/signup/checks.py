@@ -12,12 +12,16 @@ from service.signup import forms
 from service.signup.limits import SignupLimit
 from service.signup.requests import FORM, JSON, MAX_BODY, Check, media_type
 
+RETRY_WHEN_RESUMED = {"Retry-After": "60"}  # s; a person has to end the pause
+
 
 def checks(
     settings: Settings, *, limit: SignupLimit | None, clients: Clients, metrics: Metrics
 ) -> Sequence[Check]:
     """In their order. What is turned off costs nothing."""
     found = [check_length, check_type, forms.check_origin(forms.origins(settings))]
+    if settings.signups_paused:
+        found.append(_refuse_all(metrics))
     if limit:
         found.append(_check_limit(limit, clients=clients, metrics=metrics))
     return found
@@ -32,6 +36,14 @@ def check_length(request: Request) -> None:
 def check_type(request: Request) -> None:
     if media_type(request.headers) not in (JSON, FORM) or "content-encoding" in request.headers:
         raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
+
+
+def _refuse_all(metrics: Metrics) -> Check:
+    def check(_: Request) -> None:
+        metrics.signups.labels(Kind.PAUSED.slug).inc()
+        raise Problem(Kind.PAUSED, headers=RETRY_WHEN_RESUMED)
+
+    return check
 
 
 def _check_limit(limit: SignupLimit, *, clients: Clients, metrics: Metrics) -> Check:

@@ -44,6 +44,7 @@ COMPLAINTS = {
     Kind.TOO_LARGE: "This is more than a signup can hold. Please shorten it.",
     Kind.RATE_LIMITED: "Too many people are signing up from your network. Please try again later.",
     Kind.UNAVAILABLE: "We cannot store anything right now. Please try again in a moment.",
+    Kind.PAUSED: "Nobody can sign up for the time being. Please try again later.",
     Kind.OVERLOADED: "Many people are signing up right now. Please try again in a moment.",
 }
 ABOUT_THE_ADDRESS = (Kind.ADDRESS_TAKEN, Kind.MAILBOX_RATE_LIMITED)

@@ -50,7 +50,7 @@ class Reception:
         self._metrics = metrics
 
     async def accept(
-        self, body: SignupRequest, request: Request, background: BackgroundTasks, key: str | None = None
+        self, body: SignupRequest, request: Request, background: BackgroundTasks, key: str | None
     ) -> Registered | None:
         """None if the policy is to tell nothing. Raises Problem."""
         if not self._tells:

@@ -1,10 +1,10 @@
 """HTTP in front of the use case, and nothing else."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Request, Response
 
 from service.database import DatabaseAway
 from service.models import EmailStatus
@@ -14,10 +14,17 @@ from service.signup import browser
 from service.signup.pages import Pages
 from service.signup.reception import RETRY_AFTER, Reception
 from service.signup.requests import FORM, Check, JsonRoute
-from service.signup.schemas import SignupAccepted, SignupConfirmation, SignupRequest, SignupState
+from service.signup.schemas import (
+    IdempotencyKey,
+    SignupAccepted,
+    SignupConfirmation,
+    SignupRequest,
+    SignupState,
+)
 
 REFUSED = (
     Kind.UNPARSABLE,
+    Kind.MALFORMED,
     Kind.FOREIGN_FORM,
     Kind.TIMEOUT,
     Kind.TOO_LARGE,
@@ -26,6 +33,7 @@ REFUSED = (
     Kind.RATE_LIMITED,
     Kind.UNAVAILABLE,
     Kind.OVERLOADED,
+    Kind.PAUSED,
 )
 
 # OpenAPI shows one of two routes on a path: what the form's adds to it.
@@ -46,32 +54,22 @@ FORM_TOO: dict[str, Any] = {
         }
     }
 }
-SEE_OTHER: dict[int | str, dict[str, Any]] = {
-    303: {"description": "To a form: the page `/welcome/{id}`. A form's errors are pages too."}
-}
-ANSWERS: dict[DuplicatePolicy, dict[str, Any]] = {
+SEE_OTHER: dict[int | str, dict[str, Any]] = {303: {"description": "To a form: the page `/welcome/{id}`."}}
+BY_POLICY: dict[DuplicatePolicy, dict[str, Any]] = {
     DuplicatePolicy.CONFLICT: {
         "status_code": 201,
         "response_model": SignupConfirmation,
         "responses": SEE_OTHER
-        | responses(*REFUSED, Kind.ADDRESS_TAKEN, Kind.KEY_REUSED, Kind.MAILBOX_RATE_LIMITED),
+        | responses(*REFUSED, Kind.ADDRESS_TAKEN, Kind.KEY_REUSED, Kind.MAILBOX_RATE_LIMITED, on_pages=True),
         "description": "Stores the user and answers at once; the welcome email follows by itself.",
     },
     DuplicatePolicy.UNIFORM: {
         "status_code": 202,
         "response_model": SignupAccepted,
-        "responses": SEE_OTHER | responses(*REFUSED),
+        "responses": SEE_OTHER | responses(*REFUSED, on_pages=True),
         "description": "Stores the user, if the address is new, and answers the same if it is known.",
     },
 }
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        pattern=r"^[\x21-\x7e]{1,255}$",
-        description="Makes a repeated request safe: the same key and body get the same answer.",
-    ),
-]
 
 
 def routes(
@@ -119,7 +117,7 @@ def routes(
         methods=["POST"],
         route_class_override=SignupRoute,
         openapi_extra=FORM_TOO,
-        **ANSWERS[policy],
+        **BY_POLICY[policy],
     )
     browser.add_routes(router, checks=checks, reception=reception, pages=pages)
     return router

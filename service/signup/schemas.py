@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
+from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -45,6 +46,14 @@ NameField = Annotated[
             "anyOf": [{"type": "string", "minLength": 1, "maxLength": names.MAX_LENGTH}, {"type": "null"}],
             "examples": ["Ada"],
         }
+    ),
+]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=r"^[\x21-\x7e]{1,255}$",
+        description="Makes a repeated request safe: the same key and body get the same answer.",
     ),
 ]
 

@@ -1,0 +1,253 @@
+"""A real server in a thread, and clients that say exactly what they are told to say."""
+
+import asyncio
+import inspect
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from http.client import parse_headers
+from typing import Any, Self, TypeVar
+
+import uvloop
+
+from service import problems, server
+from service.app import create_app
+from service.database import Database
+from service.settings import Settings
+from service.signup import addresses, names, requests, schemas
+from tests.conftest import rows
+from tests.relay import Envelope, ScriptedRelay
+
+Result = TypeVar("Result")
+
+MOST_ANSWERED = 4096  # bytes
+ECHO = 8  # characters of the input that no problem may repeat
+LOOKED_AT = 20_000  # bytes of it
+OWN_WORDS = "".join(map(inspect.getsource, (problems, addresses, names, requests, schemas)))
+ORIGIN = "https://app.example.com"
+PROXY = "127.0.0.2"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Message
+    content: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+    @property
+    def request_id(self) -> str:
+        return str(self.headers["X-Request-ID"])
+
+
+@dataclass(frozen=True)
+class Stored:
+    users: int
+    emails: int
+    entries: list[int]  # statuses of the audit entries of one request
+
+
+class Live:
+    """The API with its own loop, database and relay."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.relay = ScriptedRelay()
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.do(self.relay.start())
+        settings = settings.model_copy(update={"smtp_host": "127.0.0.1", "smtp_port": self.relay.port})
+        self._database = Database(settings)
+        self._server = _Guest(server.config(create_app(settings)))
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._serving = asyncio.run_coroutine_threadsafe(self._server.serve([self._listener]), self._loop)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._serving.result(30)
+        self.do(self._database.close())
+        self.do(self.relay.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    def do(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+
+    def rows(self, statement: str) -> list[Any]:
+        return self.do(rows(self._database, statement))
+
+    def newest_user(self) -> Any:
+        [user] = self.rows("SELECT * FROM users ORDER BY id DESC LIMIT 1")
+        return user
+
+    def stored(self, request_id: str = "") -> Stored:
+        [counts] = self.rows(
+            "SELECT (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM outbox) AS emails"
+        )
+        entries = self.rows(f"SELECT status FROM audit_log WHERE request_id = '{request_id}'")  # noqa: S608  # ours
+        return Stored(counts["users"], counts["emails"], [entry["status"] for entry in entries])
+
+    def audited(self, request_id: str) -> Stored:
+        """What is stored once the request's entry is."""
+        return eventually(lambda: self.stored(request_id), until=lambda stored: bool(stored.entries))
+
+    def mailed_to(self, mailbox: str) -> Envelope:
+        def found() -> Envelope | None:
+            return next((mail for mail in self.relay.accepted if mail.recipient == mailbox), None)
+
+        envelope = eventually(found, until=bool)
+        assert envelope
+        return envelope
+
+    def connection(self, *, source: str = "127.0.0.1") -> "Connection":
+        return Connection(
+            socket.create_connection(("127.0.0.1", self.port), timeout=15, source_address=(source, 0))
+        )
+
+    def ask(self, *pieces: bytes, source: str = "127.0.0.1") -> Answer:
+        with self.connection(source=source) as connection:
+            connection.send(*pieces)
+            return connection.read(has_body=not pieces[0].startswith(b"HEAD "))
+
+    def is_refused(self, *pieces: bytes, status: int, kind: str, audited: bool = True) -> Answer:
+        """A problem that repeats nothing; nothing stored, nothing mailed, one entry in the audit."""
+        before = self.stored()
+
+        answer = self.ask(*pieces)
+
+        assert (answer.status, kind) == (status, is_problem(answer)["type"]), answer.content
+        repeats_nothing(answer, *pieces)
+        after = self.audited(answer.request_id) if audited else self.stored(answer.request_id)
+        assert (after.users, after.emails) == (before.users, before.emails)
+        assert after.entries == ([status] if audited else [])
+        return answer
+
+    def is_accepted(self, *pieces: bytes) -> Answer:
+        before = self.stored()
+
+        answer = self.ask(*pieces)
+
+        assert answer.status == 201, answer.content
+        after = self.audited(answer.request_id)
+        assert (after.users, after.emails) == (before.users + 1, before.emails + 1)
+        assert after.entries == [201]
+        return answer
+
+
+class _Guest(server.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # they are for the main thread
+
+
+class Connection:
+    """Sends anything, and reads answers one after the other."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._incoming = connection.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._incoming.close()
+        self._socket.close()
+
+    def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self._socket.sendall(piece)
+
+    def read(self, *, has_body: bool = True) -> Answer:
+        status = int(self._incoming.readline().split()[1])
+        headers = parse_headers(self._incoming)
+        content = self._incoming.read(int(headers.get("Content-Length", 0))) if has_body else b""
+        return Answer(status, headers, content)
+
+    def is_closed(self) -> bool:
+        """Waits for the end; fails if there is something before it."""
+        return self._incoming.read(1) == b""
+
+
+def post(body: bytes | object, *headers: str, media_type: str = "application/json") -> bytes:
+    """A request for /signup; a body that is not bytes is put into JSON."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return (
+        head("POST /signup", f"Content-Type: {media_type}", f"Content-Length: {len(content)}", *headers)
+        + content
+    )
+
+
+def head(line: str, *headers: str, host: str = "Host: localhost") -> bytes:
+    lines = [f"{line} HTTP/1.1", *([host] if host else []), *headers, "", ""]
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape")
+
+
+def chunked(*chunks: bytes, trailer: bytes = b"") -> bytes:
+    request = head("POST /signup", "Content-Type: application/json", "Transfer-Encoding: chunked")
+    return (
+        request
+        + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+        + b"0\r\n"
+        + trailer
+        + b"\r\n"
+    )
+
+
+def is_problem(answer: Answer) -> Any:
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = answer.json
+    assert set(problem) - {"errors"} == {"type", "title", "status", "detail", "instance", "request_id"}
+    assert problem["status"] == answer.status
+    assert problem["request_id"] == answer.request_id
+    assert len(answer.content) <= MOST_ANSWERED
+    return problem
+
+
+def repeats_nothing(answer: Answer, *pieces: bytes) -> None:
+    body = b"".join(pieces)[:LOOKED_AT].partition(b"\r\n\r\n")[2].decode("utf-8", "replace")
+    said = "\0".join(_strings(answer.json))
+    for spelling in {body, *_unescaped(body)}:
+        echoes = {spelling[at : at + ECHO] for at in range(len(spelling) - ECHO + 1)}
+        assert [echo for echo in echoes if echo in said and echo not in OWN_WORDS] == []
+
+
+def _unescaped(body: str) -> list[str]:
+    try:
+        return list(_strings(json.loads(body)))
+    except (ValueError, RecursionError):
+        return []
+
+
+def _strings(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list():
+            for item in value:
+                yield from _strings(item)
+        case dict():
+            for name, item in value.items():
+                yield name
+                yield from _strings(item)
+
+
+def eventually(read: Callable[[], Result], *, until: Callable[[Result], bool], within: float = 10) -> Result:
+    deadline = time.monotonic() + within
+    while not until(value := read()):
+        assert time.monotonic() < deadline, f"not within {within} s: {value!r}"
+        time.sleep(0.002)
+    return value

@@ -1,0 +1,147 @@
+"""Clients that take their time, or do not come to an end."""
+
+import asyncio
+import shutil
+import statistics
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.inputs.live import Live, chunked, head, post
+from tests.inputs.test_bodies import fresh
+from tests.inputs.test_http import CHUNKED, FORM, JSON
+from tests.processes import Process
+
+MB = 1_000_000
+SLOW = {
+    "says nothing": (b"", b"", None),
+    "empty lines": (b"\r\n", b"\r\n", 408),
+    "headers": (b"POST /signup HTTP/1.1\r\nHost: localhost\r\nX: ", b"x", 408),
+    "headers that stop": (b"POST /signup HTTP/1.1\r\nHost: ", b"", 408),
+    "body": (JSON + b"Content-Length: 1000\r\n\r\n", b" ", 408),
+    "body that stops": (JSON + b"Content-Length: 100\r\n\r\n{ ", b"", 408),
+    "form that stops": (FORM + b"Content-Length: 100\r\n\r\nemail=", b"", 408),
+    "chunks": (CHUNKED, b"1\r\n \r\n", 408),
+    "trailers": (CHUNKED + b"2\r\n{}\r\n0\r\nX: ", b"x", 408),
+    "body after the answer": (head("POST /signup", "Content-Length: 1000"), b"x", 415),
+    "second request": (head("GET /healthz") + b"GET / HTTP/1.1\r\n", b"X: x\r\n", 200),
+}
+HUGE_HEADERS = {
+    "one header": [head("GET /healthz", "X: " + "x" * 100_000)],
+    "many headers": [head("GET /healthz", *["X: 0123456789"] * 6_000)],
+    "path": [head("GET /" + "x" * 100_000)],
+    "never an end": [b"GET /healthz HTTP/1.1\r\nX: ", *[b"x" * MB] * 20],
+}
+HUGE_BODIES = {
+    "with its length": [JSON + b"Content-Length: %d\r\n\r\n" % (100 * MB), *[b" " * MB] * 100],
+    "in chunks": [CHUNKED, *[b"%x\r\n%b\r\n" % (MB, b" " * MB)] * 100, b"0\r\n\r\n"],
+    "in one chunk": [CHUNKED, b"%x\r\n" % (100 * MB), *[b" " * MB] * 100],
+    "trailers": [CHUNKED, b"2\r\n{}\r\n0\r\n", *[b"X: x\r\n" * 10_000] * 100],
+    "chunk extensions": [CHUNKED, b"2;", *[b"x" * MB] * 20],
+}
+
+
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)  # no database is asked
+async def test_two_hundred_slow_clients_are_cut_and_disturb_nobody(live: Live) -> None:
+    slow = [
+        asyncio.create_task(slowly(live, first, more, status))
+        for first, more, status in SLOW.values()
+        for _ in range(20)
+    ]
+
+    took = []
+    while not all(client.done() for client in slow):
+        begun = time.monotonic()
+        answer = await asyncio.to_thread(live.ask, post({"email": fresh()}))
+        took.append(time.monotonic() - begun)
+        assert answer.status == 201
+        await asyncio.sleep(0.2)
+
+    assert statistics.median(took) < 0.1
+    for client in slow:
+        assert await client <= 10
+
+
+async def slowly(live: Live, first: bytes, more: bytes, status: int | None) -> float:
+    """How many seconds the server had patience."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", live.port)
+    begun = time.monotonic()
+    writer.write(first)
+    dripping = asyncio.create_task(drip(writer, more))
+    answer = await reader.read()
+    took = time.monotonic() - begun
+    dripping.cancel()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 %d" % status if status else b""), answer
+    assert (answer == b"") == (status is None)
+    return took
+
+
+async def drip(writer: asyncio.StreamWriter, more: bytes) -> None:
+    while more:
+        await asyncio.sleep(0.3)
+        writer.write(more)
+
+
+@pytest.mark.parametrize("pieces", HUGE_HEADERS.values(), ids=HUGE_HEADERS)
+def test_huge_headers_are_refused(live: Live, pieces: list[bytes]) -> None:
+    live.is_refused(*pieces, status=431, kind="/problems/headers-too-large", audited=False)
+
+
+def test_large_headers_are_taken(live: Live) -> None:
+    live.is_accepted(post({"email": fresh()}, "Cookie: " + "x" * 60_000))
+
+
+@pytest.mark.parametrize("pieces", HUGE_BODIES.values(), ids=HUGE_BODIES)
+def test_a_huge_body_is_refused_before_its_end_and_its_client_learns_why(
+    live: Live, pieces: list[bytes]
+) -> None:
+    live.is_refused(*pieces, status=413, kind="/problems/too-large")
+
+
+def test_a_body_of_16_kib_may_come_in_the_smallest_chunks(live: Live) -> None:
+    body = b'{"email": "%b"}' % fresh().encode()
+
+    live.is_accepted(chunked(*(body[at : at + 1] for at in range(len(body)))))
+
+
+@pytest.fixture
+async def service(migrated_file: Path, tmp_path: Path) -> AsyncIterator[Process]:
+    shutil.copy(migrated_file, tmp_path / "service.db")
+    process = Process("serve", folder=tmp_path / "process", environment={"DATA_DIR": tmp_path})
+    yield await (await process.start()).ready()
+    await process.stop()
+
+
+async def test_ten_bodies_of_100_mb_at_once_cost_no_memory(service: Process) -> None:
+    before = memory(service)
+
+    answers = await asyncio.gather(*(upload(service.port) for _ in range(10)))
+
+    assert {answer.split()[1] for answer in answers} == {b"413"}
+    assert peak(service) - before < 10 * MB
+
+
+async def upload(port: int) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in HUGE_BODIES["with its length"]:
+        writer.write(piece)
+        try:
+            await asyncio.wait_for(writer.drain(), 5)
+        except ConnectionError:
+            break
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def memory(process: Process, *, field: str = "VmRSS") -> int:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+def peak(process: Process) -> int:
+    return memory(process, field="VmHWM")
