@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.database import Database
+from service.rates import Rate
 from service.settings import Settings
 from tests.conftest import rows, running
 from tests.eventually import eventually
@@ -17,6 +18,7 @@ from tests.relay import ScriptedRelay
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ADA = {"email": "ada@example.com", "name": "Ada", "website": ""}
+ONCE = Rate.parse("1/day")
 HOSTILE = '"><script>alert(1)</script>'
 
 
@@ -131,6 +133,30 @@ async def test_a_known_address_is_told_beside_its_field(
     assert page.says("This address has signed up already.")
 
 
+async def test_a_full_mailbox_is_told_beside_its_field(client: httpx.AsyncClient) -> None:
+    for number in range(5):
+        await client.post("/signup", data={"email": f"ada+{number}@example.com"})
+
+    answer = await client.post("/signup", data={"email": "ada+5@example.com"})
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (429, "text/html; charset=utf-8")
+    assert int(answer.headers["Retry-After"]) > 0
+    page = Page(answer.text)
+    assert page.one("input", id="email")["aria-invalid"] == "true"
+    assert page.says("Too many signups for this mailbox; try again later.")
+
+
+async def test_an_idempotency_key_gives_the_same_page_again(
+    client: httpx.AsyncClient, relay: ScriptedRelay
+) -> None:
+    first, again = [
+        await client.post("/signup", data=ADA, headers={"Idempotency-Key": "4f1c"}) for _ in range(2)
+    ]
+
+    assert (first.status_code, again.status_code) == (303, 303)
+    assert first.headers["Location"] == again.headers["Location"]
+
+
 @pytest.mark.parametrize("fields", [{**ADA, "website": "https://evil.com"}, {"website": "x"}])
 async def test_the_trap_gives_the_neutral_page_and_stores_nothing(
     client: httpx.AsyncClient, database: Database, fields: dict[str, str]
@@ -212,6 +238,28 @@ async def test_the_first_of_several_problems_is_told(
 
     assert answer.status_code == status
     assert Page(answer.text).one("p", role="alert")
+
+
+@pytest.mark.parametrize(
+    ("changes", "origin", "status", "said"),
+    [
+        ({"signups_paused": True}, "https://evil.com", 403, "another site"),
+        ({"signups_paused": True}, "https://test", 503, "Nobody can sign up"),
+        ({"signup_rate_limit": ONCE}, "https://evil.com", 403, "another site"),
+        ({"signup_rate_limit": ONCE}, "https://test", 429, "from your network"),
+        ({"signup_rate_limit": ONCE, "signups_paused": True}, "https://test", 503, "Nobody can sign up"),
+    ],
+)
+async def test_forms_are_paused_and_limited_as_json_is(
+    settings: Settings, changes: dict[str, Any], origin: str, status: int, said: str
+) -> None:
+    async with running(settings.model_copy(update=changes)) as live:
+        await live.client.post("/signup", json={"email": "grace@example.com"})
+        answer = await live.client.post("/signup", data=ADA, headers={"Origin": origin})
+
+    assert answer.status_code == status
+    assert ("Retry-After" in answer.headers) == (status != 403)
+    assert said in answer.text
 
 
 async def test_without_a_database_the_page_says_so_and_keeps_what_was_typed(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -33,6 +34,10 @@ def told(answer: httpx.Response) -> object:
     """All that may not tell."""
     headers = [(name, value) for name, value in answer.headers.raw if name not in (b"x-request-id", b"date")]
     return answer.status_code, headers, answer.content
+
+
+def without_nonces(page: str) -> str:
+    return re.sub(r'nonce="[^"]+"', "", page)
 
 
 async def test_a_known_address_gets_what_a_new_one_gets(
@@ -76,6 +81,38 @@ class TestIdempotencyKey:
         answer = await client.post("/signup", json=ADA, headers={"Idempotency-Key": "a b"})
 
         assert answer.status_code == 422
+
+
+class TestForm:
+    async def test_a_known_address_gets_what_a_new_one_gets(
+        self, client: httpx.AsyncClient, database: Database
+    ) -> None:
+        begun = time.monotonic()
+        new, known = [await client.post("/signup", data=ADA) for _ in range(2)]
+
+        assert told(new) == told(known)
+        assert (new.status_code, new.headers["Location"]) == (303, "/welcome")
+        assert time.monotonic() - begun > 2 * STEP
+        assert len(await rows(database, "SELECT * FROM users")) == 1
+
+    async def test_the_page_of_a_user_is_that_of_anybody(
+        self, client: httpx.AsyncClient, database: Database
+    ) -> None:
+        await client.post("/signup", data=ADA)
+        [user] = await rows(database, "SELECT id FROM users")
+
+        known, unknown = [
+            await client.get(f"/welcome/{user_id}") for user_id in (UUID(str(user["id"])), UUID(int=1))
+        ]
+
+        assert without_nonces(known.text) == without_nonces(unknown.text)
+
+    async def test_the_audit_names_nobody(self, client: httpx.AsyncClient, database: Database) -> None:
+        await client.post("/signup", data=ADA)
+
+        entries = "SELECT user_id FROM audit_log WHERE route = '/signup'"
+        await eventually(lambda: rows(database, entries))
+        assert await rows(database, entries) == [{"user_id": None}]
 
 
 async def test_nobody_sees_what_became_of_a_signup(client: httpx.AsyncClient, database: Database) -> None:
