@@ -164,7 +164,8 @@ class Outbox:
         held_until = lease_end()
         async with self._database.statement() as connection:
             claimed = await connection.execute(self._probe if probing else self._claim, {"most": limit})
-            return [Email(**row, held_until=held_until) for row in claimed.mappings()]
+            emails = [Email(**row, held_until=held_until) for row in claimed.mappings()]
+        return sorted(emails, key=_age)
 
     async def _claim_within(self, budget: Budget, limit: int, *, probing: bool) -> list[Email]:
         """Sends what is over the budget to later windows, until something is not or nothing is due."""
@@ -181,7 +182,7 @@ class Outbox:
                 claimed = (await connection.execute(chosen)).mappings()
                 emails = [Email(**row, held_until=held_until, claimed_at=now) for row in claimed]
             is_more = bool(spending.waiting)
-        return emails
+        return sorted(emails, key=_age)
 
     async def _spend(
         self, connection: AsyncConnection, budget: Budget, limit: int, *, probing: bool, now: datetime
@@ -315,6 +316,11 @@ class Outbox:
                 released = [email for email, outcome in outcomes if isinstance(outcome, Released)]
                 await self._budget.give_back(connection, released)
         return [None] * len(outcomes)
+
+
+def _age(email: Email) -> int:
+    """An UPDATE returns its rows in any order; ids sort by time."""
+    return email.id.int
 
 
 def _due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
