@@ -29,7 +29,7 @@ from service import schema
 from service.database import Database, table
 from service.models import EmailStatus, OutboxEmail, User
 from service.settings import Settings
-from service.welcome.outbox import GIVE_UP_AFTER
+from service.welcome.statements import GIVE_UP_AFTER
 from tests.postgres import Postgres
 
 USERS = table(User)

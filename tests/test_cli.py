@@ -152,7 +152,7 @@ def relay_port() -> int:
 async def test_failed_emails_are_listed_and_sent_again(
     outbox: Outbox, database: Database, database_url: str, tmp_path: Path, relay: ScriptedRelay
 ) -> None:
-    email = await enqueue(outbox, database, claimed=True)
+    email = await enqueue(database, claimed=True)
     assert email
     await outbox.record(email, Failed("550 no such user"))
 

@@ -16,8 +16,8 @@ from service.settings import Settings
 from service.signup.addresses import parse
 from service.signup.register import Registered, Signup
 from service.signup.schemas import SignupRequest
+from service.welcome.emails import NewEmail
 from service.welcome.messages import Messages
-from service.welcome.outbox import NewEmail
 from tests.conftest import rows
 from tests.eventually import eventually
 from tests.processes import ROOT, Process

@@ -19,7 +19,7 @@ def checks(
     settings: Settings, *, limit: SignupLimit | None, clients: Clients, metrics: Metrics
 ) -> Sequence[Check]:
     """In their order. What is turned off costs nothing."""
-    found = [check_length, check_type, forms.check_origin(forms.origins(settings))]
+    found = [_check_length, _check_type, forms.check_origin(forms.origins(settings))]
     if settings.signups_paused:
         found.append(_refuse_all(metrics))
     if limit:
@@ -27,13 +27,13 @@ def checks(
     return found
 
 
-def check_length(request: Request) -> None:
+def _check_length(request: Request) -> None:
     length = request.headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length[:20]) > MAX_BODY:
         raise Problem(Kind.TOO_LARGE, headers={"Connection": "close"})
 
 
-def check_type(request: Request) -> None:
+def _check_type(request: Request) -> None:
     if media_type(request.headers) not in (JSON, FORM) or "content-encoding" in request.headers:
         raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
 

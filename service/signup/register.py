@@ -17,8 +17,9 @@ from service.models import User
 from service.settings import DuplicatePolicy
 from service.signup.addresses import Address
 from service.signup.mailboxes import MailboxFull, MailboxLimit
-from service.welcome.emails import Email
-from service.welcome.outbox import NewEmail, Outbox
+from service.welcome.emails import Email, NewEmail
+from service.welcome.outbox import Outbox
+from service.welcome.statements import enqueueing
 
 USERS = table(User)
 UNSENT = "Not sent: too many signups for this mailbox in a short time."
@@ -77,7 +78,7 @@ class Signups:
         self._mailboxes = mailboxes
         self._policy = policy
         self._claims = claims
-        self._statements = _storing(database, outbox)
+        self._statements = _storing(database)
         self._batcher: Batcher[Signup, Result] = Batcher(
             self._write, sizes=metrics.batch_sizes.labels("signups")
         )
@@ -157,7 +158,7 @@ class Signups:
         return {row["idempotency_key"]: row for row in found.mappings()}
 
 
-def _storing(database: Database, outbox: Outbox) -> Sequence[tuple[Insert, Sequence[str]]]:
+def _storing(database: Database) -> Sequence[tuple[Insert, Sequence[str]]]:
     """The statements that store users and their emails, and the documents that each takes.
 
     The unique constraints decide who is new: a select before would race.
@@ -183,9 +184,9 @@ def _storing(database: Database, outbox: Outbox) -> Sequence[tuple[Insert, Seque
         .on_conflict_do_nothing()
     )
     if database.is_sqlite:  # which cannot insert within a query
-        return (adding, ["users"]), (outbox.enqueueing(USERS), ["emails"])
+        return (adding, ["users"]), (enqueueing(database, USERS), ["emails"])
     added = adding.returning(USERS.c.id, USERS.c.created_at).cte("added")
-    return [(outbox.enqueueing(added), ["users", "emails"])]
+    return [(enqueueing(database, added), ["users", "emails"])]
 
 
 def _user(signup: Signup) -> tuple[object, ...]:

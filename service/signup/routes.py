@@ -93,6 +93,15 @@ def routes(
         response.headers["Location"] = f"/signup/{registered.id}"
         return SignupConfirmation.of(registered)
 
+    router.add_api_route(
+        "/signup",
+        signup,
+        methods=["POST"],
+        route_class_override=SignupRoute,
+        openapi_extra=FORM_TOO,
+        **BY_POLICY[policy],
+    )
+
     @router.get("/signup/{signup_id}", responses=responses(Kind.NOT_FOUND, Kind.UNAVAILABLE))
     async def signup_state(signup_id: str, request: Request) -> SignupState:
         """What became of the welcome email."""
@@ -111,14 +120,6 @@ def routes(
             sent_at=finished_at if status == EmailStatus.SENT else None,
         )
 
-    router.add_api_route(
-        "/signup",
-        signup,
-        methods=["POST"],
-        route_class_override=SignupRoute,
-        openapi_extra=FORM_TOO,
-        **BY_POLICY[policy],
-    )
     browser.add_routes(router, checks=checks, reception=reception, pages=pages)
     return router
 

@@ -1,4 +1,4 @@
-"""A claimed email, what can become of it, and what that changes in its row."""
+"""A new email, a claimed one, what can become of it, and what that changes in its row."""
 
 import random
 import re
@@ -7,10 +7,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from service.identifiers import new_id
 from service.models import EmailStatus
 
+LEASE = timedelta(seconds=60)
 BACKOFF = tuple(timedelta(seconds=seconds) for seconds in (5, 15, 60, 300, 900, 3600))
 LONGEST_REPLY = 1000  # characters of the relay's words that are kept
+
+
+def lease_end() -> float:
+    """Of a claim that is made now, on this process's monotonic clock."""
+    return time.monotonic() + LEASE.total_seconds()
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +43,51 @@ class Email:
         for personal in filter(None, (self.recipient, local_part, domain, self.name)):
             text = re.sub(rf"(?<!\w){re.escape(personal)}(?!\w)", "…", text, flags=re.IGNORECASE)
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class NewEmail:
+    """What a signup puts into the outbox."""
+
+    user_id: UUID
+    recipient: str = field(repr=False)
+    name: str | None = field(repr=False)
+    request_id: str
+    claimed: bool  # by this process, which will send it at once
+    locale: str | None = None
+    id: UUID = field(default_factory=new_id)
+    held_until: float = field(default_factory=lease_end)
+
+    @property
+    def attempt(self) -> int:
+        return int(self.claimed)
+
+    def row(self) -> tuple[object, ...]:
+        """As `enqueueing` takes it."""
+        return (
+            self.id.hex,
+            self.user_id.hex,
+            self.recipient,
+            self.name,
+            self.locale,
+            self.request_id,
+            self.attempt,
+        )
+
+    def born(self) -> Email | None:
+        """As its claimer holds it, if it has one."""
+        if not self.claimed:
+            return None
+        return Email(
+            id=self.id,
+            recipient=self.recipient,
+            name=self.name,
+            request_id=self.request_id,
+            attempt=self.attempt,
+            deferrals=0,
+            held_until=self.held_until,
+            locale=self.locale,
+        )
 
 
 @dataclass(frozen=True, slots=True)

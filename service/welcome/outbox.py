@@ -5,144 +5,37 @@ it is due, and a claim moves `due_at` ahead, so a crashed process needs no reape
 fence: each claim adds one, and every outcome is written only where it still is the claimer's.
 """
 
-import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Double,
-    FromClause,
-    Insert,
-    RowMapping,
-    Select,
-    UpdateBase,
-    and_,
-    bindparam,
-    case,
-    func,
-    literal,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import RowMapping, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.batching import Batcher
-from service.bulk import document, given
-from service.database import Database, table
-from service.identifiers import new_id
+from service.bulk import document
+from service.database import Database
 from service.metrics import Metrics
-from service.models import EmailStatus, OutboxEmail
+from service.models import EmailStatus
+from service.welcome import statements
 from service.welcome.budget import Budget, Spending
-from service.welcome.emails import Email, Outcome, Released, changes, kept
+from service.welcome.emails import LEASE, Email, Outcome, Released, changes, kept, lease_end
+from service.welcome.statements import GIVE_UP_AFTER, OUTBOX
 
-OUTBOX = table(OutboxEmail)
-
-LEASE = timedelta(seconds=60)
-GIVE_UP_AFTER = timedelta(days=5)
 GATHER = 0.005  # s; ten connections alone would not fill a batch: a quarter more mails per second
 ABANDON_AT_MOST = 1000  # in one transaction
 LOOKED_AT = 200  # due emails at once, where there is a budget
-PROBED = 1000  # of the longest due, one of which is to show whether the relay takes mail again
-
-
-def lease_end() -> float:
-    """Of a claim that is made now, on this process's monotonic clock."""
-    return time.monotonic() + LEASE.total_seconds()
-
-
-@dataclass(frozen=True, slots=True)
-class NewEmail:
-    """What a signup puts into the outbox."""
-
-    user_id: UUID
-    recipient: str = field(repr=False)
-    name: str | None = field(repr=False)
-    request_id: str
-    claimed: bool  # by this process, which will send it at once
-    locale: str | None = None
-    id: UUID = field(default_factory=new_id)
-    held_until: float = field(default_factory=lease_end)
-
-    @property
-    def attempt(self) -> int:
-        return int(self.claimed)
-
-    def row(self) -> tuple[object, ...]:
-        """As `Outbox.enqueueing` takes it."""
-        return (
-            self.id.hex,
-            self.user_id.hex,
-            self.recipient,
-            self.name,
-            self.locale,
-            self.request_id,
-            self.attempt,
-        )
-
-    def born(self) -> Email | None:
-        """As its claimer holds it, if it has one."""
-        if not self.claimed:
-            return None
-        return Email(
-            id=self.id,
-            recipient=self.recipient,
-            name=self.name,
-            request_id=self.request_id,
-            attempt=self.attempt,
-            deferrals=0,
-            held_until=self.held_until,
-            locale=self.locale,
-        )
 
 
 class Outbox:
     def __init__(self, database: Database, metrics: Metrics, budget: Budget | None = None) -> None:
         self._database = database
         self._budget = budget
-        self._claim = _claiming(database, _due(database, OUTBOX.c.id))
-        self._probe = _claiming(database, _any_due_long(database, OUTBOX.c.id))
-        self._conclude = _concluding(database)
+        self._claim = statements.claiming(database, statements.due(database, OUTBOX.c.id))
+        self._probe = statements.claiming(database, statements.any_due_long(database, OUTBOX.c.id))
+        self._conclude = statements.concluding(database)
         self._outcomes: Batcher[tuple[Email, Outcome], None] = Batcher(
             self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=GATHER
-        )
-
-    def enqueueing(self, users: FromClause) -> Insert:
-        """Adds the parameter `emails`, a document of `NewEmail.row`s, where `users` has their user.
-
-        Returns `user_id` and `created_at`, which is the user's.
-        """
-        emails = given(
-            self._database,
-            OUTBOX.c.id,
-            OUTBOX.c.user_id,
-            OUTBOX.c.recipient,
-            OUTBOX.c.name,
-            OUTBOX.c.locale,
-            OUTBOX.c.request_id,
-            OUTBOX.c.attempt,
-            parameter="emails",
-        )
-        due_at = self._database.clock(), self._database.clock(after=LEASE)
-        others = {
-            "status": literal(EmailStatus.PENDING),
-            "deferrals": literal(0),
-            "due_at": case((emails.c.attempt > 0, due_at[1]), else_=due_at[0]),
-            "give_up_at": self._database.clock(after=GIVE_UP_AFTER),
-            "created_at": users.c.created_at,
-        }
-        return (
-            self._database.insert(OutboxEmail)
-            .from_select(
-                [*emails.c.keys(), *others],
-                select(*emails.c, *others.values()).where(users.c.id == emails.c.user_id),
-            )
-            .returning(OUTBOX.c.user_id, OUTBOX.c.created_at)
         )
 
     async def give_up(self, connection: AsyncConnection, user_ids: Collection[UUID], *, reason: str) -> None:
@@ -176,7 +69,7 @@ class Outbox:
             async with self._database.transaction() as connection:
                 now = await self._database.now(connection)
                 spending = await self._spend(connection, budget, limit, probing=probing, now=now)
-                chosen = _claiming(
+                chosen = statements.claiming(
                     self._database, select(OUTBOX.c.id).where(OUTBOX.c.id.in_(spending.affordable))
                 )
                 claimed = (await connection.execute(chosen)).mappings()
@@ -187,13 +80,12 @@ class Outbox:
     async def _spend(
         self, connection: AsyncConnection, budget: Budget, limit: int, *, probing: bool, now: datetime
     ) -> Spending:
-        due = (_any_due_long if probing else _due)(
-            self._database, OUTBOX.c.id, OUTBOX.c.recipient, OUTBOX.c.give_up_at
-        )
+        asked = statements.any_due_long if probing else statements.due
+        due = asked(self._database, OUTBOX.c.id, OUTBOX.c.recipient, OUTBOX.c.give_up_at)
         found = await connection.execute(due, {"most": max(limit, LOOKED_AT)})
         spending = await budget.spend(connection, found.all(), limit=limit, now=now)
         if spending.waiting:
-            await connection.execute(_WAIT, spending.waiting)
+            await connection.execute(statements.WAIT, spending.waiting)
         return spending
 
     async def renew(self, emails: Sequence[Email]) -> None:
@@ -321,86 +213,3 @@ class Outbox:
 def _age(email: Email) -> int:
     """An UPDATE returns its rows in any order; ids sort by time."""
     return email.id.int
-
-
-def _due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
-    """The longest due first, up to the parameter `most`."""
-    # SQLite has no row locks, and leaves the last part out.
-    return _unlocked_due(database, *columns).limit(bindparam("most")).with_for_update(skip_locked=True)
-
-
-def _any_due_long(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
-    oldest = _unlocked_due(database, OUTBOX.c.id).limit(PROBED)
-    due = _due(database, *columns).where(OUTBOX.c.id.in_(oldest))
-    return due.order_by(None).order_by(func.random())
-
-
-def _unlocked_due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
-    is_due = OUTBOX.c.status == EmailStatus.PENDING, OUTBOX.c.due_at <= database.clock()
-    return select(*columns).where(*is_due).order_by(OUTBOX.c.due_at)
-
-
-def _claiming(database: Database, chosen: Select[Any]) -> UpdateBase:
-    """Returns the first fields of an Email, in their order."""
-    due = chosen.cte("due")
-    return (
-        update(OUTBOX)
-        .where(OUTBOX.c.id.in_(select(due.c.id)))
-        .values(attempt=OUTBOX.c.attempt + 1, due_at=database.clock(after=LEASE))
-        .returning(
-            OUTBOX.c.id,
-            OUTBOX.c.recipient,
-            OUTBOX.c.name,
-            OUTBOX.c.locale,
-            OUTBOX.c.request_id,
-            OUTBOX.c.attempt,
-            OUTBOX.c.deferrals,
-        )
-    )
-
-
-_WAIT = (
-    update(OUTBOX)
-    .where(OUTBOX.c.id == bindparam("of_id"))
-    .values(due_at=bindparam("new_due_at"), give_up_at=bindparam("new_give_up_at"))
-)
-
-
-def _concluding(database: Database) -> UpdateBase:
-    """Takes the parameter `outcomes`, a document of `changes`.
-
-    Fenced: an email that somebody else has claimed since is no longer ours to write.
-    """
-    delay = Column("delay", Double)
-    outcome = given(
-        database,
-        OUTBOX.c.id,
-        OUTBOX.c.attempt,
-        OUTBOX.c.status,
-        OUTBOX.c.deferrals,
-        delay,
-        OUTBOX.c.last_reply,
-        parameter="outcomes",
-    ).c
-    due_at = database.clock(after=outcome.delay)
-    is_hopeless = and_(
-        outcome.status == EmailStatus.PENDING,
-        outcome.last_reply.is_not(None),  # else the relay was not even asked
-        due_at >= OUTBOX.c.give_up_at,
-    )
-    status = case((is_hopeless, EmailStatus.FAILED), else_=outcome.status)
-    return (
-        update(OUTBOX)
-        .where(
-            OUTBOX.c.id == outcome.id,
-            OUTBOX.c.attempt == outcome.attempt,
-            OUTBOX.c.status == EmailStatus.PENDING,
-        )
-        .values(
-            status=status,
-            deferrals=outcome.deferrals,
-            due_at=due_at,
-            last_reply=func.coalesce(outcome.last_reply, OUTBOX.c.last_reply),
-            finished_at=case((status != EmailStatus.PENDING, database.clock())),
-        )
-    )

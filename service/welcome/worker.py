@@ -7,7 +7,8 @@ import structlog
 
 from service.database import DatabaseAway
 from service.welcome.delivery import Delivery
-from service.welcome.outbox import LEASE, Outbox
+from service.welcome.emails import LEASE
+from service.welcome.outbox import Outbox
 from service.welcome.relay import Relay
 from service.welcome.window import Window
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.identifiers import new_id
 from service.models import User
-from service.welcome.outbox import GIVE_UP_AFTER, OUTBOX
+from service.welcome.statements import GIVE_UP_AFTER, OUTBOX
 from tests.conftest import rows
 from tests.faults.conftest import Verdict
 from tests.faults.world import World

@@ -11,9 +11,9 @@ import pytest
 from service.bulk import document
 from service.database import table
 from service.identifiers import new_id
-from service.metrics import Metrics
 from service.models import User
-from service.welcome.outbox import OUTBOX, NewEmail, Outbox
+from service.welcome.emails import NewEmail
+from service.welcome.statements import OUTBOX, enqueueing
 from tests.eventually import eventually
 from tests.faults.checker import Answers
 from tests.faults.conftest import Verdict
@@ -28,7 +28,7 @@ CALM = 1.0  # s
 
 async def leave_waiting(world: World, count: int) -> None:
     """What so many signups of a long outage have left behind."""
-    enqueue = Outbox(world.database, Metrics()).enqueueing(table(User))
+    enqueue = enqueueing(world.database, table(User))
     users = [(new_id(), f"early{number}@example.com") for number in range(count)]
     async with world.database.transaction() as connection:
         then = await world.database.now(connection) - OUTAGE

@@ -30,8 +30,8 @@ from service.metrics import Metrics
 from service.settings import DuplicatePolicy, Settings
 from service.signup import addresses
 from service.signup.register import AddressTaken, Signup, Signups
-from service.welcome.emails import Deferred, Email, Failed, Outcome, Released, Sent
-from service.welcome.outbox import LEASE, Outbox
+from service.welcome.emails import LEASE, Deferred, Email, Failed, Outcome, Released, Sent
+from service.welcome.outbox import Outbox
 from tests.conftest import rows
 
 PEOPLE = st.sampled_from([f"{name}@example.com" for name in ("ada", "grace", "edsger")])

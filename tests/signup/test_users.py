@@ -13,8 +13,9 @@ from service.models import User
 from service.signup import users as module
 from service.signup.addresses import parse
 from service.signup.users import USERS, Users
-from service.welcome.emails import Deferred, Failed, Outcome, Sent
-from service.welcome.outbox import NewEmail, Outbox
+from service.welcome.emails import Deferred, Failed, NewEmail, Outcome, Sent
+from service.welcome.outbox import Outbox
+from service.welcome.statements import enqueueing
 from tests.conftest import rows
 
 
@@ -132,7 +133,7 @@ async def test_the_outcome_of_an_email_that_was_being_sent_meanwhile_brings_noth
     [ada] = await store(database, ("ada@example.com", "Ada"))
     waiting = NewEmail(user_id=ada, recipient="ada@example.com", name="Ada", request_id="r", claimed=True)
     async with database.transaction() as connection:
-        await connection.execute(outbox.enqueueing(USERS), {"emails": document([waiting.row()])})
+        await connection.execute(enqueueing(database, USERS), {"emails": document([waiting.row()])})
     email = waiting.born()
     assert email
 

@@ -16,7 +16,8 @@ from service.settings import Settings
 from service.welcome import outbox as module
 from service.welcome.budget import Budget
 from service.welcome.emails import Deferred, Email, Outcome, Released
-from service.welcome.outbox import GIVE_UP_AFTER, OUTBOX, Outbox
+from service.welcome.outbox import Outbox
+from service.welcome.statements import GIVE_UP_AFTER, OUTBOX
 from tests.conftest import rows, running
 from tests.eventually import eventually
 from tests.relay import ScriptedRelay
@@ -39,7 +40,7 @@ def with_budget(database: Database, metrics: Metrics) -> WithBudget:
 
 async def fill(outbox: Outbox, database: Database, count: int, *, domain: str = "example.com") -> None:
     for number in range(count):
-        await enqueue(outbox, database, name=f"user{number}", domain=domain)
+        await enqueue(database, name=f"user{number}", domain=domain)
 
 
 def domains(emails: Sequence[Email]) -> dict[str, int]:

@@ -27,7 +27,7 @@ async def mailing(settings: Settings, database: Database, metrics: Metrics) -> A
 
 
 async def claimed(mailing: Mailing, database: Database, *, name: str = "ada") -> Email:
-    email = await enqueue(mailing.outbox, database, claimed=True, name=name)
+    email = await enqueue(database, claimed=True, name=name)
     assert email
     return email
 

@@ -11,14 +11,23 @@ from service.database import Database, table
 from service.identifiers import new_id
 from service.metrics import Metrics
 from service.models import EmailStatus, User
-from service.welcome import outbox as module
-from service.welcome.emails import LONGEST_REPLY, Deferred, Email, Failed, Outcome, Released, Sent, backoff
-from service.welcome.outbox import NewEmail, Outbox
+from service.welcome.emails import (
+    LONGEST_REPLY,
+    Deferred,
+    Email,
+    Failed,
+    NewEmail,
+    Outcome,
+    Released,
+    Sent,
+    backoff,
+)
+from service.welcome.outbox import Outbox
+from service.welcome.statements import OUTBOX, enqueueing
 from tests.conftest import rows
 
 
 async def enqueue(
-    outbox: Outbox,
     database: Database,
     *,
     claimed: bool = False,
@@ -45,14 +54,14 @@ async def enqueue(
             request_id="r",
             claimed=claimed,
         )
-        await connection.execute(outbox.enqueueing(table(User)), {"emails": document([email.row()])})
+        await connection.execute(enqueueing(database, table(User)), {"emails": document([email.row()])})
         return email.born()
 
 
 async def make_due(database: Database) -> None:
     async with database.transaction() as connection:
         long_ago = datetime(2020, 1, 1, tzinfo=UTC)
-        await connection.execute(module.OUTBOX.update().values(due_at=long_ago))
+        await connection.execute(OUTBOX.update().values(due_at=long_ago))
 
 
 async def only_row(database: Database) -> dict[str, object]:
@@ -61,7 +70,7 @@ async def only_row(database: Database) -> dict[str, object]:
 
 
 async def test_a_waiting_email_is_claimed_once(outbox: Outbox, database: Database) -> None:
-    await enqueue(outbox, database)
+    await enqueue(database)
 
     [email] = await outbox.claim(10)
 
@@ -70,7 +79,7 @@ async def test_a_waiting_email_is_claimed_once(outbox: Outbox, database: Databas
 
 
 async def test_an_email_born_claimed_is_left_to_its_holder(outbox: Outbox, database: Database) -> None:
-    email = await enqueue(outbox, database, claimed=True)
+    email = await enqueue(database, claimed=True)
 
     assert email is not None
     assert email.attempt == 1
@@ -81,7 +90,7 @@ async def test_two_claimers_never_get_the_same_email(
     outbox: Outbox, database: Database, metrics: Metrics
 ) -> None:
     for number in range(20):
-        await enqueue(outbox, database, name=f"user{number}")
+        await enqueue(database, name=f"user{number}")
     other = Outbox(database, metrics)
 
     claims = await asyncio.gather(*(claimer.claim(7) for claimer in (outbox, other, outbox, other)))
@@ -92,7 +101,7 @@ async def test_two_claimers_never_get_the_same_email(
 
 async def test_the_longest_due_is_claimed_first(outbox: Outbox, database: Database) -> None:
     for name in ("first", "second", "third"):
-        await enqueue(outbox, database, name=name)
+        await enqueue(database, name=name)
 
     claimed = [await outbox.claim(1) for _ in range(3)]
 
@@ -104,7 +113,7 @@ async def test_the_longest_due_is_claimed_first(outbox: Outbox, database: Databa
 async def test_a_probe_takes_any_of_those_due_long(outbox: Outbox, database: Database) -> None:
     names = [f"user{number}" for number in range(20)]
     for name in names:
-        await enqueue(outbox, database, name=name)
+        await enqueue(database, name=name)
 
     claimed = [email for _ in names for email in await outbox.claim(1, probing=True)]
 
@@ -115,7 +124,7 @@ async def test_a_probe_takes_any_of_those_due_long(outbox: Outbox, database: Dat
 
 
 async def test_a_lease_that_ran_out_is_claimed_anew(outbox: Outbox, database: Database) -> None:
-    await enqueue(outbox, database, claimed=True)
+    await enqueue(database, claimed=True)
     await make_due(database)
 
     [email] = await outbox.claim(10)
@@ -136,7 +145,7 @@ async def test_a_lease_that_ran_out_is_claimed_anew(outbox: Outbox, database: Da
 async def test_the_outcome_is_recorded(
     outbox: Outbox, database: Database, outcome: Outcome, status: EmailStatus, reply: str | None
 ) -> None:
-    email = await enqueue(outbox, database, claimed=True)
+    email = await enqueue(database, claimed=True)
     assert email
 
     await outbox.record(email, outcome)
@@ -147,7 +156,7 @@ async def test_the_outcome_is_recorded(
 
 
 async def test_an_outcome_of_a_lost_claim_changes_nothing(outbox: Outbox, database: Database) -> None:
-    email = await enqueue(outbox, database, claimed=True)
+    email = await enqueue(database, claimed=True)
     assert email
     await make_due(database)
     await outbox.claim(1)
@@ -158,7 +167,7 @@ async def test_an_outcome_of_a_lost_claim_changes_nothing(outbox: Outbox, databa
 
 
 async def test_what_is_sent_stays_sent(outbox: Outbox, database: Database) -> None:
-    email = await enqueue(outbox, database, claimed=True)
+    email = await enqueue(database, claimed=True)
     assert email
     await outbox.record(email, Sent("250 queued"))
 
@@ -170,7 +179,7 @@ async def test_what_is_sent_stays_sent(outbox: Outbox, database: Database) -> No
 async def test_a_released_email_can_be_claimed_at_once_and_costs_nothing(
     outbox: Outbox, database: Database
 ) -> None:
-    email = await enqueue(outbox, database, claimed=True)
+    email = await enqueue(database, claimed=True)
     assert email
 
     await outbox.record(email, Released())
@@ -180,7 +189,7 @@ async def test_a_released_email_can_be_claimed_at_once_and_costs_nothing(
 
 
 async def test_a_deferred_email_waits(outbox: Outbox, database: Database) -> None:
-    email = await enqueue(outbox, database, claimed=True)
+    email = await enqueue(database, claimed=True)
     assert email
 
     await outbox.record(email, Deferred("451 later"))
@@ -192,10 +201,10 @@ async def test_a_deferred_email_waits(outbox: Outbox, database: Database) -> Non
 async def test_a_deferral_past_the_end_is_a_failure_with_the_relays_words(
     outbox: Outbox, database: Database
 ) -> None:
-    email = await enqueue(outbox, database, claimed=True)
+    email = await enqueue(database, claimed=True)
     assert email
     async with database.transaction() as connection:
-        await connection.execute(module.OUTBOX.update().values(give_up_at=datetime.now(UTC)))
+        await connection.execute(OUTBOX.update().values(give_up_at=datetime.now(UTC)))
 
     await outbox.record(email, Deferred("451 still busy"))
 
@@ -204,8 +213,8 @@ async def test_a_deferral_past_the_end_is_a_failure_with_the_relays_words(
 
 
 async def test_renewing_keeps_what_is_ours_and_only_that(outbox: Outbox, database: Database) -> None:
-    ours = await enqueue(outbox, database, claimed=True, name="ours")
-    lost = await enqueue(outbox, database, claimed=True, name="lost")
+    ours = await enqueue(database, claimed=True, name="ours")
+    lost = await enqueue(database, claimed=True, name="lost")
     assert ours
     assert lost
     await make_due(database)
@@ -220,7 +229,7 @@ async def test_renewing_keeps_what_is_ours_and_only_that(outbox: Outbox, databas
 
 
 async def test_renewing_does_not_undo_a_deferral(outbox: Outbox, database: Database) -> None:
-    email = await enqueue(outbox, database, claimed=True)
+    email = await enqueue(database, claimed=True)
     assert email
     email.deferrals = 5
     await outbox.record(email, Deferred("451 in an hour"))
@@ -232,9 +241,9 @@ async def test_renewing_does_not_undo_a_deferral(outbox: Outbox, database: Datab
 
 
 async def test_what_waited_too_long_is_given_up_with_the_reason(outbox: Outbox, database: Database) -> None:
-    await enqueue(outbox, database)
+    await enqueue(database)
     async with database.transaction() as connection:
-        await connection.execute(module.OUTBOX.update().values(give_up_at=datetime(2020, 1, 1, tzinfo=UTC)))
+        await connection.execute(OUTBOX.update().values(give_up_at=datetime(2020, 1, 1, tzinfo=UTC)))
 
     assert await outbox.abandon("name not found") == 1
 
@@ -245,7 +254,7 @@ async def test_what_waited_too_long_is_given_up_with_the_reason(outbox: Outbox, 
 async def test_words_that_a_column_cannot_hold_are_kept_as_far_as_it_can(
     outbox: Outbox, database: Database
 ) -> None:
-    email = await enqueue(outbox, database, claimed=True)
+    email = await enqueue(database, claimed=True)
     assert email
 
     await outbox.record(email, Failed("550 \x00 \udce4 " + "x" * 5000))
@@ -258,8 +267,8 @@ async def test_words_that_a_column_cannot_hold_are_kept_as_far_as_it_can(
 
 async def test_figures_of_what_waits(outbox: Outbox, database: Database) -> None:
     assert await outbox.waiting() == (0, timedelta(0), 0)
-    await enqueue(outbox, database)
-    failed = await enqueue(outbox, database, claimed=True)
+    await enqueue(database)
+    failed = await enqueue(database, claimed=True)
     assert failed
     await outbox.record(failed, Failed("550 no"))
 

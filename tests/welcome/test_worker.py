@@ -37,7 +37,7 @@ async def test_one_round_claims_what_is_due_and_sends_it(
     mailing: Mailing, database: Database, relay: ScriptedRelay
 ) -> None:
     for number in range(3):
-        await enqueue(mailing.outbox, database, name=f"user{number}")
+        await enqueue(database, name=f"user{number}")
 
     assert await mailing.worker.run_once() == 3
 
@@ -48,7 +48,7 @@ async def test_one_round_claims_what_is_due_and_sends_it(
 async def test_what_a_dead_process_held_is_sent_when_its_lease_ends(
     mailing: Mailing, database: Database, relay: ScriptedRelay
 ) -> None:
-    await enqueue(mailing.outbox, database, claimed=True)
+    await enqueue(database, claimed=True)
     assert await mailing.worker.run_once() == 0
 
     await make_due(database)
@@ -63,7 +63,7 @@ async def test_mails_wait_for_a_relay_that_is_down_and_go_when_it_appears(
 ) -> None:
     await relay.stop()
     for number in range(5):
-        await enqueue(mailing.outbox, database, name=f"user{number}")
+        await enqueue(database, name=f"user{number}")
     mailing.worker.start()
     await eventually(lambda: mailing.window.trouble)
 
@@ -87,7 +87,7 @@ async def test_after_trouble_the_relay_is_approached_with_one_connection(
     await relay.stop()
     mailing.window.pause("it was down")
     for number in range(30):
-        await enqueue(mailing.outbox, database, name=f"user{number}")
+        await enqueue(database, name=f"user{number}")
     relay.on_stage = watch
     relay.most_connections = 0
     await relay.start()
@@ -107,7 +107,7 @@ async def test_mails_that_the_relay_never_takes_do_not_keep_others_waiting(
     )
     for kind in ("never", "good"):
         for number in range(40):
-            await enqueue(mailing.outbox, database, name=f"{kind}{number}")
+            await enqueue(database, name=f"{kind}{number}")
     mailing.window.pause("it was down")
     mailing.worker.start()
 
@@ -122,7 +122,7 @@ async def test_what_is_past_its_time_is_given_up_while_the_relay_is_away(
 ) -> None:
     await relay.stop()
     for number in range(3):
-        await enqueue(mailing.outbox, database, name=f"user{number}")
+        await enqueue(database, name=f"user{number}")
     async with database.transaction() as connection:
         await connection.exec_driver_sql("UPDATE outbox SET give_up_at = '2020-01-01 00:00:00'")
     mailing.worker.start()
@@ -139,7 +139,7 @@ async def test_a_slow_relay_does_not_look_like_a_dead_process(
 ) -> None:
     monkeypatch.setattr(module, "RENEW_EVERY", 0.05)
     relay.delays["dot"] = 0.5
-    email = await enqueue(mailing.outbox, database, claimed=True)
+    email = await enqueue(database, claimed=True)
     assert email
     mailing.worker.start()
     delivery = asyncio.create_task(mailing.delivery.deliver(email))
@@ -166,7 +166,7 @@ async def test_a_renewal_that_deadlocks_is_not_the_last(
 
     monkeypatch.setattr(mailing.outbox, "renew", renew_later)
     relay.delays["dot"] = 0.5
-    email = await enqueue(mailing.outbox, database, claimed=True)
+    email = await enqueue(database, claimed=True)
     assert email
     mailing.worker.start()
     delivery = asyncio.create_task(mailing.delivery.deliver(email))
@@ -194,7 +194,7 @@ async def test_the_worker_outlives_a_database_that_goes_away_and_a_round_that_br
         return await claim(limit, probing=probing)
 
     monkeypatch.setattr(mailing.outbox, "claim", claim_later)
-    await enqueue(mailing.outbox, database)
+    await enqueue(database)
 
     mailing.worker.start()
 
