@@ -52,6 +52,7 @@ def tried(templates: Environment, name: str, *contexts: Mapping[str, object]) ->
     """So that the first signup is not the first to meet a fault. Raises InvalidSettings."""
     try:
         template = templates.get_template(name)
+        template.globals = dict(template.globals)  # a chain of two is walked anew for every message
         for context in contexts:
             template.render(context)
     except Exception as exc:  # a template may run into anything
