@@ -8,7 +8,8 @@ from uuid import UUID
 import typer
 from sqlalchemy import select
 
-from service.audit.verify import AUDIT_LOG, Verification
+from service.audit.tables import AUDIT_LOG
+from service.audit.verify import Verification
 from service.commands import AsJson, Limit, console, progress, run_with_database, show
 from service.database import Database
 from service.metrics import Metrics

@@ -11,13 +11,11 @@ from sqlalchemy import Insert, case, select, true
 from service.audit.entries import Entry
 from service.audit.retention import prune
 from service.audit.spool import Segment, Spool
+from service.audit.tables import AUDIT_LOG, INSTANCES
 from service.bulk import given
-from service.database import Database, DatabaseAway, Refused, table
+from service.database import Database, DatabaseAway, Refused
 from service.metrics import Metrics
 from service.models import AuditEntry, AuditInstance
-
-AUDIT_LOG = table(AuditEntry)
-INSTANCES = table(AuditInstance)
 
 GATHER = 0.05  # s; entries are safe in the spool, and one transaction for many of them is cheap
 TRY_AGAIN_AFTER = 1.0  # s

@@ -6,11 +6,8 @@ from typing import Any
 from sqlalchemy import Row, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.database import Database, table
-from service.models import AuditEntry, AuditInstance
-
-AUDIT_LOG = table(AuditEntry)
-INSTANCES = table(AuditInstance)
+from service.audit.tables import AUDIT_LOG, INSTANCES
+from service.database import Database
 
 BATCH = 5_000  # entries per transaction: short ones, so that nobody waits behind them
 

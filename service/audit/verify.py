@@ -8,11 +8,8 @@ from typing import Any
 from sqlalchemy import Row, func, select
 
 from service.audit.entries import Entry, digest
-from service.database import Database, table
-from service.models import AuditEntry, AuditInstance
-
-AUDIT_LOG = table(AuditEntry)
-INSTANCES = table(AuditInstance)
+from service.audit.tables import AUDIT_LOG, INSTANCES
+from service.database import Database
 
 PAGE = 2_000
 
