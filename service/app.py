@@ -16,6 +16,7 @@ from service.audit.middleware import AuditMiddleware
 from service.audit.spool import Spool
 from service.clients import Clients
 from service.database import Database
+from service.figures import Figures
 from service.gate import Cors, Gate
 from service.mailing import Mailing
 from service.metrics import Metrics
@@ -28,6 +29,8 @@ from service.signup.mailboxes import MailboxLimit
 from service.signup.pages import Pages
 from service.signup.reception import Reception
 from service.signup.register import Signups
+from service.tallies import Tallies
+from service.welcome.upkeep import Upkeep
 
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-ID")
 ACCEPTED_HEADERS = ("Content-Type", "Idempotency-Key", "X-Request-ID")
@@ -69,12 +72,14 @@ def create_app(settings: Settings) -> Application:
     clients = Clients(settings.trusted_proxies)
     audit = _audit_log(settings, database=database, metrics=metrics)
     mailing = Mailing.build(settings, database=database, metrics=metrics)
+    tallies = Tallies(metrics, database=database)
     limit = SignupLimit(rate, database=database) if (rate := settings.signup_rate_limit) else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
+            await stack.enter_async_context(tallies.running())
             audit.start()
             stack.push_async_callback(audit.stop)
             if limit:
@@ -120,10 +125,9 @@ def create_app(settings: Settings) -> Application:
         operations.routes(
             settings=settings,
             database=database,
-            outbox=mailing.outbox,
             window=mailing.window,
             audit=audit,
-            metrics=metrics,
+            figures=Figures(metrics=metrics, tallies=tallies, upkeep=Upkeep(database)),
         ),
     )
     return app

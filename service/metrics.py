@@ -1,41 +1,55 @@
 """What a process counts of itself, for Prometheus."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+OUTCOMES = ("sent", "failed", "deferred", "released")
 
 
 class Metrics:
-    """One registry per application, so that two in one process do not mix."""
+    """`shared` is summed over all processes in the database; `registry` is this process's own.
+
+    Registries per application, so that two in one process do not mix.
+    """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.signups = Counter("signups", "Answers to POST /signup.", ["result"], registry=self.registry)
-        self.emails = Counter("welcome_emails", "Deliveries by outcome.", ["outcome"], registry=self.registry)
+        self.shared = CollectorRegistry()
+        self.signups = Counter("signups", "Answers to POST /signup.", ["result"], registry=self.shared)
+        self.emails = Counter("welcome_emails", "Deliveries by outcome.", ["outcome"], registry=self.shared)
         self.unknown_outcomes = Counter(
             "welcome_emails_unknown_outcome",
             "Connections lost between the final dot and the relay's answer: these emails may arrive twice.",
-            registry=self.registry,
+            registry=self.shared,
         )
         self.delivery_seconds = Histogram(
-            "welcome_email_delivery_seconds",
+            "welcome_email_delivery_duration_seconds",
             "From the start of a delivery to the relay's answer.",
-            registry=self.registry,
+            registry=self.shared,
             buckets=LATENCIES,
         )
+
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.database_up = Gauge(
-            "database_up", "Whether the last scrape could ask the database.", registry=self.registry
+            "database_up", "Whether this scrape could ask the database.", registry=self.registry
         )
-        self.relay_paused = Gauge("relay_paused", "1 while the relay is left alone.", registry=self.registry)
+        self.relay_paused = Gauge(
+            "relay_paused", "1 while this process leaves the relay alone.", registry=self.registry
+        )
         self.in_hand = Gauge(
             "welcome_emails_in_hand", "Claimed by this process and not finished.", registry=self.registry
         )
         self.pending = Gauge("welcome_emails_pending", "Emails that wait, in all.", registry=self.registry)
         self.failed = Gauge("welcome_emails_failed", "Emails that failed, in all.", registry=self.registry)
+        self.oldest_seconds = Gauge(
+            "welcome_emails_oldest_pending_seconds",
+            "How long ago the longest waiting email was signed up for.",
+            registry=self.registry,
+        )
         self.overdue_seconds = Gauge(
             "welcome_emails_oldest_overdue_seconds",
-            "How long the longest waiting email could have been sent.",
+            "The same, of those that no refusal and no budget asks to wait: the relay's trouble, or ours.",
             registry=self.registry,
         )
         self.audit_entries = Counter("audit_entries", "Requests recorded.", registry=self.registry)
@@ -45,15 +59,24 @@ class Metrics:
             registry=self.registry,
         )
         self.spool_bytes = Gauge(
-            "audit_spool_bytes", "Entries of this process that wait for the table.", registry=self.registry
+            "audit_spool_bytes",
+            "Entries in DATA_DIR that wait for the table, those of dead processes included.",
+            registry=self.registry,
         )
         self.batch_sizes = Histogram(
             "batch_sizes", "Items per commit.", ["of"], registry=self.registry, buckets=BATCH_SIZES
         )
         self.request_seconds = Histogram(
-            "http_request_seconds",
+            "http_request_duration_seconds",
             "From a request's start to the last byte of its answer.",
             ["method", "route", "status"],
             registry=self.registry,
             buckets=LATENCIES,
         )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Else the first of its kind would be no increase."""
+        self.signups.labels("registered")
+        for outcome in OUTCOMES:
+            self.emails.labels(outcome)

@@ -127,3 +127,13 @@ class RateCount(SQLModel, table=True):
     ends_at: datetime = Field(primary_key=True)  # the window's end, which says which one it is
     scope: str = Field(primary_key=True, max_length=300)  # what is limited, such as one client network
     count: int
+
+
+class Tally(SQLModel, table=True):
+    """What all processes have counted of one thing since the database was new."""
+
+    __tablename__ = "tallies"
+
+    name: str = Field(primary_key=True, max_length=100)  # of the metric
+    labels: str = Field(primary_key=True, max_length=200)  # as JSON
+    sum: float

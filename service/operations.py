@@ -4,17 +4,16 @@ import hmac
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 from starlette.responses import PlainTextResponse
 
 from service import schema
 from service.audit.log import AuditLog
 from service.database import Database, DatabaseAway
-from service.metrics import Metrics
+from service.figures import Figures
 from service.problems import Kind, Problem, responses
 from service.settings import DuplicatePolicy, Settings
-from service.welcome.outbox import Outbox
 from service.welcome.window import Window
 
 
@@ -35,10 +34,9 @@ def routes(
     *,
     settings: Settings,
     database: Database,
-    outbox: Outbox,
     window: Window,
     audit: AuditLog,
-    metrics: Metrics,
+    figures: Figures,
 ) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
@@ -60,24 +58,15 @@ def routes(
             audit=audit.trouble or "ok",
         )
 
-    async def figures(authorization: Annotated[str, Header()] = "") -> Response:
+    async def metrics(authorization: Annotated[str, Header()] = "") -> Response:
         """Prometheus text. With `OPS_TOKEN` set it wants it as a bearer token."""
         _check_token(authorization, settings.ops_token.get_secret_value())
-        try:
-            pending, overdue, failed = await outbox.waiting()
-        except DatabaseAway:
-            metrics.database_up.set(0)
-        else:
-            metrics.database_up.set(1)
-            metrics.pending.set(pending)
-            metrics.failed.set(failed)
-            metrics.overdue_seconds.set(overdue.total_seconds())
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await figures.text(), media_type=CONTENT_TYPE_LATEST)
 
     # Its figures tell new addresses from known ones.
     if settings.duplicate_policy is DuplicatePolicy.CONFLICT or settings.ops_token.get_secret_value():
         router.add_api_route(
-            "/metrics", figures, response_class=PlainTextResponse, responses=responses(Kind.UNAUTHORIZED)
+            "/metrics", metrics, response_class=PlainTextResponse, responses=responses(Kind.UNAUTHORIZED)
         )
 
     return router

@@ -12,10 +12,9 @@ from service.audit.tables import AUDIT_LOG
 from service.audit.verify import Verification
 from service.commands import AsJson, Limit, console, progress, run_with_database, show
 from service.database import Database
-from service.metrics import Metrics
 from service.models import EmailStatus
 from service.settings import Settings
-from service.welcome.outbox import Outbox
+from service.welcome.upkeep import Upkeep
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -28,7 +27,7 @@ def list_outbox(status: EmailStatus | None = None, limit: Limit = 50, as_json: A
     """Show emails, the newest first."""
 
     async def look(database: Database, _: Settings) -> None:
-        found = await Outbox(database, Metrics()).list(status=status, limit=limit)
+        found = await Upkeep(database).newest(limit, status=status)
         columns = ("id", "recipient", "status", "attempt", "due_at", "finished_at", "last_reply")
         show(found, columns=columns, as_json=as_json)
 
@@ -49,8 +48,14 @@ def retry(
     failed_since = _duration(since) if since else None
 
     async def again(database: Database, _: Settings) -> None:
-        count = await Outbox(database, Metrics()).retry(email_id=email_id, failed_since=failed_since)
-        console.print(f"{count} failed emails are due again.")
+        upkeep, retried = Upkeep(database), 0
+        with progress() as bar:
+            total = await upkeep.count_failed(email_id=email_id, failed_since=failed_since)
+            task = bar.add_task("Making due again", total=total)
+            async for some in upkeep.retry(email_id=email_id, failed_since=failed_since):
+                retried += some
+                bar.advance(task, some)
+        console.print(f"{retried} failed emails are due again.")
 
     run_with_database(again)
 

@@ -13,6 +13,7 @@ from service.memory import settle
 from service.metrics import Metrics
 from service.settings import Settings
 from service.shutdown import SIGNALS
+from service.tallies import Tallies
 from service.welcome.worker import Worker
 
 # Touched while the loop goes round, for a container's health check to look at.
@@ -28,10 +29,11 @@ async def work(settings: Settings) -> None:
     for number in SIGNALS:
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     database = Database(settings)
-    mailing = Mailing.build(settings, database=database, metrics=Metrics())
+    metrics = Metrics()
+    mailing = Mailing.build(settings, database=database, metrics=metrics)
     settle()
     try:
-        async with mailing.running():
+        async with Tallies(metrics, database=database).running(), mailing.running():
             while not stop.is_set():
                 _beat(mailing.worker)
                 with contextlib.suppress(TimeoutError):

@@ -1,5 +1,6 @@
 """What an operator asks."""
 
+import signal
 from pathlib import Path
 
 import asyncpg
@@ -11,6 +12,7 @@ from service.database import Database
 from service.settings import Settings
 from tests.conftest import running
 from tests.eventually import eventually
+from tests.processes import Process
 from tests.relay import ScriptedRelay
 
 
@@ -84,6 +86,42 @@ async def test_a_database_that_would_forget_is_refused_with_the_mend(
     assert "set it to on" in readiness.json()["database"]
     await admin.execute("DROP DATABASE careless WITH (FORCE)")
     await admin.close()
+
+
+async def test_without_a_database_metrics_tell_that_and_no_sums(settings: Settings) -> None:
+    nowhere = settings.model_copy(update={"database_url": SecretStr("postgresql://ada@127.0.0.1:9/engines")})
+    async with running(nowhere) as live:
+        await live.client.post("/signup", json={"email": "ada@example.com"})
+
+        text = (await live.client.get("/metrics")).text
+
+    assert "database_up 0.0" in text
+    assert 'route="/signup",status="503"} 1.0' in text
+    assert "signups_total" not in text
+
+
+async def test_a_workers_mails_are_told_by_an_api(
+    settings: Settings, tmp_path: Path, relay: ScriptedRelay
+) -> None:
+    variables = {
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "SMTP_HOST": "127.0.0.1",
+        "SMTP_PORT": relay.port,
+    }
+    worker = Process("worker", folder=tmp_path / "worker", environment=variables)
+    await worker.start()
+    try:
+        async with running(settings.model_copy(update={"worker": False})) as live:
+            await live.client.post("/signup", json={"email": "ada@example.com"})
+            await eventually(lambda: relay.accepted)
+            worker.signal(signal.SIGTERM)  # with its last words, sooner than ten seconds later
+            assert await worker.ended() == 0
+
+            text = (await live.client.get("/metrics")).text
+    finally:
+        await worker.stop()
+    assert 'welcome_emails_total{outcome="sent"} 1.0' in text
+    assert "welcome_email_delivery_duration_seconds_count 1.0" in text
 
 
 async def test_metrics_count_what_happened(client: httpx.AsyncClient, relay: ScriptedRelay) -> None:

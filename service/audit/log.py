@@ -32,6 +32,7 @@ class AuditLog:
         self._spool = spool
         self._keep = keep
         self._metrics = metrics
+        metrics.spool_bytes.set_function(lambda: spool.waiting)
         self._insert_entries = _insert_entries(database)
         self._widen_instance = _widen_instance(database)
         self._wake = asyncio.Event()
@@ -72,7 +73,6 @@ class AuditLog:
         segment = self._spool.full_segment()
         moved = await self._move(segment)
         segment.clear()
-        self._metrics.spool_bytes.set(self._spool.size)
         return moved
 
     async def adopt(self) -> int:
@@ -120,7 +120,6 @@ class AuditLog:
         if self.trouble is None:
             log.error("audit.waiting", reason=trouble)
         self.trouble = trouble
-        self._metrics.spool_bytes.set(self._spool.size)
 
     async def _move(self, segment: Segment) -> int:
         moved = 0

@@ -18,6 +18,7 @@ from service.audit.entries import Entry
 
 BATCH_BYTES = 300_000
 LINE_END = b'"]\n'
+SPOOLS = "*.spool"
 
 log = structlog.get_logger()
 
@@ -100,8 +101,13 @@ class Spool:
 
     @property
     def size(self) -> int:
-        """Bytes that wait."""
+        """Bytes of this process that wait."""
         return self._active.size + self._resting.size
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of all processes that wait, those that died included."""
+        return sum(_size(path) for path in self._folder.glob(SPOOLS))
 
     def append(self, **fields: object) -> None:
         """Raises OSError; the entry then has no number, and leaves no gap."""
@@ -117,7 +123,7 @@ class Spool:
 
     def orphans(self) -> Iterator[Segment]:
         """The segments of dead processes, in the order in which they were written."""
-        others = set(self._folder.glob("*.spool")) - {self._active.path, self._resting.path}
+        others = set(self._folder.glob(SPOOLS)) - {self._active.path, self._resting.path}
         for path in sorted(others, key=_first_seq):
             if segment := Segment.open(path, create=False):
                 yield segment
@@ -137,6 +143,13 @@ class Spool:
         # Somebody adopted the new file between its creation and its lock.
         self.instance = uuid4()
         return self._own_segments()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0  # moved meanwhile
 
 
 def _first_seq(path: Path) -> tuple[str, int]:

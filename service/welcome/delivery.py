@@ -78,7 +78,7 @@ class Delivery:
             async with asyncio.timeout(self._closed_at + DRAIN_SECONDS - time.monotonic()):
                 await self._idle.wait()
         except TimeoutError:
-            log.warning("outbox.drain_cut_short", in_hand=len(self._in_hand))
+            log.warning("delivery.drain_cut_short", in_hand=len(self._in_hand))
 
     def _take(self, email: Email) -> None:
         self._in_hand[email] = None

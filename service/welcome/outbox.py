@@ -1,4 +1,4 @@
-"""Every query on the outbox. Nothing else touches its rows.
+"""Every query on the outbox but those of an operator, which are `upkeep`'s. Nothing else touches its rows.
 
 A row is a status and one clock. `due_at` is a visibility time: a pending row may be claimed when
 it is due, and a claim moves `due_at` ahead, so a crashed process needs no reaper. `attempt` is the
@@ -6,10 +6,10 @@ fence: each claim adds one, and every outcome is written only where it still is 
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import RowMapping, func, select, tuple_, update
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.batching import Batcher
@@ -20,7 +20,7 @@ from service.models import EmailStatus
 from service.welcome import statements
 from service.welcome.budget import Budget, Spending
 from service.welcome.emails import LEASE, Email, Outcome, Released, changes, kept, lease_end
-from service.welcome.statements import GIVE_UP_AFTER, OUTBOX
+from service.welcome.statements import OUTBOX
 
 GATHER = 0.005  # s; ten connections alone would not fill a batch: a quarter more mails per second
 ABANDON_AT_MOST = 1000  # in one transaction
@@ -142,37 +142,6 @@ class Outbox:
             )
             return len(abandoned.all())
 
-    async def retry(self, *, email_id: UUID | None = None, failed_since: timedelta | None = None) -> int:
-        """Makes failed emails due again, as if they had just been signed up for; returns how many.
-
-        That one, those that failed within the given time, or all. Raises DatabaseAway.
-        """
-        chosen = [OUTBOX.c.status == EmailStatus.FAILED]
-        if email_id:
-            chosen.append(OUTBOX.c.id == email_id)
-        if failed_since:
-            chosen.append(OUTBOX.c.finished_at >= self._database.clock(after=-failed_since))
-        async with self._database.statement() as connection:
-            retried = await connection.execute(
-                update(OUTBOX)
-                .where(*chosen)
-                .values(
-                    status=EmailStatus.PENDING,
-                    deferrals=0,
-                    due_at=self._database.clock(),
-                    give_up_at=self._database.clock(after=GIVE_UP_AFTER),
-                    finished_at=None,
-                )
-            )
-            return retried.rowcount
-
-    async def list(self, *, status: EmailStatus | None, limit: int) -> list[RowMapping]:
-        """The newest first, whole rows. Raises DatabaseAway."""
-        newest = select(OUTBOX).order_by(OUTBOX.c.id.desc()).limit(limit)  # ids sort by time
-        async with self._database.reading(timeout=None) as connection:
-            found = await connection.execute(newest.where(OUTBOX.c.status == status) if status else newest)
-            return [*found.mappings()]
-
     async def of_user(self, user_id: UUID) -> tuple[str, datetime | None] | None:
         """Status and the time it was finished, or None if there is no such user. Raises DatabaseAway."""
         async with self._database.reading() as connection:
@@ -181,23 +150,6 @@ class Outbox:
             )
             row = found.one_or_none()
             return (row.status, row.finished_at) if row else None
-
-    async def waiting(self) -> tuple[int, timedelta, int]:
-        """How many wait, how long the oldest is overdue, and how many failed. Raises DatabaseAway."""
-        async with self._database.reading() as connection:
-            now = await self._database.now(connection)
-            pending, oldest = (
-                await connection.execute(
-                    select(func.count(), func.min(OUTBOX.c.due_at)).where(
-                        OUTBOX.c.status == EmailStatus.PENDING
-                    )
-                )
-            ).one()
-            failed = await connection.scalar(
-                select(func.count()).select_from(OUTBOX).where(OUTBOX.c.status == EmailStatus.FAILED)
-            )
-            overdue = max(now - oldest, timedelta(0)) if oldest else timedelta(0)
-            return pending, overdue, failed or 0
 
     async def _write_outcomes(self, outcomes: Sequence[tuple[Email, Outcome]]) -> Sequence[None]:
         rows = document(changes(email, outcome) for email, outcome in outcomes)

@@ -166,3 +166,14 @@ def test_what_still_waits_at_the_end_stays(tmp_path: Path) -> None:
     spool.close()
 
     assert [path.stat().st_size > 0 for path in tmp_path.iterdir()] == [True]
+
+
+def test_what_waits_is_that_of_the_dead_too(tmp_path: Path) -> None:
+    dead, alive = spool_in(tmp_path), spool_in(tmp_path)
+    dead.append(**FIELDS)
+    die(dead)
+    assert alive.waiting == dead.size
+
+    alive.append(**FIELDS)
+
+    assert alive.waiting == dead.size + alive.size

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.database import Database, DatabaseAway
 from service.mailing import Mailing
@@ -64,6 +65,22 @@ async def test_the_relays_reply_decides(
     await mailing.delivery.deliver(await claimed(mailing, database))
 
     assert await state(database) == (status, reply)
+
+
+@pytest.mark.parametrize("reply", ["250 OK", "451 busy", "550 no such user", "421 go away", DROP])
+async def test_each_log_line_joins_the_email_with_the_signup(
+    mailing: Mailing, database: Database, relay: ScriptedRelay, reply: str
+) -> None:
+    relay.answers["dot"] = reply
+    email = await claimed(mailing, database)
+
+    with capture_logs() as lines:
+        await mailing.delivery.deliver(email)
+
+    about_emails = [line for line in lines if line["event"].startswith("outbox.")]
+    assert about_emails
+    for line in about_emails:
+        assert (line["email_id"], line["request_id"]) == (str(email.id), email.request_id)
 
 
 async def test_only_the_relays_own_trouble_pauses_it(
@@ -181,7 +198,7 @@ async def test_an_unknown_outcome_is_counted_and_tried_again_with_the_same_messa
 
     await mailing.delivery.deliver(email)
 
-    assert metrics.registry.get_sample_value("welcome_emails_unknown_outcome_total") == 1
+    assert metrics.shared.get_sample_value("welcome_emails_unknown_outcome_total") == 1
     assert relay.unanswered[0].message_id == relay.accepted[0].message_id
 
 

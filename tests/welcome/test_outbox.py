@@ -1,7 +1,7 @@
 """Rows: claimed by one, renewed while held, finished once."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -263,19 +263,6 @@ async def test_words_that_a_column_cannot_hold_are_kept_as_far_as_it_can(
     assert isinstance(reply, str)
     assert reply.startswith("550 ")
     assert len(reply) == LONGEST_REPLY
-
-
-async def test_figures_of_what_waits(outbox: Outbox, database: Database) -> None:
-    assert await outbox.waiting() == (0, timedelta(0), 0)
-    await enqueue(database)
-    failed = await enqueue(database, claimed=True)
-    assert failed
-    await outbox.record(failed, Failed("550 no"))
-
-    pending, overdue, failures = await outbox.waiting()
-
-    assert (pending, failures) == (1, 1)
-    assert timedelta(0) <= overdue < timedelta(seconds=30)
 
 
 async def test_an_unknown_user_has_no_email(outbox: Outbox) -> None:
