@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from service import __doc__ as about
-from service import operations, problems
+from service import operations, problems, telemetry
 from service.audit.log import AuditLog
 from service.audit.middleware import AuditMiddleware
 from service.audit.spool import Spool
@@ -77,6 +77,7 @@ def create_app(settings: Settings) -> Application:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        telemetry.keep_discreet()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
             await stack.enter_async_context(tallies.running())
@@ -110,6 +111,7 @@ def create_app(settings: Settings) -> Application:
         title=f"{settings.product_name}: signup",
         description=about,
         redirect_slashes=False,
+        telemetry=telemetry.config(),
         docs_url="/docs" if settings.docs else None,
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
