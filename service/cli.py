@@ -4,14 +4,13 @@ from typing import Annotated
 
 import typer
 
-from service import logs, people, records, schema, server, settings, standalone, worker_process
-from service.commands import configure, console, errors, run, run_with_database
+from service import checking, logs, people, records, schema, server, settings, standalone, worker_process
+from service.checking import Unwell
+from service.commands import configure, console, errors, examples, progress, run, run_with_database
 from service.database import Database, DatabaseAway
 from service.server import PortInUse
 from service.settings import InvalidSettings, Settings
-from service.signup.pages import Pages
-from service.welcome.messages import Messages
-from service.welcome.relay import Relay, RelayTrouble
+from service.standalone import MailedElsewhere
 
 app = typer.Typer(
     name="signup-service",
@@ -27,17 +26,13 @@ app.add_typer(people.users, name="users")
 def main() -> None:
     try:
         app()
-    except (InvalidSettings, PortInUse, Unwell) as exc:
+    except (InvalidSettings, MailedElsewhere, PortInUse, Unwell) as exc:
         _fail(str(exc))
     except DatabaseAway as exc:
         _fail(f"The database cannot be used: {exc}. Check DATABASE_URL, and that the server runs.")
 
 
-class Unwell(Exception):
-    """What `check` found; a sentence for people."""
-
-
-@app.command()
+@app.command(epilog=examples("up", "up --relay"))
 def up(
     relay: Annotated[bool, typer.Option("--relay", help="Mail through SMTP_HOST, to real people.")] = False,
 ) -> None:
@@ -49,7 +44,7 @@ def up(
     run(standalone.up(configured, say=console.print, with_inbox=not relay))
 
 
-@app.command()
+@app.command(epilog=examples("serve", "serve --workers 2"))
 def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
 ) -> None:
@@ -59,7 +54,7 @@ def serve(
     server.serve(server.listen(configured.host, configured.port, setting="PORT"), workers=workers)
 
 
-@app.command()
+@app.command(epilog=examples("worker"))
 def worker() -> None:
     """Deliver mail, without an API. Any number of workers share the work."""
     configured = configure()
@@ -67,39 +62,21 @@ def worker() -> None:
     run(worker_process.work(configured))
 
 
-@app.command()
+@app.command(epilog=examples("migrate"))
 def migrate() -> None:
     """Bring the database to this release's schema."""
-    run_with_database(lambda database, _: schema.migrate(database))
+
+    async def bring_up_to_date(database: Database, _: Settings) -> None:
+        with progress() as bar:
+            bar.add_task("Migrating", total=None)
+            await schema.migrate(database)
+
+    run_with_database(bring_up_to_date)
     console.print("The database is up to date.")
 
 
-@app.command()
-def check() -> None:
-    """Look at settings, database and relay, and say what is wrong and how to mend it."""
-    configured = configure()
-    configured.require_production_values()
-    Messages(configured)
-    Pages(configured)
-    with settings.writable(configured.data_dir):
-        configured.data_dir.mkdir(parents=True, exist_ok=True)
-    console.print("settings  ok")
-    run_with_database(_check)
-
-
-async def _check(database: Database, configured: Settings) -> None:
-    if trouble := await schema.trouble(database):
-        raise Unwell(trouble)
-    console.print("database  ok")
-    relay = Relay(configured)
-    try:
-        await relay.probe()
-    except RelayTrouble as exc:
-        raise Unwell(
-            f"The relay {relay.address} cannot be used: {exc.reason}. Check SMTP_HOST, SMTP_PORT, "
-            "SMTP_SECURITY and the credentials."
-        ) from exc
-    console.print("relay     ok")
+app.command(epilog=examples("check"))(checking.check)
+app.command(epilog=examples("send-test you@your-domain.example"))(checking.send_test)
 
 
 def _fail(sentence: str) -> None:

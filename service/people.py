@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 from sqlalchemy import RowMapping
 
-from service.commands import AsJson, Limit, as_line, console, errors, progress, run_with_database, show
+from service.commands import (
+    AsJson,
+    Limit,
+    as_line,
+    console,
+    errors,
+    examples,
+    progress,
+    run_with_database,
+    show,
+)
 from service.database import Database
 from service.settings import Settings
 from service.signup.users import Users
@@ -20,7 +30,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "
 users = typer.Typer(help="Who signed up.", no_args_is_help=True)
 
 
-@users.command("list")
+@users.command("list", epilog=examples("users list", "users list --limit 1000 --json"))
 def list_users(limit: Limit = 50, as_json: AsJson = False) -> None:
     """Show users, the newest first."""
 
@@ -30,7 +40,7 @@ def list_users(limit: Limit = 50, as_json: AsJson = False) -> None:
     run_with_database(look)
 
 
-@users.command()
+@users.command(epilog=examples("users export > users.csv", "users export --json > users.jsonl"))
 def export(as_json: AsJson = False) -> None:
     """Write all users to standard output: CSV for a spreadsheet, or JSON lines."""
     # Whatever the locale; and no line ends but those that are written.
@@ -49,7 +59,7 @@ def export(as_json: AsJson = False) -> None:
     run_with_database(everybody)
 
 
-@users.command()
+@users.command(epilog=examples("users erase ada@example.com", "users erase -"))
 def erase(
     address: Annotated[
         str, typer.Argument(help="In any spelling; - reads it from standard input, past the shell's history.")

@@ -10,19 +10,20 @@ from sqlalchemy import select
 
 from service.audit.tables import AUDIT_LOG
 from service.audit.verify import Verification
-from service.commands import AsJson, Limit, console, progress, run_with_database, show
+from service.commands import AsJson, Limit, console, examples, progress, run_with_database, show
 from service.database import Database
 from service.models import EmailStatus
 from service.settings import Settings
 from service.welcome.upkeep import Upkeep
 
+SOME_ID = "01a2034d-e2b2-70ba-a0cc-98ae50e103db"
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 outbox = typer.Typer(help="The emails: what waits, what failed and why.", no_args_is_help=True)
 audit = typer.Typer(help="The audit log.", no_args_is_help=True)
 
 
-@outbox.command("list")
+@outbox.command("list", epilog=examples("outbox list --status failed", "outbox list --limit 1000 --json"))
 def list_outbox(status: EmailStatus | None = None, limit: Limit = 50, as_json: AsJson = False) -> None:
     """Show emails, the newest first."""
 
@@ -34,7 +35,7 @@ def list_outbox(status: EmailStatus | None = None, limit: Limit = 50, as_json: A
     run_with_database(look)
 
 
-@outbox.command()
+@outbox.command(epilog=examples("outbox retry --all", "outbox retry --since 2h", f"outbox retry {SOME_ID}"))
 def retry(
     email_id: Annotated[UUID | None, typer.Argument(metavar="[ID]")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every failed email.")] = False,
@@ -60,7 +61,7 @@ def retry(
     run_with_database(again)
 
 
-@audit.command("list")
+@audit.command("list", epilog=examples("audit list", "audit list --limit 1000 --json"))
 def list_audit(limit: Limit = 50, as_json: AsJson = False) -> None:
     """Show entries, the newest first."""
 
@@ -74,7 +75,7 @@ def list_audit(limit: Limit = 50, as_json: AsJson = False) -> None:
     run_with_database(look)
 
 
-@audit.command()
+@audit.command(epilog=examples("audit verify"))
 def verify() -> None:
     """Look for entries that are missing or were altered; exit with 1 if there are any."""
 

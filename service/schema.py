@@ -40,6 +40,12 @@ async def locked(database: Database, work: Callable[[Connection], None]) -> None
         await connection.run_sync(work)
 
 
+async def is_empty(database: Database) -> bool:
+    """Whether it has no emails, for it has no table of them. Raises DatabaseAway."""
+    async with database.reading() as connection:
+        return not await connection.run_sync(lambda sync: inspect(sync).has_table("outbox"))
+
+
 async def trouble(database: Database) -> str | None:
     """Why this release cannot work on the database's schema, or None. A newer schema is fine, since
     migrations only ever expand. Raises DatabaseAway.

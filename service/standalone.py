@@ -10,12 +10,17 @@ from service.app import create_app
 from service.database import Database
 from service.inbox.http import InboxHttp
 from service.inbox.mailbox import Mailbox
-from service.inbox.smtp import InboxSmtp
+from service.inbox.smtp import CAUGHT, InboxSmtp
 from service.memory import settle
 from service.settings import Security, Settings, load
 from service.welcome import preview
+from service.welcome.upkeep import Upkeep
 
 LOOPBACK = "127.0.0.1"
+
+
+class MailedElsewhere(Exception):
+    """A sentence for people."""
 
 
 def own_inbox() -> dict[str, object]:
@@ -31,10 +36,12 @@ def own_inbox() -> dict[str, object]:
 
 
 async def up(settings: Settings, *, say: Callable[[str], None], with_inbox: bool) -> None:
-    """Until a signal ends it. Raises PortInUse, and what `migrate` and `create_app` raise."""
+    """Until a signal ends it. Raises PortInUse, MailedElsewhere and what `migrate` and `create_app` do."""
     with contextlib.closing(server.listen(settings.host, settings.port, setting="PORT")) as listener:
         database = Database(settings)
         try:
+            if with_inbox:
+                await spare_what_others_mail(database)
             await schema.migrate(database)
         finally:
             await database.close()
@@ -45,6 +52,22 @@ async def up(settings: Settings, *, say: Callable[[str], None], with_inbox: bool
             settle()
             api.announcement = lambda: _announce(settings, say=say, with_inbox=with_inbox)
             await api.serve([listener])
+
+
+async def spare_what_others_mail(database: Database) -> None:
+    """Raises MailedElsewhere for the database of a service that mails to people: the inbox would take what
+    is theirs. Others may be at work on a server's right now; a file from which all have left is free."""
+    upkeep = Upkeep(database)
+    if await schema.is_empty(database):
+        return
+    words = await upkeep.last_taken()
+    if words is None or words.startswith(CAUGHT):
+        return
+    if not database.is_sqlite or (await upkeep.waiting()).pending:
+        raise MailedElsewhere(
+            "This database belongs to a service that mails through a relay, and the inbox would catch what "
+            "waits there for people: take --relay, or another DATABASE_URL or DATA_DIR."
+        )
 
 
 class _Announcing(server.Server):

@@ -2,18 +2,24 @@
 
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import typer
+from typer.core import TyperCommand, TyperGroup
 
+from service import standalone
+from service.cli import app
 from service.database import Database
-from service.welcome.emails import Failed
+from service.inbox.smtp import CAUGHT
+from service.welcome.emails import Failed, Released, Sent
 from service.welcome.outbox import Outbox
 from tests.audit.test_retention import store
 from tests.conftest import rows
@@ -90,6 +96,56 @@ def test_a_port_in_use_is_one_sentence_with_the_setting(tmp_path: Path, setting:
     assert len(ended.stderr.strip().splitlines()) == 1
 
 
+ELSEWHERE, HERE = "250 2.0.0 queued", f"{CAUGHT} 1"
+
+
+@pytest.mark.parametrize(
+    ("words", "waits", "refuses_on"),
+    [
+        (None, True, set()),
+        (HERE, True, set()),
+        (ELSEWHERE, False, {"postgresql"}),  # where others may be at work
+        (ELSEWHERE, True, {"postgresql", "sqlite"}),
+    ],
+)
+async def test_up_leaves_alone_what_another_relay_is_for(
+    outbox: Outbox, database: Database, engine_name: str, words: str | None, waits: bool, refuses_on: set[str]
+) -> None:
+    if words:
+        email = await enqueue(database, claimed=True)
+        assert email
+        await outbox.record(email, Sent(words))
+    if waits:
+        await enqueue(database)
+
+    refusal = None
+    try:
+        await standalone.spare_what_others_mail(database)
+    except standalone.MailedElsewhere as exc:
+        refusal = str(exc)
+
+    assert (refusal is not None) == (engine_name in refuses_on)
+    assert refusal is None or "take --relay" in refusal
+
+
+async def test_up_says_so_and_touches_nothing(
+    outbox: Outbox, database: Database, database_url: str, tmp_path: Path
+) -> None:
+    for outcome in (Sent(ELSEWHERE), Released()):
+        email = await enqueue(database, claimed=True)
+        assert email
+        await outbox.record(email, outcome)
+    before = await rows(database, "SELECT * FROM outbox")
+    ports = {name: free_port() for name in ("PORT", "INBOX_SMTP_PORT", "INBOX_HTTP_PORT")}
+
+    ended = run("up", folder=tmp_path, DATABASE_URL=database_url, **ports)
+
+    assert ended.returncode == 1
+    assert "take --relay, or another DATABASE_URL or DATA_DIR." in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert await rows(database, "SELECT * FROM outbox") == before
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
@@ -141,7 +197,7 @@ def test_check_goes_through_settings_database_and_relay(relay_port: int, tmp_pat
 
     assert "migrate" in without_schema.stderr
     assert "database  ok" in without_relay.stdout
-    assert f"The relay 127.0.0.1:{relay_port} cannot be used" in without_relay.stderr
+    assert f"Nothing listens at 127.0.0.1:{relay_port}: check SMTP_PORT" in without_relay.stderr
 
 
 @pytest.fixture
@@ -188,3 +244,55 @@ async def test_verify_names_what_is_wrong_and_fails(
     assert len(listed.stdout.splitlines()) == 5
     assert tampered.returncode == 1
     assert "missing: entry 3" in tampered.stdout
+
+
+def commands(group: object, *above: str) -> Iterator[tuple[str, TyperCommand]]:
+    """Each with its full name."""
+    assert isinstance(group, TyperGroup)
+    for name, command in group.commands.items():
+        if isinstance(command, TyperCommand):
+            yield " ".join((*above, name)), command
+        else:
+            yield from commands(command, *above, name)
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_examples_that_it_takes(name: str) -> None:
+    given = [
+        line.removeprefix("signup-service ")
+        for line in (COMMANDS[name].epilog or "").splitlines()
+        if line.startswith("signup-service ")
+    ]
+
+    assert given
+    for example in given:
+        assert example.startswith(name)
+        arguments = shlex.split(example.partition(" > ")[0].removeprefix(name))
+        COMMANDS[name].make_context(name, arguments)  # complains of what it does not know
+
+
+def test_help_shows_the_examples(tmp_path: Path) -> None:
+    shown = run("outbox", "retry", "--help", folder=tmp_path).stdout
+
+    assert "signup-service outbox retry --since 2h" in shown
+
+
+def test_the_shell_completes_commands() -> None:
+    asked = {
+        "_SIGNUP_SERVICE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "signup-service send",
+        "COMP_CWORD": 1,
+    }
+    program = "import sys; sys.argv = ['signup-service']; from service.cli import main; main()"
+
+    completed = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(ROOT)} | {name: str(value) for name, value in asked.items()},
+        capture_output=True,
+        check=False,
+    )
+
+    assert completed.stdout.split() == [b"send-test"]

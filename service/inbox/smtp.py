@@ -9,6 +9,7 @@ from service.inbox.mail import well_formed
 from service.inbox.mailbox import HOSTNAME, Mailbox
 
 MOST_BYTES = 10 * 2**20  # of one mail, announced as SIZE
+CAUGHT = "250 2.0.0 OK: caught as"
 IDLE = 24 * 60 * 60  # s; the senders' pools keep connections for as long as they like
 
 
@@ -50,7 +51,7 @@ class InboxSmtp:
             raw=envelope.original_content or b"",
             helo=well_formed(session.host_name or ""),
         )
-        return f"250 2.0.0 OK: caught as {mail.id}"
+        return f"{CAUGHT} {mail.id}"
 
     def _connection(self) -> "_Connection":
         return _Connection(self, among=self._connections)

@@ -1,4 +1,4 @@
-"""The SMTP server we hand messages to. The only importer of aiosmtplib."""
+"""The SMTP server we hand messages to. Only `diagnosis` knows of aiosmtplib besides, by its errors."""
 
 import asyncio
 import contextlib
@@ -91,8 +91,8 @@ class Relay:
         return reply
 
     async def probe(self) -> None:
-        """Connects, logs in and takes leave. Raises RelayTrouble."""
-        await _quit(await self._connect())
+        """Connects, logs in, names the sender and takes leave. Raises RelayTrouble."""
+        await _quit(await self._ready_for(self._settings.sender))
 
     async def close_stale(self) -> None:
         """Takes leave of what has been idle for long, before the relay does."""
@@ -196,7 +196,8 @@ async def _hand_over_content(connection: SMTP, content: bytes) -> str:
     except (SMTPException, OSError) as exc:
         raise RelayTrouble(_words(exc), unknown=True) from exc
     if not 200 <= reply.code < 300:  # noqa: PLR2004  # RFC 5321, section 4.2.1: the first digit decides
-        raise _refused(SMTPDataError(reply.code, reply.message), at_rcpt=False)
+        refusal = SMTPDataError(reply.code, reply.message)
+        raise _refused(refusal, at_rcpt=False) from refusal
     return f"{reply.code} {reply.message}"
 
 

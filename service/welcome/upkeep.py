@@ -53,6 +53,13 @@ class Upkeep:
             found = await connection.execute(newest.where(OUTBOX.c.status == status) if status else newest)
             return found.mappings().all()
 
+    async def last_taken(self) -> str | None:
+        """What the relay said to the newest email that was sent."""
+        newest = select(OUTBOX.c.last_reply).where(OUTBOX.c.status == EmailStatus.SENT)
+        async with self._database.reading(timeout=None) as connection:
+            words: str | None = await connection.scalar(newest.order_by(OUTBOX.c.id.desc()).limit(1))
+            return words
+
     async def count_failed(
         self, *, email_id: UUID | None = None, failed_since: timedelta | None = None
     ) -> int:
