@@ -1,7 +1,7 @@
 """MailHog's HTTP API, as far as its clients use it to read and delete."""
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from service.inbox import mailhog
@@ -31,6 +31,7 @@ class Api:
             Route("/api/v1/messages/{id}", self.message),
             Route("/api/v1/messages/{id}", self.delete, methods=["DELETE"]),
             Route("/api/v1/messages/{id}/download", self.download),
+            Route("/api/v1/messages/{id}/release", self.release, methods=["POST"]),
             Route("/api/v2/messages", self.messages),
             Route("/api/v2/search", self.search),
         ]
@@ -57,6 +58,10 @@ class Api:
             return _not_found()
         file = {"Content-Disposition": f'attachment; filename="{mail.id}.eml"'}
         return Response(mail.raw, media_type="message/rfc822", headers=file)
+
+    async def release(self, request: Request) -> Response:
+        # No JSON, so that the npm package rejects; and 20 letters at most, which is what Node repeats of it.
+        return PlainTextResponse("No mail leaves here.", status_code=501)
 
     async def messages(self, request: Request) -> Response:
         start, limit = _window(request)

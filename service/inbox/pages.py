@@ -1,6 +1,7 @@
 """The pages on which a person reads the mails. Nothing in a mail is trusted."""
 
 import asyncio
+import re
 import secrets
 from contextlib import suppress
 from http import HTTPStatus
@@ -15,12 +16,15 @@ from service.inbox.mailbox import Mailbox, SearchKind
 from service.inbox.parameters import number, search_kind
 
 PAGE = 50
+DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)  # a tag before it would take its effect
 PATIENCE = 25.0  # s that a page waits for a change before it asks again
 PAGE_POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data:; "
     "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-MAIL_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+# A link in a mail may open a window of its own, which is as free as any.
+MAIL_SANDBOX = "allow-popups allow-popups-to-escape-sandbox"
+MAIL_POLICY = f"sandbox {MAIL_SANDBOX}; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 class Pages:
@@ -76,14 +80,16 @@ class Pages:
         views = [view for view, content in contents.items() if content is not None]
         wanted = request.query_params.get("view")
         view = wanted if wanted in views else views[0]
-        return self._page("mail.html", mail=mail, views=views, view=view, content=contents[view])
+        return self._page(
+            "mail.html", mail=mail, views=views, view=view, content=contents[view], sandbox=MAIL_SANDBOX
+        )
 
     async def html(self, request: Request) -> Response:
         mail = self._mailbox.get(request.path_params["id"])
         html = mail.html if mail else None
         if html is None:
             return self._page("gone.html", status=HTTPStatus.NOT_FOUND)
-        return HTMLResponse(html, headers={"Content-Security-Policy": MAIL_POLICY})
+        return HTMLResponse(_in_windows_of_their_own(html), headers={"Content-Security-Policy": MAIL_POLICY})
 
     async def delete(self, request: Request) -> Response:
         self._mailbox.delete(request.path_params["id"])
@@ -98,3 +104,10 @@ class Pages:
         page = self._templates.get_template(template).render(nonce=nonce, **values)
         policy = PAGE_POLICY.format(nonce=nonce)
         return HTMLResponse(page, status, headers={"Content-Security-Policy": policy})
+
+
+def _in_windows_of_their_own(html: str) -> str:
+    """The page with its links opening so: within the frame they would come to nothing."""
+    doctype = DOCTYPE.match(html)
+    begin = doctype.end() if doctype else 0
+    return f'{html[:begin]}<base target="_blank">{html[begin:]}'

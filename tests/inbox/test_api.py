@@ -162,3 +162,11 @@ async def test_an_unknown_mail_is_none(browser: AsyncClient, method: str, part: 
     answer = await browser.request(method, f"/api/v1/messages/unknown{part}")
 
     assert (answer.status_code, answer.json()) == (404, None)
+
+
+async def test_a_mail_is_never_sent_on(browser: AsyncClient, mailbox: Mailbox) -> None:
+    mail = catch(mailbox)
+
+    answer = await browser.post(f"/api/v1/messages/{mail.id}/release", json={"email": "grace@example.com"})
+
+    assert (answer.status_code, answer.text) == (501, "No mail leaves here.")

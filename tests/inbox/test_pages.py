@@ -62,12 +62,12 @@ async def test_a_search_without_a_match_says_so(browser: AsyncClient, mailbox: M
 @pytest.mark.parametrize(
     ("view", "shown"),
     [
-        ("", "<iframe sandbox src="),
-        ("?view=html", "<iframe sandbox src="),
-        ("?view=text", 'Schön: <a href="http://localhost:8000/welcome" rel="noopener noreferrer">'),
+        ("", '<iframe sandbox="allow-popups '),
+        ("?view=html", '<iframe sandbox="allow-popups '),
+        ("?view=text", 'Schön: <a href="http://localhost:8000/welcome" rel="noopener noreferrer" target='),
         ("?view=headers", "=?utf-8?q?Sch=C3=B6n=2C_dass_du_da_bist?="),
         ("?view=source", "Sch=C3=B6n: http://localhost:8000/welcome"),
-        ("?view=unknown", "<iframe sandbox src="),
+        ("?view=unknown", '<iframe sandbox="allow-popups '),
     ],
 )
 async def test_a_mail_has_its_views(browser: AsyncClient, mailbox: Mailbox, view: str, shown: str) -> None:
@@ -117,10 +117,12 @@ async def test_the_html_of_a_mail_is_served_where_it_can_do_nothing(
 
     answer = await browser.get(f"/mails/{mail.id}/html")
 
-    assert answer.text == HOSTILE
+    assert answer.text == f'<base target="_blank">{HOSTILE}'
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     policy = answer.headers["content-security-policy"]
-    assert policy == "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    sandbox, _, rest = policy.partition("; ")
+    assert sandbox == "sandbox allow-popups allow-popups-to-escape-sandbox"
+    assert rest == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 async def test_a_page_runs_its_own_script_alone(browser: AsyncClient) -> None:
