@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test faults bench lint audit sbom install lock clean
+.PHONY: run test faults bench pictures lint audit sbom install lock clean
 
 run: install ## the whole service in one process, with an inbox for its mail
 	$(BIN)/signup-service up
 
-test: install ## every test; PostgreSQL comes along, or set TEST_DATABASE_URL
+test: install ## every test; PostgreSQL comes along, or set TEST_DATABASE_URL; Chromium and npm are used where they are
 	$(BIN)/pytest
 
 faults: install ## every fault with all its rounds, an hour or so on a machine that does nothing else; writes docs/faults.md
@@ -17,6 +17,9 @@ faults: install ## every fault with all its rounds, an hour or so on a machine t
 
 bench: install ## the ratios that are promised, twelve minutes or so; leave the machine alone meanwhile
 	$(BIN)/python -W "ignore:XDG_RUNTIME_DIR" -m bench
+
+pictures: install ## draws docs/pictures anew; needs Chromium, and looks as good as the machine's fonts
+	$(BIN)/python -m tests.browser.pictures
 
 lint: install
 	$(BIN)/ruff format --check

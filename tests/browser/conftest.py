@@ -1,0 +1,46 @@
+"""A real browser, and `service up` for it to visit. Each worker of the tests has one of either."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
+
+from tests.browser.site import Site, started
+from tests.browser.window import Browsing, executable
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    path = executable()
+    if path is None:
+        pytest.skip("there is no Chromium here: apt-get install chromium, or name one in CHROMIUM")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def _up(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    async with started(folder=tmp_path_factory.mktemp("up")) as site:
+        yield site
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site(_up: Site) -> Site:
+    """With an empty inbox."""
+    async with httpx.AsyncClient() as client:
+        await client.delete(f"{_up.inbox}/api/v1/messages")
+    return _up
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(chromium: Browser) -> AsyncIterator[Browsing]:
+    """Opens a window. No page may ask for anything from elsewhere, or have trouble of its own."""
+    browsing = Browsing(chromium)
+    yield browsing
+    await browsing.close()
+    assert browsing.foreign() == []
+    assert browsing.complaints() == []

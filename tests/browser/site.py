@@ -1,0 +1,41 @@
+"""`service up`, for a browser to visit."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.ports import free_port
+from tests.processes import Process
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where its pages are."""
+
+    url: str
+    inbox: str
+    smtp_port: int
+
+    async def sign_up(self, address: str, *, name: str = "Ada", language: str = "en") -> str:
+        """As a frontend does; gives the address of the page that would follow the form's."""
+        async with httpx.AsyncClient(headers={"Accept-Language": language}) as client:
+            answer = await client.post(f"{self.url}/signup", json={"email": address, "name": name})
+        assert answer.status_code == 201, answer.text
+        return f"{self.url}/welcome/{answer.json()['id']}"
+
+
+@asynccontextmanager
+async def started(*options: str, folder: Path, **settings: object) -> AsyncIterator[Site]:
+    """`service up`, for which the tests' many signups are not too many."""
+    inbox, smtp = free_port(), free_port()
+    ports = {"INBOX_HTTP_PORT": inbox, "INBOX_SMTP_PORT": smtp}
+    environment = {"SIGNUP_RATE_LIMIT": "", **ports, **settings}
+    process = await Process("up", *options, folder=folder, environment=environment).start()
+    try:
+        await process.ready(path="/readyz")
+        yield Site(url=process.url, inbox=f"http://127.0.0.1:{inbox}", smtp_port=smtp)
+    finally:
+        await process.stop()
