@@ -17,7 +17,7 @@ async def chromium() -> AsyncIterator[Browser]:
     if path is None:
         pytest.skip("there is no Chromium here: apt-get install chromium, or name one in CHROMIUM")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path)
+        browser = await playwright.chromium.launch(executable_path=path, args=["--disable-gpu"])
         yield browser
         await browser.close()
 
