@@ -41,6 +41,7 @@ class Tallies:
             yield
         finally:
             loop.cancel()
+            await asyncio.gather(loop, return_exceptions=True)
             with contextlib.suppress(DatabaseAway, TimeoutError):
                 async with asyncio.timeout(LAST_WORDS):
                     await self.add()
