@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.browser.site import Site, started
-from tests.browser.window import Browsing, executable
+from tests.browser.window import PATIENCE, Browsing, executable
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -17,6 +16,7 @@ async def chromium() -> AsyncIterator[Browser]:
     if path is None:
         pytest.skip("there is no Chromium here: apt-get install chromium, or name one in CHROMIUM")
     async with async_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE)
         browser = await playwright.chromium.launch(executable_path=path, args=["--disable-gpu"])
         yield browser
         await browser.close()
@@ -31,8 +31,7 @@ async def _up(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> As
 @pytest_asyncio.fixture(loop_scope="session")
 async def site(_up: Site) -> Site:
     """With an empty inbox."""
-    async with httpx.AsyncClient() as client:
-        await client.delete(f"{_up.inbox}/api/v1/messages")
+    await _up.empty_inbox()
     return _up
 
 

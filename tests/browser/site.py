@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.eventually import eventually
 from tests.ports import free_port
 from tests.processes import Process
 
@@ -25,6 +26,16 @@ class Site:
             answer = await client.post(f"{self.url}/signup", json={"email": address, "name": name})
         assert answer.status_code == 201, answer.text
         return f"{self.url}/welcome/{answer.json()['id']}"
+
+    async def empty_inbox(self) -> None:
+        """Once every mail is there, so that none comes late into the next test."""
+        async with httpx.AsyncClient() as client:
+
+            async def delivered() -> bool:
+                return "\nwelcome_emails_pending 0.0\n" in (await client.get(f"{self.url}/metrics")).text
+
+            await eventually(delivered)
+            await client.delete(f"{self.inbox}/api/v1/messages")
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 10_000  # ms until Playwright gives up
+PATIENCE = 15_000  # ms until Playwright gives up
 PHONE, DESKTOP, HEIGHT = 360, 1280, 720
 
 Scheme = Literal["light", "dark", "null"]  # null is the browser's own, which a frame may differ from
