@@ -36,15 +36,15 @@ class Tallies:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        loop = asyncio.create_task(self._loop())
+        ending = asyncio.Event()
+        loop = asyncio.create_task(self._loop(ending))
         try:
             yield
         finally:
-            loop.cancel()
-            await asyncio.gather(loop, return_exceptions=True)
-            with contextlib.suppress(DatabaseAway, TimeoutError):
+            ending.set()  # no cancelling: what is being added would be added once more
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_WORDS):
-                    await self.add()
+                    await loop
 
     async def add(self) -> None:
         """Adds what this process counted since it last did. Raises DatabaseAway."""
@@ -93,9 +93,12 @@ class Tallies:
                 if not sample.name.endswith("_created"):  # when this process began to count
                     yield family, sample
 
-    async def _loop(self) -> None:
-        while True:
-            await asyncio.sleep(ADD_EVERY)
+    async def _loop(self, ending: asyncio.Event) -> None:
+        is_ending = False
+        while not is_ending:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ADD_EVERY):
+                    is_ending = await ending.wait()
             with contextlib.suppress(DatabaseAway):  # it is added when the database is back
                 await self.add()
 
