@@ -8,7 +8,7 @@ from bench.sink import Counter
 from bench.stage import Stage
 from service.models import EmailStatus
 
-MAILS_A_SECOND = 6_000  # more than anybody delivers here, so that the outbox stays full
+MAILS_A_SECOND = 12_000  # more than anybody delivers here, so that the outbox stays full
 WARM_UP = 500  # mails
 LOOK_EVERY = 0.005  # s
 WITHIN = 60.0  # s

@@ -19,15 +19,16 @@ import uvloop
 HANG = "hang"
 COUNT = struct.Struct("=Q")
 END = b"\r\n.\r\n"
+BYE = b"221 bye\r\n"
 REPLIES = {
-    b"EHLO": b"250 sink\r\n",
+    b"EHLO": b"250-sink\r\n250 PIPELINING\r\n",
     b"HELO": b"250 sink\r\n",
     b"MAIL": b"250 ok\r\n",
     b"RCPT": b"250 ok\r\n",
     b"DATA": b"354 go on\r\n",
     b"RSET": b"250 ok\r\n",
     b"NOOP": b"250 ok\r\n",
-    b"QUIT": b"221 bye\r\n",
+    b"QUIT": BYE,
 }
 
 
@@ -61,27 +62,27 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        while self._take():
-            pass
+        replies = b""
+        while reply := self._take():
+            replies += reply
+        self._transport.write(replies)
+        if replies.endswith(BYE):
+            self._transport.close()
 
-    def _take(self) -> bool:
-        """One command, or one mail; whether there was one."""
+    def _take(self) -> bytes | None:
+        """The answer to one command, or to one mail, if it is there."""
         end = END if self._in_data else b"\r\n"
         taken, found, rest = self._received.partition(end)
         if not found:
-            return False
+            return None
         self._received = rest
         if self._in_data:
             self._in_data = False
             self._counter.add()
-            self._transport.write(b"250 taken\r\n")
-            return True
+            return b"250 taken\r\n"
         verb = taken[:4].upper()
         self._in_data = verb == b"DATA"
-        self._transport.write(REPLIES.get(verb, b"502 unknown\r\n"))
-        if verb == b"QUIT":
-            self._transport.close()
-        return True
+        return REPLIES.get(verb, b"502 unknown\r\n")
 
 
 async def serve(port: int, session: Callable[[], asyncio.Protocol]) -> None:

@@ -56,7 +56,7 @@ class ScriptedRelay:
 
     NORMAL: ClassVar = {
         "greeting": "220 ready",
-        "ehlo": "250-relay\r\n250 8BITMIME",
+        "ehlo": "250-relay\r\n250-PIPELINING\r\n250 8BITMIME",
         "mail": "250 2.1.0 ok",
         "rcpt": "250 2.1.5 ok",
         "data": "354 go on",

@@ -35,6 +35,7 @@ class Delivery:
         self._window = window
         self._metrics = metrics
         self._in_hand: dict[Email, None] = {}
+        metrics.in_hand.set_function(lambda: len(self._in_hand))
         self._held_back = 0  # outcomes that the database did not take at the first try
         self._refused_in_a_row = 0
         self._closed_at = 0.0
@@ -83,11 +84,9 @@ class Delivery:
     def _take(self, email: Email) -> None:
         self._in_hand[email] = None
         self._idle.clear()
-        self._metrics.in_hand.set(len(self._in_hand))
 
     def _let_go(self, email: Email) -> None:
         del self._in_hand[email]
-        self._metrics.in_hand.set(len(self._in_hand))
         if not self._in_hand:
             self._idle.set()
 

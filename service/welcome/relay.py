@@ -1,8 +1,7 @@
-"""The SMTP server we hand messages to. Only `diagnosis` knows of aiosmtplib besides, by its errors."""
+"""The SMTP server we hand messages to, and what its answers mean for them."""
 
 import asyncio
 import contextlib
-import re
 import ssl
 import time
 from collections import deque
@@ -15,22 +14,20 @@ from aiosmtplib import (
     SMTPException,
     SMTPRecipientRefused,
     SMTPResponseException,
-    SMTPSenderRefused,
-    SMTPServerDisconnected,
     SMTPStatus,
 )
 
 from service.settings import Security, Settings
+from service.welcome.conversation import Conversation
 from service.welcome.messages import Message
 
 CONNECT_TIMEOUT = 10.0  # s, for name, connection, greeting, TLS and login together
 COMMAND_TIMEOUT = 30.0
 FINAL_DOT_TIMEOUT = 300.0  # RFC 5321, section 4.5.3.2.6 asks for 600; the whole attempt must stay bounded
 IDLE_TIMEOUT = 30.0  # then a connection is closed rather than used again
-QUIT_TIMEOUT = 2.0
 
+DATA = b"DATA\r\n"
 NOT_ABOUT_THIS_MESSAGE = 421, 530, 535  # closing down; not, or wrongly, authenticated
-LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)  # RFC 5321, section 4.5.2
 
 
 class Refusal(Exception):
@@ -74,25 +71,28 @@ class Relay:
         self.address = f"{settings.smtp_host}:{settings.smtp_port}"
         self._settings = settings
         self._tls = None if settings.smtp_security is Security.NONE else ssl.create_default_context()
-        self._idle: deque[tuple[SMTP, float]] = deque()
+        self._idle: deque[tuple[Conversation, float]] = deque()
 
     async def send(self, message: Message, *, may_begin: Callable[[], bool] = lambda: True) -> str:
-        """The relay's words after taking the message. `may_begin` is asked last of all before DATA.
+        """The relay's words after taking the message. `may_begin` is asked last of all before the content.
 
         Raises FinalRefusal, LaterRefusal, RelayTrouble or Withdrawn.
         """
-        connection = await self._ready_for(message.sender)
+        conversation = await self._begun(message)
         try:
-            reply = await self._hand_over(connection, message, may_begin)
+            await _address(conversation, message.recipient)
+            if not may_begin():
+                raise Withdrawn
+            reply = await _hand_over(conversation, message.content)
         except BaseException:
-            connection.close()
+            conversation.close()
             raise
-        self._idle.append((connection, time.monotonic()))
+        self._idle.append((conversation, time.monotonic()))
         return reply
 
     async def probe(self) -> None:
         """Connects, logs in, names the sender and takes leave. Raises RelayTrouble."""
-        await _quit(await self._ready_for(self._settings.sender))
+        await (await self._open(self._settings.sender)).quit()
 
     async def close_stale(self) -> None:
         """Takes leave of what has been idle for long, before the relay does."""
@@ -100,29 +100,33 @@ class Relay:
         while self._idle and time.monotonic() - self._idle[0][1] > IDLE_TIMEOUT:
             stale.append(self._idle.popleft()[0])
         # All at once: renewals wait for this, and a relay may answer none of them.
-        await asyncio.gather(*(_quit(connection) for connection in stale))
+        await asyncio.gather(*(conversation.quit() for conversation in stale))
 
     async def close(self) -> None:
         idle, self._idle = self._idle, deque()
-        await asyncio.gather(*(_quit(connection) for connection, _ in idle))
+        await asyncio.gather(*(conversation.quit() for conversation, _ in idle))
 
-    async def _ready_for(self, sender: str) -> SMTP:
-        """A connection on which MAIL was accepted. An idle one that went stale costs nothing."""
+    async def _begun(self, message: Message) -> Conversation:
+        """One in which MAIL was accepted. An idle one that went stale costs nothing."""
+        mail, rcpt = _mail(message.sender), _rcpt(message.recipient)
         while self._idle:
-            connection, _ = self._idle.pop()
-            try:
-                await _mail(connection, sender)
-            except (SMTPException, OSError):
-                connection.close()
-            else:
-                return connection
+            conversation, _ = self._idle.pop()
+            with contextlib.suppress(SMTPException):
+                reply = await conversation.ask(mail, rcpt, DATA, within=COMMAND_TIMEOUT)
+                if reply.code == SMTPStatus.completed:
+                    return conversation
+            conversation.close()
+        return await self._open(message.sender)
+
+    async def _open(self, sender: str) -> Conversation:
+        """A new one, in which MAIL was accepted. Raises RelayTrouble."""
         connection = await self._connect()
         try:
             await connection.mail(sender, timeout=COMMAND_TIMEOUT)  # says EHLO too
+            return Conversation(connection)
         except (SMTPException, OSError) as exc:
             connection.close()
             raise RelayTrouble(_words(exc)) from exc
-        return connection
 
     async def _connect(self) -> SMTP:
         settings = self._settings
@@ -148,57 +152,49 @@ class Relay:
             raise RelayTrouble(_words(exc)) from exc
         return connection
 
-    async def _hand_over(self, connection: SMTP, message: Message, may_begin: Callable[[], bool]) -> str:
-        try:
-            await _rcpt(connection, message.recipient)
-            if not may_begin():
-                raise Withdrawn
-            begun = await connection.execute_command(b"DATA", timeout=COMMAND_TIMEOUT)
-            if begun.code != SMTPStatus.start_input:
-                raise SMTPDataError(begun.code, begun.message)
-        except SMTPResponseException as exc:
-            raise _refused(exc, at_rcpt=isinstance(exc, SMTPRecipientRefused)) from exc
-        except (SMTPException, OSError) as exc:
-            raise RelayTrouble(_words(exc)) from exc
-        return await _hand_over_content(connection, message.content)
+
+def _mail(sender: str) -> bytes:
+    return b"MAIL FROM:<%b>\r\n" % sender.encode("ascii")
 
 
-async def _mail(connection: SMTP, sender: str) -> None:
-    """Not `SMTP.mail`, nor `SMTP.rcpt` below: they take each address apart, and that was a seventh of
-    all that a mail costs. Ours are bare and in ASCII."""
-    reply = await connection.execute_command(
-        b"MAIL", b"FROM:<%b>" % sender.encode("ascii"), timeout=COMMAND_TIMEOUT
-    )
-    if reply.code != SMTPStatus.completed:
-        raise SMTPSenderRefused(reply.code, reply.message, sender)
+def _rcpt(recipient: str) -> bytes:
+    return b"RCPT TO:<%b>\r\n" % recipient.encode("ascii")
 
 
-async def _rcpt(connection: SMTP, recipient: str) -> None:
-    reply = await connection.execute_command(
-        b"RCPT", b"TO:<%b>" % recipient.encode("ascii"), timeout=COMMAND_TIMEOUT
-    )
-    if reply.code not in (SMTPStatus.completed, SMTPStatus.will_forward):
-        raise SMTPRecipientRefused(reply.code, reply.message, recipient)
-
-
-async def _hand_over_content(connection: SMTP, content: bytes) -> str:
-    """Not `SMTP.data`, which does not tell a connection that broke before the final dot from one
-    that broke after it, and has one deadline for two very different answers."""
-    protocol = connection.protocol
+async def _address(conversation: Conversation, recipient: str) -> None:
+    """Until the relay waits for the content."""
+    rcpt = _rcpt(recipient)
     try:
-        if protocol is None:
-            raise SMTPServerDisconnected("Connection lost")
-        protocol.write(LEADING_DOT.sub(b"..", content) + b".\r\n")
-    except (SMTPException, OSError) as exc:
+        reply = await conversation.ask(rcpt, DATA, within=COMMAND_TIMEOUT)
+        if reply.code not in (SMTPStatus.completed, SMTPStatus.will_forward):
+            raise SMTPRecipientRefused(reply.code, reply.message, recipient)
+        reply = await conversation.ask(DATA, within=COMMAND_TIMEOUT)
+        if reply.code != SMTPStatus.start_input:
+            raise SMTPDataError(reply.code, reply.message)
+    except SMTPResponseException as exc:
+        raise _refused(exc, at_rcpt=isinstance(exc, SMTPRecipientRefused)) from exc
+    except SMTPException as exc:
+        raise RelayTrouble(_words(exc)) from exc
+
+
+async def _hand_over(conversation: Conversation, content: bytes) -> str:
+    try:
+        conversation.say(_dots_stuffed(content) + b".\r\n")
+    except SMTPException as exc:
         raise RelayTrouble(_words(exc)) from exc
     try:
-        reply = await protocol.read_response(timeout=FINAL_DOT_TIMEOUT)
-    except (SMTPException, OSError) as exc:
+        reply = await conversation.reply(within=FINAL_DOT_TIMEOUT)
+    except SMTPException as exc:
         raise RelayTrouble(_words(exc), unknown=True) from exc
     if not 200 <= reply.code < 300:  # noqa: PLR2004  # RFC 5321, section 4.2.1: the first digit decides
         refusal = SMTPDataError(reply.code, reply.message)
         raise _refused(refusal, at_rcpt=False) from refusal
     return f"{reply.code} {reply.message}"
+
+
+def _dots_stuffed(content: bytes) -> bytes:
+    """RFC 5321, section 4.5.2. No message begins with a dot: its headers come first."""
+    return content.replace(b"\n.", b"\n..")
 
 
 def _refused(exc: SMTPResponseException, *, at_rcpt: bool) -> Refusal | RelayTrouble:
@@ -218,9 +214,3 @@ def _words(exc: Exception) -> str:
     if isinstance(exc, SMTPResponseException):
         return f"{exc.code} {exc.message}"
     return str(exc) or type(exc).__name__
-
-
-async def _quit(connection: SMTP) -> None:
-    with contextlib.suppress(SMTPException, OSError):
-        await connection.quit(timeout=QUIT_TIMEOUT)
-    connection.close()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.settings import Settings
+from service.welcome import conversation
 from service.welcome import relay as module
 from service.welcome.messages import Message
 from service.welcome.relay import FinalRefusal, LaterRefusal, Relay, RelayTrouble, Withdrawn
@@ -21,6 +22,13 @@ MESSAGE = Message(
 def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CONNECT_TIMEOUT", "COMMAND_TIMEOUT", "FINAL_DOT_TIMEOUT"):
         monkeypatch.setattr(module, name, 0.2)
+
+
+@pytest.fixture(params=["one at a time", "pipelining"], autouse=True)
+def commands(relay: ScriptedRelay, request: pytest.FixtureRequest) -> None:
+    """Whether the relay takes several at once, or has not even said so."""
+    if request.param == "one at a time":
+        relay.answers["ehlo"] = "250 relay"
 
 
 @pytest.fixture
@@ -45,8 +53,9 @@ async def test_a_message_that_is_no_longer_ours_is_not_handed_over(
     with pytest.raises(Withdrawn):
         await connections.send(MESSAGE, may_begin=lambda: False)
 
-    assert relay.stages["rcpt"] == 1
-    assert relay.stages["data"] == 0
+    await eventually(lambda: relay.connections == 0)
+    assert relay.stages["data"] == 1
+    assert relay.stages["dot"] == 0
 
 
 async def test_a_connection_is_kept_for_the_next_message(connections: Relay, relay: ScriptedRelay) -> None:
@@ -164,12 +173,56 @@ async def test_a_greeting_that_trickles_is_cut_off() -> None:
     server.close()
 
 
-async def test_an_endless_answer_is_cut_off(connections: Relay, relay: ScriptedRelay) -> None:
-    relay.answers["ehlo"] = "\r\n".join(["250-more"] * 10_000)
+@pytest.mark.parametrize(("stage", "refusal"), [("ehlo", RelayTrouble), ("rcpt", LaterRefusal)])
+async def test_an_endless_answer_is_cut_off(
+    connections: Relay, relay: ScriptedRelay, stage: str, refusal: type[Exception]
+) -> None:
+    relay.answers[stage] = "\r\n".join(["250-more"] * 10_000)
 
     async with asyncio.timeout(5):
-        with pytest.raises(RelayTrouble):
+        with pytest.raises(refusal, match="too long"):
             await connections.send(MESSAGE)
+
+
+async def test_an_answer_of_several_lines_is_one_answer(connections: Relay, relay: ScriptedRelay) -> None:
+    relay.answers["dot"] = "250-2.0.0 thank you\r\n250 queued"
+
+    assert await connections.send(MESSAGE) == "250 2.0.0 thank you\nqueued"
+
+
+@pytest.mark.parametrize("nonsense", ["hello", "25", "", "٢٥٠ ok"])
+async def test_an_answer_that_is_none_is_not_taken_for_a_yes(
+    connections: Relay, relay: ScriptedRelay, nonsense: str
+) -> None:
+    relay.answers["dot"] = nonsense
+
+    with pytest.raises(RelayTrouble) as caught:
+        await connections.send(MESSAGE)
+
+    assert caught.value.unknown
+
+
+async def test_a_relay_that_takes_leave_between_messages_is_asked_again(
+    connections: Relay, relay: ScriptedRelay
+) -> None:
+    relay.answers["dot"] = "250 queued\r\n421 you were idle"
+    await connections.send(MESSAGE)
+
+    assert await connections.send(MESSAGE) == "250 queued"
+    assert relay.stages["greeting"] == 2
+
+
+async def test_a_refused_recipient_costs_the_next_one_nothing(
+    connections: Relay, relay: ScriptedRelay
+) -> None:
+    await connections.send(MESSAGE)
+    relay.answers["rcpt"] = "550 5.1.1 no such user"
+    with pytest.raises(FinalRefusal):
+        await connections.send(MESSAGE)
+    del relay.answers["rcpt"]
+
+    assert await connections.send(MESSAGE) == "250 2.0.0 queued"
+    assert len(relay.accepted) == 2
 
 
 async def test_an_idle_connection_that_died_costs_nothing(connections: Relay, relay: ScriptedRelay) -> None:
@@ -209,7 +262,7 @@ async def test_a_relay_that_does_not_let_go_holds_nobody_up(
     await asyncio.gather(*(connections.send(MESSAGE) for _ in range(10)))
     relay.answers["quit"] = HANG
     monkeypatch.setattr(module, "IDLE_TIMEOUT", 0)
-    monkeypatch.setattr(module, "QUIT_TIMEOUT", 0.2)
+    monkeypatch.setattr(conversation, "QUIT_TIMEOUT", 0.2)
 
     async with asyncio.timeout(1):
         await connections.close_stale()
