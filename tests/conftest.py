@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ async def empty_database_url(
 ) -> AsyncIterator[str]:
     if engine_name == "sqlite":
         yield f"sqlite:///{tmp_path}/empty.db"
+        await _threads_ended()
         return
     url, name = request.getfixturevalue("postgres_url"), f"test_{uuid4().hex}"
     await execute(url, f"CREATE DATABASE {name}")
@@ -119,6 +121,7 @@ async def database_url(
     if engine_name == "sqlite":
         shutil.copy(migrated_file, tmp_path / "service.db")
         yield f"sqlite:///{tmp_path}/service.db"
+        await _threads_ended()
         return
     name = f"test_{uuid4().hex}"
     await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
@@ -192,6 +195,14 @@ async def _migrate(url: str, folder: Path) -> None:
     database = Database(Settings(database_url=url, data_dir=folder))
     await schema.migrate(database)
     await database.close()
+
+
+async def _threads_ended() -> None:
+    """A connection that was cut off, because its task was cancelled, ends in its own time, and its thread
+    must not speak to a loop that is gone by then."""
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:  # aiosqlite's
+            await asyncio.to_thread(thread.join, 5)
 
 
 async def execute(url: str, statement: str) -> None:
