@@ -37,7 +37,7 @@ class Figures:
     @classmethod
     def of(cls, answers: Answers, *, until: float | None = None, lost: int = 0) -> "Figures":
         """`until` is when the clock stopped, if that was later than the last answer."""
-        centiles = statistics.quantiles(answers.seconds, n=100)
+        centiles = statistics.quantiles(answers.seconds, n=100) if answers.created > 1 else [math.nan] * 99
         return cls(
             rate=answers.created / ((until or answers.ended) - answers.began),
             p50=centiles[49],

@@ -34,7 +34,7 @@ class Answers:
     began: float = 0.0
     ended: float = 0.0  # the last answer
     statuses: Counter[str] = field(default_factory=Counter)
-    seconds: list[float] = field(default_factory=list)  # from request to the answer's last byte
+    seconds: list[float] = field(default_factory=list)  # from a request to the last byte of its 201
     broken: int = 0  # connections that ended before the answer
 
     @property
@@ -42,11 +42,16 @@ class Answers:
         return self.statuses[CREATED]
 
 
+def prepared() -> bytes:
+    """A request that wants only its number."""
+    token = uuid4().hex[:8].encode()  # so that no two runs share an address
+    size = len(BODY % (token, 0))
+    return HEAD % size + BODY.replace(b"%s", token)
+
+
 class Load:
     def __init__(self, port: int) -> None:
-        token = uuid4().hex[:8].encode()  # so that no two runs share an address
-        size = len(BODY % (token, 0))
-        self._request = HEAD % size + BODY.replace(b"%s", token)
+        self._request = prepared()
         self._port = port
         self._number = 0
         self._over = False
@@ -75,10 +80,11 @@ class Load:
         self._number += 1
         return self._request % self._number
 
-    def answered(self, status: bytes, *, asked: float) -> None:
+    def answered(self, status: str, *, asked: float) -> None:
         self.answers.ended = now = time.monotonic()
-        self.answers.statuses[status.decode()] += 1
-        self.answers.seconds.append(now - asked)
+        self.answers.statuses[status] += 1
+        if status == CREATED:
+            self.answers.seconds.append(now - asked)
 
     def broke(self) -> None:
         self.answers.broken += 1
@@ -111,7 +117,7 @@ class Client(asyncio.Protocol):
         if not found or len(body) < _content_length(head):
             return
         if self._asked is not None:
-            self._load.answered(head[9:12], asked=self._asked)
+            self._load.answered(head[9:12].decode(), asked=self._asked)
         self._received, self._asked = b"", None
         self._ask()
 

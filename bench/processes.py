@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from bench import generator
 from bench.load import Answers
 
 ROOT = Path(__file__).parents[1]
@@ -86,7 +87,7 @@ async def running(
 async def load(port: int, *, seconds: float, folder: Path) -> Answers:
     """What the load generator found."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.load", str(port), str(seconds)),
+        *generator.command(port, seconds=seconds),
         env=_environment(folder, {}),
         cwd=folder,
         stdout=asyncio.subprocess.PIPE,
@@ -98,7 +99,7 @@ async def load(port: int, *, seconds: float, folder: Path) -> Answers:
         await _ended(process)
     if process.returncode:
         raise Broken(complaint.decode())
-    answers = Answers(**json.loads(written))
+    answers = Answers(**json.loads(written.splitlines()[-1]))
     answers.statuses = Counter(answers.statuses)
     return answers
 

@@ -1,19 +1,24 @@
 """The bench's own parts: a figure is worth as much as what measures it."""
 
 import asyncio
+import os
+import shutil
+import time
 from pathlib import Path
+from typing import cast
 from xml.etree import ElementTree
 
 import httpx
 import pytest
 from aiosmtplib import SMTP
 
+from bench import generator
 from bench.databases import Engine
 from bench.figures import Figures, Variant
 from bench.floor import app as floor
-from bench.load import Load
+from bench.load import CLIENTS
 from bench.picture import svg
-from bench.processes import running
+from bench.processes import load, running
 from bench.ratios import RATIOS, Result
 from bench.report import Report
 from bench.rounds import MEASURES, needed
@@ -29,26 +34,54 @@ SIGNUP = {"email": "ada@example.com", "name": "Ada"}
 MAIL = b"Subject: Welcome\r\n\r\nHello\r\n..dot\r\n"
 
 
-async def test_load_counts_every_answer_and_never_repeats_an_address() -> None:
+@pytest.fixture(params=["wrk", "bench.load"])
+def load_generator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "bench.load":
+        monkeypatch.setenv("PATH", os.devnull)
+    elif not shutil.which("wrk"):
+        pytest.skip("there is no wrk here")
+    return str(request.param)
+
+
+class Slow(asyncio.Protocol):
+    """Of three signups it takes one, refuses one, and hangs up on one."""
+
+    def __init__(self, bodies: list[bytes]) -> None:
+        self._bodies = bodies
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if body := data.partition(b"\r\n\r\n")[2]:
+            self._bodies.append(body)
+            asyncio.get_running_loop().call_later(0.02, self._answer, body, len(self._bodies) % 3)
+
+    def _answer(self, body: bytes, remainder: int) -> None:
+        if remainder == 0:
+            self._transport.abort()
+            return
+        status = b"201 Created" if remainder == 1 else b"409 Conflict"
+        self._transport.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+
+
+async def test_load_waits_for_every_answer_and_never_repeats_an_address(
+    load_generator: str, tmp_path: Path
+) -> None:
     bodies: list[bytes] = []
-
-    class Server(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self.transport = transport
-
-        def data_received(self, data: bytes) -> None:
-            bodies.append(data.partition(b"\r\n\r\n")[2])
-            status = b"201 Created" if len(bodies) % 2 else b"409 Conflict"
-            self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n{}")  # type: ignore[attr-defined]  # set when connected
-
     port = free_port()
-    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", port)
-    answers = await Load(port).run(clients=4, seconds=0.2)
+    server = await asyncio.get_running_loop().create_server(lambda: Slow(bodies), "127.0.0.1", port)
+    before = time.monotonic()
+    answers = await load(port, seconds=0.2, folder=tmp_path)
     server.close()
 
-    assert answers.statuses.total() == len(answers.seconds) == len(bodies) == len(set(bodies)) > 4
-    assert answers.created == answers.statuses["201"] == (len(bodies) + 1) // 2
-    assert answers.broken == 0
+    assert len(bodies) == len(set(bodies)) > CLIENTS
+    assert answers.statuses == {"201": (len(bodies) + 2) // 3, "409": (len(bodies) + 1) // 3}
+    assert answers.broken == len(bodies) // 3
+    assert len(answers.seconds) == answers.created
+    assert 0.02 <= min(answers.seconds) <= max(answers.seconds) < answers.ended - answers.began
+    assert before < answers.began < answers.ended < time.monotonic()
+    assert load_generator in generator.name()
 
 
 async def test_sink_counts_the_mails_it_took(tmp_path: Path) -> None:
