@@ -47,9 +47,9 @@ def document(rows: Iterable[Sequence[object]]) -> str:
     return _ENCODER.encode(list(rows))
 
 
-def encoded(row: Sequence[object]) -> str:
-    """One row of a document, in ASCII."""
-    return _ENCODER.encode(row)
+def moment(at: datetime) -> str:
+    """As SQLite keeps it and PostgreSQL takes it."""
+    return at.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
 
 
 def _as_sqlite_keeps_it(field: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
@@ -66,7 +66,7 @@ def _spelled(value: object) -> str:
         case UUID():
             return value.hex
         case datetime():
-            return value.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
+            return moment(value)
     raise TypeError(f"no column takes a {type(value).__name__}")
 
 

@@ -147,7 +147,7 @@ class AuditLog:
         document = b"[%b]" % b",".join(lines)
         async with self._database.transaction() as connection:
             # A batch that is moved twice, because its answer was lost, is stored once.
-            await connection.execute(self._insert_entries, {"entries": document.decode("ascii")})
+            await connection.execute(self._insert_entries, {"entries": document.decode()})
             await connection.execute(
                 self._widen_instance,
                 {"instance": first.instance, "first_seq": first.seq, "last_seq": last.seq},

@@ -1,13 +1,20 @@
 """An entry that is missing or altered is named."""
 
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
 
 from service.audit import verify
+from service.audit.log import AuditLog
+from service.audit.spool import Spool
 from service.audit.verify import Verification
 from service.database import Database
+from service.metrics import Metrics
 from tests.audit.test_retention import faults, store
+from tests.audit.test_spool import FIELDS
 from tests.conftest import rows
 
 
@@ -29,6 +36,32 @@ async def test_an_untouched_log_is_in_order(log: Database) -> None:
 
     assert [finding async for finding in verification.findings()] == []
     assert verification.checked == verification.total == 20
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"occurred_at": datetime(2026, 11, 22, 15, 4, 5, tzinfo=UTC)},
+        {"occurred_at": datetime(2026, 11, 22, 15, 4, 5, 6, tzinfo=UTC)},
+        {"occurred_at": datetime(2026, 11, 22, 15, 4, 5, tzinfo=timezone(timedelta(hours=-3)))},
+        {"user_id": UUID("01a2034d-e2b2-70ba-a0cc-98ae50e103db")},
+        {"method": '"\\é\u2028/'},
+        {"route": None, "client_network": None},
+        {"duration_us": 2**40, "response_bytes": 2**40},
+    ],
+)
+async def test_an_entry_is_spelled_from_its_row_as_from_its_request(
+    database: Database, tmp_path: Path, field: dict[str, Any]
+) -> None:
+    audit = AuditLog(
+        database=database, spool=Spool(tmp_path, key=b""), keep=timedelta(days=1), metrics=Metrics()
+    )
+
+    audit.record(**FIELDS | field)
+    await audit.stop()
+
+    assert len(await rows(database, "SELECT * FROM audit_log")) == 1
+    assert await faults(database) == []
 
 
 @pytest.mark.parametrize(
