@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import NamedTuple
 
 from starlette.types import Scope
 
@@ -15,6 +16,12 @@ LIMITED_BITS = {4: 32, 6: 64}  # of an address, that is one client to a limit: a
 LONGEST_ADDRESS = 45  # characters: an IPv6 address with an IPv4 address at its end
 
 
+class Client(NamedTuple):
+    address: Address
+    kept: str  # the /24 or /48, which is as much as the audit keeps
+    limited: str  # the /32 or /64, whose hosts share a limit
+
+
 class Clients:
     """Believes `X-Forwarded-For` only from `TRUSTED_PROXIES`, and there only the right-most address
     that is not itself one of them: what stands to its left, the client may have made up."""
@@ -23,9 +30,23 @@ class Clients:
         self._trusted = trusted
 
     def address(self, scope: Scope) -> Address | None:
-        client = scope.get("client")
-        nearest = _parsed(client[0]) if client else None
-        if nearest is None or not self._is_trusted(nearest):
+        client = self._client(scope)
+        return client.address if client else None
+
+    def network(self, scope: Scope) -> str | None:
+        """Of the client, as much as the audit keeps."""
+        client = self._client(scope)
+        return client.kept if client else None
+
+    def limited(self, scope: Scope) -> str | None:
+        """Who shares a limit with this client."""
+        client = self._client(scope)
+        return client.limited if client else None
+
+    def _client(self, scope: Scope) -> Client | None:
+        peer = scope.get("client")
+        nearest = _parsed(peer[0]) if peer else None
+        if not self._trusted or nearest is None or not self._is_trusted(nearest):
             return nearest
         for hop in reversed(_forwarded_for(scope)):
             further = _parsed(hop)
@@ -36,37 +57,31 @@ class Clients:
                 break
         return nearest
 
-    def network(self, scope: Scope) -> str | None:
-        """The /24 or /48 of the client, which is as much as the audit keeps."""
-        address = self.address(scope)
-        return _network(address, KEPT_BITS[address.version]) if address else None
-
-    def limited(self, scope: Scope) -> str | None:
-        """Who shares a limit with this client: the /32 or /64."""
-        address = self.address(scope)
-        return _network(address, LIMITED_BITS[address.version]) if address else None
-
-    def _is_trusted(self, address: Address) -> bool:
-        return any(address in network for network in self._trusted)
+    def _is_trusted(self, client: Client) -> bool:
+        return any(client.address in network for network in self._trusted)
 
 
-@lru_cache(maxsize=4096)
-def _network(address: Address, bits: int) -> str:
-    return str(ip_network((address, bits), strict=False))
-
-
-def _parsed(text: str) -> Address | None:
+def _parsed(text: str) -> Client | None:
     # Whoever sends the header chooses its length, and must not fill the cache with it.
     return _parsed_address(text) if len(text) <= LONGEST_ADDRESS else None
 
 
 @lru_cache(maxsize=4096)
-def _parsed_address(text: str) -> Address | None:
+def _parsed_address(text: str) -> Client | None:
     try:
-        address = ip_address(text)
+        parsed = ip_address(text)
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    address = getattr(parsed, "ipv4_mapped", None) or parsed
+    return Client(
+        address,
+        kept=_network(address, KEPT_BITS[address.version]),
+        limited=_network(address, LIMITED_BITS[address.version]),
+    )
+
+
+def _network(address: Address, bits: int) -> str:
+    return str(ip_network((address, bits), strict=False))
 
 
 def _forwarded_for(scope: Scope) -> list[str]:
