@@ -5,6 +5,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from hmac import HMAC
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
@@ -38,10 +39,10 @@ class Entry(NamedTuple):
             (instance.hex, seq, moment(occurred_at), *fields, user_id and user_id.hex, client_network)
         )
 
-    def line(self, *, key: bytes) -> bytes:
+    def line(self, *, keyed: HMAC) -> bytes:
         """As the spool holds it: a JSON array of all fields and the digest."""
         payload = self.payload()
-        return b'%b,"%b"]\n' % (payload[:-1], digest(payload, key=key).encode("ascii"))
+        return b'%b,"%b"]\n' % (payload[:-1], digest(payload, keyed=keyed).encode("ascii"))
 
     @classmethod
     def from_line(cls, line: bytes) -> tuple[Self, str]:
@@ -61,8 +62,8 @@ class Entry(NamedTuple):
                 None | str(),
                 str(carried),
             ] as fields if len(carried) == DIGEST_LENGTH:
-                moment, user = datetime.fromisoformat(occurred_at), UUID(user_id) if user_id else None
-                return cls._make([UUID(instance), seq, moment, *fields[3:9], user, fields[10]]), carried
+                at, user = datetime.fromisoformat(occurred_at), UUID(user_id) if user_id else None
+                return cls._make([UUID(instance), seq, at, *fields[3:9], user, fields[10]]), carried
         raise ValueError("not an audit entry")
 
     @classmethod
@@ -70,6 +71,13 @@ class Entry(NamedTuple):
         return cls(*(row[name] for name in cls._fields))
 
 
-def digest(payload: bytes, *, key: bytes) -> str:
-    """HMAC-SHA256 (RFC 2104). Without a key it finds mistakes, not forgers."""
-    return hmac.digest(key, payload, "sha256").hex()
+def hmac_sha256(key: bytes) -> HMAC:
+    """Of what is to come (RFC 2104). Without a key it finds mistakes, not forgers."""
+    return hmac.new(key, digestmod="sha256")
+
+
+def digest(payload: bytes, *, keyed: HMAC) -> str:
+    """In hexadecimal."""
+    mac = keyed.copy()  # half of what it takes to find the algorithm and to read the key each time
+    mac.update(payload)
+    return mac.hexdigest()

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import structlog
 
-from service.audit.entries import Entry
+from service.audit.entries import Entry, hmac_sha256
 
 BATCH_BYTES = 300_000
 LINE_END = b'"]\n'
@@ -94,7 +94,7 @@ class Spool:
     def __init__(self, folder: Path, *, key: bytes) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._key = key
+        self._keyed = hmac_sha256(key)
         self.instance = uuid4()
         self._seq = 0
         self._active, self._resting = self._own_segments()
@@ -112,7 +112,7 @@ class Spool:
     def append(self, **fields: object) -> None:
         """Raises OSError; the entry then has no number, and leaves no gap."""
         entry = Entry(instance=self.instance, seq=self._seq + 1, **fields)  # type: ignore[arg-type]  # Entry's own
-        self._active.append(entry.line(key=self._key))
+        self._active.append(entry.line(keyed=self._keyed))
         self._seq += 1
 
     def full_segment(self) -> Segment:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.audit.entries import Entry, digest
+from service.audit.entries import Entry, digest, hmac_sha256
 from service.audit.spool import Segment, Spool
 
 FIELDS: dict[str, Any] = {
@@ -53,8 +53,8 @@ def test_each_entry_carries_the_digest_of_its_fields(tmp_path: Path) -> None:
     [[line]] = list(spool.full_segment().batches())
     entry, carried = Entry.from_line(line)
 
-    assert carried == digest(entry.payload(), key=b"secret")
-    assert carried != digest(entry.payload(), key=b"another")
+    assert carried == digest(entry.payload(), keyed=hmac_sha256(b"secret"))
+    assert carried != digest(entry.payload(), keyed=hmac_sha256(b"another"))
 
 
 def test_new_entries_go_elsewhere_while_a_segment_is_moved(tmp_path: Path) -> None:
