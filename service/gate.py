@@ -22,7 +22,14 @@ class Gate:
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, which refuses a preflight in plain text."""
+    """Starlette's, which refuses a preflight in plain text, and tells each answer that the origin
+    matters, even where none is allowed."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.allow_origins or scope.get("method") == "OPTIONS":
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:
         answer = super().preflight_response(request_headers)

@@ -275,6 +275,19 @@ class TestCors:
 
         assert "Access-Control-Allow-Origin" not in answer.headers
 
+    async def test_where_none_is_allowed_a_preflight_is_refused_and_no_answer_names_it(
+        self, settings: Settings
+    ) -> None:
+        async with running(settings.model_copy(update={"cors_origins": ()})) as live:
+            asked = await live.client.options(
+                "/signup", headers=self.FRONTEND | {"Access-Control-Request-Method": "POST"}
+            )
+            answer = await live.client.post("/signup", json=ADA, headers=self.FRONTEND)
+
+        assert (asked.status_code, asked.json()["type"]) == (400, "/problems/preflight-refused")
+        assert answer.status_code == 201
+        assert [name for name in answer.headers if "access-control" in name or name == "vary"] == []
+
 
 async def test_while_the_relay_is_away_rows_are_left_to_the_worker(
     settings: Settings, database: Database, relay: ScriptedRelay
