@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Set
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,7 +31,8 @@ class AuditMiddleware:
         self._log = log
         self._clients = clients
         self._exclude = exclude
-        self._metrics = metrics
+        # Prometheus makes strings of the labels and takes a lock, each time.
+        self._seconds = cache(metrics.request_seconds.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,7 +70,7 @@ class AuditMiddleware:
         elapsed = time.perf_counter_ns() - seen.began
         route = getattr(seen.scope.get("route"), "path", None)
         status = seen.status or CLIENT_LEFT
-        self._metrics.request_seconds.labels(seen.method, route or "", status).observe(elapsed / 1e9)
+        self._seconds(seen.method, route or "", status).observe(elapsed / 1e9)
         self._log.record(
             occurred_at=seen.began_at,
             request_id=seen.request_id,
