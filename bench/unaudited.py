@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import app, logs, server, settings
 from service.audit.middleware import AuditMiddleware
-from service.identifiers import new_id
+from service.identifiers import new_hex
 from service.memory import settle
 from service.settings import Settings
 
@@ -21,7 +21,7 @@ class RequestIds:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope.setdefault("state", {})["request_id"] = new_id().hex
+            scope.setdefault("state", {})["request_id"] = new_hex()
         await self.app(scope, receive, send)
 
 

@@ -6,7 +6,7 @@ from typing import cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.identifiers import new_id
+from service.identifiers import new_hex
 from service.problems import FOUND, Kind, ProblemResponse
 
 REQUEST_SECONDS = 8.0  # from the first byte of a request to its last
@@ -119,7 +119,7 @@ class Protocol(HttpToolsProtocol):
                 cycle.message_event.set()
 
     def _answer(self, kind: Kind) -> None:
-        request_id = new_id().hex
+        request_id = new_hex()
         answer = ProblemResponse(
             kind, request_id=request_id, headers={"Connection": "close", "X-Request-ID": request_id}
         )

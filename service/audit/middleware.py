@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.audit.log import AuditLog
 from service.clients import Clients
-from service.identifiers import new_id
+from service.identifiers import new_hex
 from service.metrics import Metrics
 from service.problems import CLIENT_LEFT
 
@@ -118,4 +118,4 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and ADOPTED_REQUEST_ID.fullmatch(value):
             adopted: bytes = value
             return adopted.decode("ascii")
-    return new_id().hex
+    return new_hex()
