@@ -35,6 +35,7 @@ class AuditLog:
         metrics.spool_bytes.set_function(lambda: spool.waiting)
         self._insert_entries = _insert_entries(database)
         self._widen_instance = _widen_instance(database)
+        self._recorded = 0  # and not counted yet: many at once, because a counter takes a lock
         self._wake = asyncio.Event()
         self._mover: asyncio.Task[None] | None = None
         self.trouble: str | None = None  # why entries wait longer than they should
@@ -51,7 +52,7 @@ class AuditLog:
             self._metrics.audit_unspooled.inc()
             self.trouble = f"The spool cannot be written: {exc}"
         else:
-            self._metrics.audit_entries.inc()
+            self._recorded += 1
             self._wake.set()
 
     def start(self) -> None:
@@ -70,6 +71,8 @@ class AuditLog:
 
     async def move(self) -> int:
         """Moves a segment of this process to the table; returns how many entries. Raises DatabaseAway."""
+        self._metrics.audit_entries.inc(self._recorded)
+        self._recorded = 0
         segment = self._spool.full_segment()
         moved = await self._move(segment)
         segment.clear()

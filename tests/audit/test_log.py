@@ -133,6 +133,15 @@ async def test_an_entry_that_cannot_be_spooled_goes_to_the_log_and_is_counted(
     assert audit.trouble
 
 
+async def test_what_is_recorded_is_counted(audit: AuditLog, metrics: Metrics) -> None:
+    for count in (2, 3):
+        for _ in range(count):
+            audit.record(**FIELDS)
+        await audit.move()
+
+    assert metrics.registry.get_sample_value("audit_entries_total") == 5
+
+
 async def test_under_load_every_entry_arrives_once(audit: AuditLog, database: Database) -> None:
     audit.start()
 
