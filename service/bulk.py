@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    JSON,
     ColumnElement,
     Subquery,
     Text,
@@ -22,6 +21,7 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy import column as named
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.schema import Column
 from sqlmodel.sql.sqltypes import AutoString, UTCDateTime
 
@@ -33,8 +33,9 @@ MOMENT_LENGTH = 26  # characters of 2026-11-22 15:04:05.123456, which is how SQL
 def given(database: Database, *columns: Column[Any], parameter: str) -> Subquery:
     """The rows of a `document`, whose values are for these columns and in their order."""
     text = bindparam(parameter, type_=Text)
-    elements = func.json_each(text) if database.is_sqlite else func.json_array_elements(cast(text, JSON))
-    row = elements.table_valued(named("value", JSON)).c.value
+    # JSON would be read once more for each column: a quarter of what a batch of signups takes.
+    elements = func.json_each(text) if database.is_sqlite else func.jsonb_array_elements(cast(text, JSONB))
+    row = elements.table_valued(named("value", Text)).c.value
     taken = _as_sqlite_keeps_it if database.is_sqlite else _as_postgresql_takes_it
     fields = (row.op("->>")(literal_column(str(position))) for position in range(len(columns)))
     return select(
