@@ -1,6 +1,5 @@
 """From a row of the outbox to the bytes of an RFC 5322 message."""
 
-import binascii
 import re
 import time
 from collections.abc import Sequence
@@ -11,21 +10,20 @@ from email.utils import format_datetime, formataddr, parseaddr
 from functools import lru_cache
 from pathlib import Path
 
-from jinja2 import Environment, Template
+from jinja2 import Environment
 
 from service import templating
 from service.languages import DEFAULT
 from service.settings import InvalidSettings, Settings
 from service.welcome.emails import Email
 from service.welcome.greeting import greets
+from service.welcome.parts import BOUNDARY, Part
 
 TEMPLATES = Path(__file__).parent / "templates"
 TEMPLATE_NAMES = r"welcome\.{}\.(?:subject\.txt|txt|html)"
 
 CRLF = "\r\n"
-# Quoted-printable has an "=" only before two hexadecimal digits or a line's end,
-# so this can stand in no part, whatever the part says.
-BOUNDARY = "=_welcome"
+END = f"--{BOUNDARY}--\r\n".encode()
 
 
 class CannotBuild(Exception):
@@ -46,8 +44,8 @@ class _Words:
     """What the message says in one language."""
 
     headers: bytes  # that all messages have in common
-    text: Template
-    html: Template
+    text: Part
+    html: Part
 
 
 class Messages:
@@ -74,7 +72,7 @@ class Messages:
         name = email.name if email.name and greets(email.name) else None
         words = self._words.get(email.locale or DEFAULT) or self._words[DEFAULT]
         try:
-            text, html = words.text.render(name=name), words.html.render(name=name)
+            text, html = words.text.render(name), words.html.render(name)
         except Exception as exc:  # a template may run into anything
             raise CannotBuild(f"the template failed: {exc}") from exc
         if not email.recipient.isascii() or not email.recipient.isprintable():
@@ -82,15 +80,7 @@ class Messages:
         return Message(
             sender=self._sender,
             recipient=email.recipient,
-            content=b"".join(
-                [
-                    words.headers,
-                    self._own_headers(email),
-                    _part("text/plain", text),
-                    _part("text/html", html),
-                    f"--{BOUNDARY}--\r\n".encode(),
-                ]
-            ),
+            content=b"".join([words.headers, self._own_headers(email), text, html, END]),
         )
 
     def _own_headers(self, email: Email) -> bytes:
@@ -112,8 +102,8 @@ def _words(templates: Environment, language: str, *, mail_from: str) -> _Words:
     if len(subject.splitlines()) != 1:
         raise InvalidSettings(f"TEMPLATES_DIR: {stem}.subject.txt must make one line.")
     text, html = (
-        templating.tried(templates, f"{stem}.{part}", {"name": "Ada"}, {"name": None})
-        for part in ("txt", "html")
+        Part(kind, templating.tried(templates, f"{stem}.{ending}", {"name": "Ada"}, {"name": None}))
+        for kind, ending in (("text/plain", "txt"), ("text/html", "html"))
     )
     return _Words(headers=_common_headers(mail_from, subject), text=text, html=html)
 
@@ -165,15 +155,3 @@ def proved(headers: bytes, *, names: Sequence[str]) -> bytes:
 def _date(second: int) -> str:
     """RFC 5322, section 3.3. Mails leave by the thousand in one second."""
     return format_datetime(datetime.fromtimestamp(second, UTC))
-
-
-def _part(content_type: str, text: str) -> bytes:
-    lines = "\n".join(text.splitlines())  # no lone CR may reach the relay: it could end the message early
-    encoded = binascii.b2a_qp(lines.encode(), istext=True).replace(b"\n", b"\r\n")
-    head = (
-        f"--{BOUNDARY}\r\n"
-        f"Content-Type: {content_type}; charset=utf-8\r\n"
-        "Content-Transfer-Encoding: quoted-printable\r\n"
-        "\r\n"
-    )
-    return head.encode() + encoded + b"\r\n"
