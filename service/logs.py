@@ -1,5 +1,6 @@
 """Log lines are events with fields. They never carry an address, a name, a body or a secret."""
 
+import json
 import logging
 import re
 import sys
@@ -8,6 +9,9 @@ import structlog
 
 from service.settings import Settings
 
+# One for all lines, because `json.dumps` makes one for each that has a default. That default hides what
+# the thing itself does not show; faster serializers open dataclasses, with the addresses in them.
+_ENCODER = json.JSONEncoder(default=repr)
 ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
 
 
@@ -19,34 +23,34 @@ def configure(settings: Settings) -> None:
     """Sends our own events and those of the libraries to standard error, in one format."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # A net beneath: texts that others write, such as a relay or a library, may quote what was handed to them.
     quiet: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, _without_addresses]
-    renderers: list[structlog.typing.Processor] = (
-        [*quiet, structlog.processors.JSONRenderer()]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
         if settings.effective_log_format == "json"
         # Plain, because the pretty traceback shows local variables: addresses and names.
-        else [
-            *quiet,
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            ),
-        ]
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
+    is_json = isinstance(renderer, structlog.processors.JSONRenderer)
     structlog.configure(
-        processors=[*shared, *renderers],
+        processors=[*shared, *quiet, _json if is_json else renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Without a standard error there is no buffer either, and both take standard output.
+        logger_factory=structlog.BytesLoggerFactory(getattr(sys.stderr, "buffer", None))
+        if is_json
+        else structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     library_lines = logging.StreamHandler(sys.stderr)
     library_lines.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *quiet, renderer],
         )
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[library_lines], force=True)
@@ -56,3 +60,7 @@ def _without_addresses(_: object, __: str, event: structlog.typing.EventDict) ->
     return {
         name: without_addresses(value) if isinstance(value, str) else value for name, value in event.items()
     }
+
+
+def _json(_: object, __: str, event: structlog.typing.EventDict) -> bytes:
+    return _ENCODER.encode(event).encode()
