@@ -73,7 +73,7 @@ async def test_a_collector_hears_of_requests_and_nothing_of_people(
 
     assert heard.heard.keys() == {"/v1/traces", "/v1/metrics"}  # and no logs
     everything = b"".join(heard.heard.values())
-    for expected in (b"engines", b"fastapi.endpoint", bytes.fromhex(PARENT)):
+    for expected in (b"engines", b"http.route", bytes.fromhex(PARENT)):
         assert expected in everything
     for personal in (b"ada@", b"grace", b"/healthz"):
         assert personal not in everything

@@ -6,7 +6,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -15,6 +17,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from service.problems import CLIENT_LEFT, FOUND, InvalidField, Kind, Problem
+from service.signup.schemas import IdempotencyKey, SignupRequest
 
 MAX_BODY = 16 * 1024
 MAX_FIELDS = 20  # of a form
@@ -24,8 +27,18 @@ BRACKET = re.compile(r"[][{}]")
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+KEY = "idempotency-key"
 
 Check = Callable[[Request], None]  # raises Problem
+
+
+class Sent(BaseModel):
+    """What a signup is made of, from those parts of a request that an error's `loc` names."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    idempotency_key: IdempotencyKey = Field(validation_alias=AliasPath("header", KEY), repr=False)
+    body: SignupRequest
 
 
 class StrictRequest(Request):
@@ -76,7 +89,11 @@ class StrictRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """Reads no body before its subclass's checks. The HTML form it leaves to another route."""
+    """Reads no body before its subclass's checks. The HTML form it leaves to another route.
+
+    FastAPI describes the endpoint, which takes a body, its request and its key, and returns a Response.
+    To let it call the endpoint, too, and find out anew each time what that takes, cost 50 µs of 200.
+    """
 
     before_reading: ClassVar[Sequence[Check]]
 
@@ -87,18 +104,30 @@ class JsonRoute(APIRoute):
         return match, child_scope
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def strict(request: Request) -> Response:
+        async def answer(plain: Request) -> Response:
+            request = StrictRequest(plain.scope, plain.receive)
             for check in self.before_reading:
                 check(request)
-            return await handle(StrictRequest(request.scope, request.receive))
+            sent = await _sent(request)
+            response: Response = await self.endpoint(sent.body, request, sent.idempotency_key)
+            return response
 
-        return strict
+        return answer
 
 
 def media_type(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _sent(request: StrictRequest) -> Sent:
+    """Raises Problem or RequestValidationError."""
+    parts: dict[str, Any] = {"header": {KEY: request.headers.get(KEY)}}
+    if await request.body():
+        parts["body"] = await request.json()
+    try:
+        return Sent.model_validate(parts, from_attributes=True)  # as FastAPI does, for the same errors
+    except ValidationError as exc:
+        raise RequestValidationError(exc.errors(include_url=False, include_input=False)) from exc
 
 
 def _check_depth(text: str) -> None:

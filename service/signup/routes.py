@@ -1,10 +1,11 @@
 """HTTP in front of the use case, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
+from pydantic import BaseModel
 
 from service.database import DatabaseAway
 from service.models import EmailStatus
@@ -13,7 +14,7 @@ from service.settings import DuplicatePolicy
 from service.signup import browser
 from service.signup.pages import Pages
 from service.signup.reception import RETRY_AFTER, Reception
-from service.signup.requests import FORM, Check, JsonRoute
+from service.signup.requests import FORM, JSON, Check, JsonRoute
 from service.signup.schemas import (
     IdempotencyKey,
     SignupAccepted,
@@ -81,17 +82,18 @@ def routes(
         before_reading = checks
 
     async def signup(
-        body: SignupRequest,
-        request: Request,
-        response: Response,
-        background: BackgroundTasks,
-        idempotency_key: IdempotencyKey = None,
-    ) -> SignupConfirmation | SignupAccepted:
+        body: SignupRequest, request: Request, idempotency_key: IdempotencyKey = None
+    ) -> Response:
+        background = BackgroundTasks()
         registered = await reception.accept(body, request, background, idempotency_key)
         if registered is None:
-            return SignupAccepted()
-        response.headers["Location"] = f"/signup/{registered.id}"
-        return SignupConfirmation.of(registered)
+            return _answer(202, SignupAccepted())
+        return _answer(
+            201,
+            SignupConfirmation.of(registered),
+            background=background,
+            headers={"Location": f"/signup/{registered.id}"},
+        )
 
     router.add_api_route(
         "/signup",
@@ -122,6 +124,16 @@ def routes(
 
     browser.add_routes(router, checks=checks, reception=reception, pages=pages)
     return router
+
+
+def _answer(
+    status: int,
+    content: BaseModel,
+    *,
+    headers: Mapping[str, str] | None = None,
+    background: BackgroundTasks | None = None,
+) -> Response:
+    return Response(content.model_dump_json(), status, headers, JSON, background)
 
 
 def _uuid(text: str) -> UUID:

@@ -143,6 +143,23 @@ async def test_bodies_of_every_kind(
     assert len(answer.content) < 4096
 
 
+@pytest.mark.parametrize(
+    ("content", "errors"),
+    [
+        (b"", [(["body"], "missing")]),
+        (b"[]", [(["body"], "model_attributes_type")]),
+        (b'{"email": 1, "name": 1}', [(["body", "email"], "string_type"), (["body", "name"], "string_type")]),
+    ],
+)
+async def test_all_that_is_wrong_is_told_at_once_the_header_first(
+    client: httpx.AsyncClient, content: bytes, errors: list[tuple[list[str], str]]
+) -> None:
+    answer = await client.post("/signup", content=content, headers={**JSON, "Idempotency-Key": "a b"})
+
+    told = [(error["loc"], error["type"]) for error in answer.json()["errors"]]
+    assert told == [(["header", "idempotency-key"], "string_pattern_mismatch"), *errors]
+
+
 async def test_a_body_sent_in_pieces_is_bounded_too(client: httpx.AsyncClient) -> None:
     async def endless() -> Any:
         for _ in range(100):
