@@ -17,6 +17,8 @@ def parse(typed: str) -> str:
     name = typed.strip()
     if len(name) > MAX_LENGTH:
         raise NotAName(f"A name has at most {MAX_LENGTH} characters.")
+    if name and typed.isascii() and typed.isprintable():
+        return name  # as most do; the rest looks at every character
     if any(_is_control(character) for character in typed):
         raise NotAName("A name has no control characters or line breaks.")
     if not any(_is_visible(character) for character in name):

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
@@ -46,22 +46,14 @@ class StrictRequest(Request):
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
-            try:
-                self._body = await self._read()
-            except ClientDisconnect as exc:
-                raise HTTPException(CLIENT_LEFT) from exc
+            self._body = await self._read()
         return self._body
 
     async def json(self) -> Any:
         try:
             text = (await self.body()).decode("utf-8-sig")
             _check_depth(text)
-            return json.loads(
-                text,
-                object_pairs_hook=_without_repeats,
-                parse_constant=_not_a_number,
-                parse_int=float,  # int refuses thousands of digits with an error of its own
-            )
+            return _STRICT.decode(text)
         except (UnicodeDecodeError, json.JSONDecodeError) as exc:
             raise Problem(Kind.UNPARSABLE) from exc
 
@@ -77,15 +69,18 @@ class StrictRequest(Request):
         return _without_repeats(pairs)
 
     async def _read(self) -> bytes:
-        chunks, size = [], 0
-        async for chunk in self.stream():
-            size += len(chunk)
-            if size > MAX_BODY:
+        read, more = bytearray(), True
+        while more:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise HTTPException(CLIENT_LEFT)
+            read += message.get("body", b"")
+            if len(read) > MAX_BODY:
                 raise Problem(Kind.TOO_LARGE, headers={"Connection": "close"})
-            chunks.append(chunk)
+            more = message.get("more_body", False)
         if found := self.scope["state"].get(FOUND):  # the server ended the body, not the client
             raise Problem(found)
-        return b"".join(chunks)
+        return bytes(read)
 
 
 class JsonRoute(APIRoute):
@@ -153,3 +148,10 @@ def _not_a_number(_: str) -> Any:
 
 def _invalid(message: str, kind: str) -> Problem:
     return Problem(Kind.INVALID, errors=[InvalidField(loc=["body"], msg=message, type=kind)])
+
+
+_STRICT = json.JSONDecoder(
+    object_pairs_hook=_without_repeats,
+    parse_constant=_not_a_number,
+    parse_int=float,  # int refuses thousands of digits with an error of its own
+)
