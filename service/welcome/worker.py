@@ -14,7 +14,7 @@ from service.welcome.window import Window
 
 CLAIM_AT_MOST = 500
 LOOK_EVERY = 1.0  # s
-LOOK_AGAIN = 0.05  # s, when the last look found something
+LOOK_AGAIN = 0.05  # s, when the last look found something, or there was no room for more
 RENEW_EVERY = LEASE.total_seconds() / 3
 
 log = structlog.get_logger()
@@ -65,7 +65,8 @@ class Worker:
                 log.exception("worker.round_broke")
                 claimed = 0
             self.last_round = time.monotonic()
-            pause = LOOK_AGAIN if claimed else self._window.paused_for or LOOK_EVERY
+            is_full = not self._delivery.room and not self._window.trouble  # so nothing was asked for
+            pause = LOOK_AGAIN if claimed or is_full else self._window.paused_for or LOOK_EVERY
             await asyncio.sleep(min(pause, LOOK_EVERY))
 
     async def _keep(self) -> None:

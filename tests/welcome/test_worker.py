@@ -9,6 +9,7 @@ from service.database import Conflict, Database, DatabaseAway
 from service.mailing import Mailing
 from service.metrics import Metrics
 from service.settings import Settings
+from service.welcome import delivery as delivery_module
 from service.welcome import window as window_module
 from service.welcome import worker as module
 from service.welcome.emails import Email
@@ -55,6 +56,20 @@ async def test_what_a_dead_process_held_is_sent_when_its_lease_ends(
 
     assert await mailing.worker.run_once() == 1
     await eventually(lambda: relay.recipients["ada@example.com"] == 1)
+
+
+async def test_a_mail_that_finds_no_room_is_claimed_as_soon_as_there_is(
+    mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "MOST_IN_HAND", 2)
+    monkeypatch.setattr(module, "LOOK_EVERY", 60.0)
+    relay.delays["dot"] = 0.1  # longer than a look
+    for number in range(4):
+        await enqueue(database, name=f"user{number}")
+
+    mailing.worker.start()
+
+    await eventually(lambda: len(relay.accepted) == 4)
 
 
 @pytest.mark.usefixtures("quick")
