@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from prometheus_client import Histogram
 
@@ -16,6 +16,7 @@ PATIENCE = 2.0  # s that a caller waits for its commit
 BATCH = 500
 CAPACITY = 5_000  # items that may wait: what a healthy database writes in PATIENCE
 CONFLICT_RETRIES = 3
+WORTH_A_WRITER = 8  # items that wait while another batch is being written
 
 
 class Overloaded(Exception):
@@ -23,12 +24,12 @@ class Overloaded(Exception):
 
 
 class Batcher(Generic[Item, Result]):
-    """Hands batches to `flush`, one at a time.
+    """Hands batches to `flush`, up to `writers` at a time.
 
     `flush` writes all of a batch in one transaction and returns a result per item, in order.
     An idle service pays nothing: the first item goes at once. A busy one shares each commit
-    among all who came meanwhile. Where nobody waits for the result, `gather` is how long (s) a batch
-    waits for company.
+    among all who came meanwhile; with a second writer it need not idle until the first has its commit.
+    Where nobody waits for the result, `gather` is how long (s) a batch waits for company.
     """
 
     def __init__(
@@ -38,13 +39,15 @@ class Batcher(Generic[Item, Result]):
         sizes: Histogram | None = None,
         capacity: int = CAPACITY,
         gather: float = 0.0,
+        writers: int = 1,
     ) -> None:
         self._flush = flush
         self._sizes = sizes
         self._capacity = capacity
         self._gather = gather
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._writer: asyncio.Task[None] | None = None
+        self._most_writers = writers
+        self._writers: set[asyncio.Task[Any] | None] = set()
 
     async def submit(self, item: Item, *, patience: float | None = PATIENCE) -> Result:
         """The item's result, once its transaction is on disk.
@@ -57,14 +60,17 @@ class Batcher(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         written: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, written))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write_all())
+        if not self._writers or self._is_worth_another():
+            self._writers.add(asyncio.create_task(self._write_all()))
         timer = loop.call_later(patience, _give_up, written) if patience is not None else None
         try:
             return await written
         finally:
             if timer:
                 timer.cancel()
+
+    def _is_worth_another(self) -> bool:
+        return len(self._writers) < self._most_writers and len(self._waiting) >= WORTH_A_WRITER
 
     async def _write_all(self) -> None:
         try:
@@ -75,7 +81,7 @@ class Batcher(Generic[Item, Result]):
                         self._sizes.observe(len(batch))
                     await self._write(batch)
         finally:
-            self._writer = None
+            self._writers.discard(asyncio.current_task())
 
     def _next(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []

@@ -35,7 +35,7 @@ from service.settings import InvalidSettings, Settings, writable
 
 Insert = postgresql.Insert | sqlite.Insert
 
-POOL_SIZE = 5  # signups, outcomes, audit, worker, and one for reading
+POOL_SIZE = 6  # two for signups, outcomes, audit, worker, and one for reading
 TRANSACTION_TIMEOUT = 10.0  # s; then the connection is given up
 CHECKOUT_TIMEOUT = 2.0  # s to wait for a connection, of the pool or a new one
 READ_TIMEOUT = 2.0  # s for a whole query of somebody who waits for the answer

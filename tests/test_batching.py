@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.batching import Batcher, Overloaded
+from service.batching import WORTH_A_WRITER, Batcher, Overloaded
 from service.database import Conflict, DatabaseAway, Refused
 from tests.eventually import eventually
 
@@ -18,10 +18,10 @@ class Ledger:
         self.open = asyncio.Event()
         self.open.set()
         self.conflicts = 0
-        self.entered = False
+        self.begun = 0
 
     async def write(self, numbers: Sequence[int]) -> Sequence[int]:
-        self.entered = True
+        self.begun += 1
         await self.open.wait()
         if self.conflicts:
             self.conflicts -= 1
@@ -50,6 +50,31 @@ async def test_what_comes_meanwhile_shares_the_next_batch(ledger: Ledger) -> Non
     assert results == [0, 10, 20, 30, 40]
     assert sum(len(batch) for batch in ledger.batches) == 5
     assert len(ledger.batches) <= 2
+
+
+@pytest.mark.parametrize(
+    ("writers", "waiting", "begun"),
+    [
+        pytest.param(1, 20, 1, id="one writer writes one"),
+        pytest.param(2, WORTH_A_WRITER - 1, 1, id="few can wait"),
+        pytest.param(2, WORTH_A_WRITER, 2, id="many are not kept waiting"),
+        pytest.param(2, 3 * WORTH_A_WRITER, 2, id="and no third begins"),
+    ],
+)
+async def test_how_many_batches_are_written_at_a_time(
+    ledger: Ledger, writers: int, waiting: int, begun: int
+) -> None:
+    batcher = Batcher(ledger.write, writers=writers)
+    ledger.open.clear()
+    first = asyncio.create_task(batcher.submit(0))
+    await eventually(lambda: ledger.begun == 1)
+
+    others = [asyncio.create_task(batcher.submit(number)) for number in range(1, waiting + 1)]
+    await asyncio.sleep(0.01)
+    assert ledger.begun == begun
+
+    ledger.open.set()
+    assert await asyncio.gather(first, *others) == [number * 10 for number in range(waiting + 1)]
 
 
 async def test_one_bad_item_fails_alone(ledger: Ledger) -> None:
@@ -100,7 +125,7 @@ async def test_what_nobody_waits_for_any_more_is_not_written(ledger: Ledger) -> 
     batcher = Batcher(ledger.write)
     ledger.open.clear()
     under_way = asyncio.create_task(batcher.submit(1))
-    await eventually(lambda: ledger.entered)
+    await eventually(lambda: ledger.begun)
     with pytest.raises(DatabaseAway):
         await batcher.submit(2, patience=0.01)
 

@@ -80,7 +80,9 @@ class Signups:
         self._claims = claims
         self._statements = _storing(database)
         self._batcher: Batcher[Signup, Result] = Batcher(
-            self._write, sizes=metrics.batch_sizes.labels("signups")
+            self._write,
+            sizes=metrics.batch_sizes.labels("signups"),
+            writers=1 if database.is_sqlite else 2,  # SQLite has one itself
         )
 
     async def register(self, signup: Signup) -> Registered:
