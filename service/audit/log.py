@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import Insert, case, select, true
+from sqlalchemy import Insert, bindparam, case, select, true
 
 from service.audit.entries import Entry
 from service.audit.retention import prune
@@ -33,8 +33,7 @@ class AuditLog:
         self._keep = keep
         self._metrics = metrics
         metrics.spool_bytes.set_function(lambda: spool.waiting)
-        self._insert_entries = _insert_entries(database)
-        self._widen_instance = _widen_instance(database)
+        self._statements = _storing(database)
         self._recorded = 0  # and not counted yet: many at once, because a counter takes a lock
         self._wake = asyncio.Event()
         self._mover: asyncio.Task[None] | None = None
@@ -148,13 +147,10 @@ class AuditLog:
     async def _insert_all(self, lines: Sequence[bytes]) -> None:
         (first, _), (last, _) = Entry.from_line(lines[0]), Entry.from_line(lines[-1])
         document = b"[%b]" % b",".join(lines)
-        async with self._database.transaction() as connection:
-            # A batch that is moved twice, because its answer was lost, is stored once.
-            await connection.execute(self._insert_entries, {"entries": document.decode()})
-            await connection.execute(
-                self._widen_instance,
-                {"instance": first.instance, "first_seq": first.seq, "last_seq": last.seq},
-            )
+        values = {"entries": document.decode(), "of": first.instance, "first": first.seq, "last": last.seq}
+        async with self._database.statement() as connection:
+            for statement in self._statements:
+                await connection.execute(statement, values)
 
 
 def _is_entry(line: bytes) -> bool:
@@ -165,21 +161,24 @@ def _is_entry(line: bytes) -> bool:
     return True
 
 
-def _insert_entries(database: Database) -> Insert:
+def _storing(database: Database) -> Sequence[Insert]:
+    """Takes the parameters `entries`, the instance that they are `of`, its `first` and `last` number."""
     # As they come: a line is a JSON array in the order of the columns.
     entries = given(
         database, *(AUDIT_LOG.c[name] for name in (*Entry._fields, "digest")), parameter="entries"
     )
-    return (
+    adding = (
         database.insert(AuditEntry)
         .from_select(entries.c.keys(), select(entries).where(true()))
-        .on_conflict_do_nothing()
+        .on_conflict_do_nothing()  # a batch that is moved twice, because its answer was lost, is stored once
     )
-
-
-def _widen_instance(database: Database) -> Insert:
-    seen = database.insert(AuditInstance)
+    seen = database.insert(AuditInstance).values(
+        instance=bindparam("of"), first_seq=bindparam("first"), last_seq=bindparam("last")
+    )
     later = case(
         (INSTANCES.c.last_seq < seen.excluded.last_seq, seen.excluded.last_seq), else_=INSTANCES.c.last_seq
     )
-    return seen.on_conflict_do_update(index_elements=["instance"], set_={"last_seq": later})
+    widening = seen.on_conflict_do_update(index_elements=["instance"], set_={"last_seq": later})
+    if database.is_sqlite:  # which cannot insert within a query
+        return adding, widening
+    return [widening.add_cte(adding.cte("added"))]
