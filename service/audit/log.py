@@ -17,7 +17,7 @@ from service.database import Database, DatabaseAway, Refused
 from service.metrics import Metrics
 from service.models import AuditEntry, AuditInstance
 
-GATHER = 0.05  # s; entries are safe in the spool, and one transaction for many of them is cheap
+GATHER = 0.2  # s; entries are safe in the spool, and a commit is as dear for one as for hundreds
 TRY_AGAIN_AFTER = 1.0  # s
 CLEAN_UP_EVERY = 30.0  # s: adopting what dead processes left, and dropping what is too old
 
