@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy import Insert, bindparam, case, select, true
@@ -39,15 +40,14 @@ class AuditLog:
         self._mover: asyncio.Task[None] | None = None
         self.trouble: str | None = None  # why entries wait longer than they should
 
-    def record(self, **fields: object) -> None:
-        """Spools one entry; `fields` are those of Entry. Never raises."""
+    def record(self, *fields: Any) -> None:
+        """Spools one entry; `fields` are those of Entry behind `seq`, in their order. Never raises."""
         try:
-            self._spool.append(**fields)
+            self._spool.append(*fields)
         except OSError as exc:
             # The last resort: whoever keeps the log still has the entry.
-            log.error(
-                "audit.unspooled", reason=str(exc), **{name: str(value) for name, value in fields.items()}
-            )
+            entry = {name: str(value) for name, value in zip(Entry._fields[2:], fields, strict=True)}
+            log.error("audit.unspooled", reason=str(exc), **entry)
             self._metrics.audit_unspooled.inc()
             self.trouble = f"The spool cannot be written: {exc}"
         else:

@@ -72,15 +72,15 @@ class AuditMiddleware:
         status = seen.status or CLIENT_LEFT
         self._seconds(seen.method, route or "", status).observe(elapsed / 1e9)
         self._log.record(
-            occurred_at=seen.began_at,
-            request_id=seen.request_id,
-            method=seen.method,
-            route=route,
-            status=status,
-            duration_us=elapsed // 1000,
-            response_bytes=seen.response_bytes,
-            user_id=seen.state.get("user_id"),
-            client_network=self._clients.network(seen.scope),
+            seen.began_at,
+            seen.request_id,
+            seen.method,
+            route,
+            status,
+            elapsed // 1000,
+            seen.response_bytes,
+            seen.state.get("user_id"),
+            self._clients.network(seen.scope),
         )
 
 

@@ -9,7 +9,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from uuid import uuid4
 
 import structlog
@@ -109,9 +109,10 @@ class Spool:
         """Bytes of all processes that wait, those that died included."""
         return sum(_size(path) for path in self._folder.glob(SPOOLS))
 
-    def append(self, **fields: object) -> None:
-        """Raises OSError; the entry then has no number, and leaves no gap."""
-        entry = Entry(instance=self.instance, seq=self._seq + 1, **fields)  # type: ignore[arg-type]  # Entry's own
+    def append(self, *fields: Any) -> None:
+        """`fields` are those of Entry behind `seq`. Raises OSError; the entry then has no number, and
+        leaves no gap."""
+        entry = Entry(self.instance, self._seq + 1, *fields)
         self._active.append(entry.line(keyed=self._keyed))
         self._seq += 1
 

@@ -33,7 +33,7 @@ async def test_entries_reach_the_table_by_themselves(audit: AuditLog, database: 
     audit.start()
 
     for _ in range(3):
-        audit.record(**FIELDS)
+        audit.record(*FIELDS.values())
 
     await eventually(lambda: _is(database, [1, 2, 3]))
 
@@ -41,7 +41,7 @@ async def test_entries_reach_the_table_by_themselves(audit: AuditLog, database: 
 async def test_the_instance_knows_what_the_table_should_hold(audit: AuditLog, database: Database) -> None:
     for count in (2, 3):
         for _ in range(count):
-            audit.record(**FIELDS)
+            audit.record(*FIELDS.values())
         await audit.move()
 
     [instance] = await rows(database, "SELECT * FROM audit_instances")
@@ -53,7 +53,7 @@ async def test_what_a_dead_process_left_is_moved_once(
 ) -> None:
     dead = Spool(tmp_path / "audit", key=b"")
     for _ in range(3):
-        dead.append(**FIELDS)
+        dead.append(*FIELDS.values())
     die(dead)
 
     assert await audit.adopt() == 3
@@ -66,7 +66,7 @@ async def test_an_adoption_that_failed_can_be_tried_again(
     audit: AuditLog, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead = Spool(tmp_path / "audit", key=b"")
-    dead.append(**FIELDS)
+    dead.append(*FIELDS.values())
     die(dead)
 
     async def away(*_: object) -> None:
@@ -86,7 +86,7 @@ async def test_entries_that_are_moved_twice_are_stored_once(
 ) -> None:
     dead = Spool(tmp_path / "audit", key=b"")
     for _ in range(3):
-        dead.append(**FIELDS)
+        dead.append(*FIELDS.values())
     path = dead._active.path
     lines = path.read_bytes()
     die(dead)
@@ -109,7 +109,7 @@ async def test_while_the_database_is_away_entries_wait(
     monkeypatch.setattr(AuditLog, "_insert", away)
     monkeypatch.setattr("service.audit.log.TRY_AGAIN_AFTER", 0.01)
     audit.start()
-    audit.record(**FIELDS)
+    audit.record(*FIELDS.values())
     await eventually(lambda: audit.trouble)
 
     monkeypatch.setattr(AuditLog, "_insert", insert)
@@ -126,7 +126,7 @@ async def test_an_entry_that_cannot_be_spooled_goes_to_the_log_and_is_counted(
 
     monkeypatch.setattr(Spool, "append", full)
 
-    audit.record(**FIELDS)
+    audit.record(*FIELDS.values())
 
     assert "audit.unspooled" in capsys.readouterr().out
     assert metrics.registry.get_sample_value("audit_entries_unspooled_total") == 1
@@ -136,7 +136,7 @@ async def test_an_entry_that_cannot_be_spooled_goes_to_the_log_and_is_counted(
 async def test_what_is_recorded_is_counted(audit: AuditLog, metrics: Metrics) -> None:
     for count in (2, 3):
         for _ in range(count):
-            audit.record(**FIELDS)
+            audit.record(*FIELDS.values())
         await audit.move()
 
     assert metrics.registry.get_sample_value("audit_entries_total") == 5
@@ -147,7 +147,7 @@ async def test_under_load_every_entry_arrives_once(audit: AuditLog, database: Da
 
     for _ in range(50):
         for _ in range(100):
-            audit.record(**FIELDS)
+            audit.record(*FIELDS.values())
         await asyncio.sleep(0)
 
     await eventually(lambda: _is(database, list(range(1, 5001))), within=20)
@@ -155,7 +155,7 @@ async def test_under_load_every_entry_arrives_once(audit: AuditLog, database: Da
 
 async def test_the_rest_is_moved_at_the_end(audit: AuditLog, database: Database, tmp_path: Path) -> None:
     audit.start()
-    audit.record(**FIELDS)
+    audit.record(*FIELDS.values())
 
     await audit.stop()
 

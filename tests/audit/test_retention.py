@@ -22,7 +22,8 @@ async def store(database: Database, folder: Path, ages: Sequence[float]) -> None
         database=database, spool=Spool(folder, key=b""), keep=timedelta(days=999), metrics=Metrics()
     )
     for age in ages:
-        audit.record(**FIELDS | {"occurred_at": FIELDS["occurred_at"] - timedelta(days=age)})
+        occurred_at = FIELDS["occurred_at"] - timedelta(days=age)
+        audit.record(*(FIELDS | {"occurred_at": occurred_at}).values())
     await audit.stop()
 
 

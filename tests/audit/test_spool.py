@@ -41,14 +41,14 @@ def test_entries_are_numbered_without_a_gap(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
 
     for _ in range(3):
-        spool.append(**FIELDS)
+        spool.append(*FIELDS.values())
 
     assert [entry.seq for entry in read(spool.full_segment())] == [1, 2, 3]
 
 
 def test_each_entry_carries_the_digest_of_its_fields(tmp_path: Path) -> None:
     spool = spool_in(tmp_path, key=b"secret")
-    spool.append(**FIELDS)
+    spool.append(*FIELDS.values())
 
     [[line]] = list(spool.full_segment().batches())
     entry, carried = Entry.from_line(line)
@@ -59,10 +59,10 @@ def test_each_entry_carries_the_digest_of_its_fields(tmp_path: Path) -> None:
 
 def test_new_entries_go_elsewhere_while_a_segment_is_moved(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
-    spool.append(**FIELDS)
+    spool.append(*FIELDS.values())
     moving = spool.full_segment()
 
-    spool.append(**FIELDS)
+    spool.append(*FIELDS.values())
 
     assert [entry.seq for entry in read(moving)] == [1]
     assert spool.full_segment() is moving
@@ -73,7 +73,7 @@ def test_new_entries_go_elsewhere_while_a_segment_is_moved(tmp_path: Path) -> No
 def test_moving_goes_on_where_it_stopped(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     for _ in range(5000):
-        spool.append(**FIELDS)
+        spool.append(*FIELDS.values())
     segment = spool.full_segment()
     batches = segment.batches()
     first, interrupted = next(batches), next(batches)
@@ -87,9 +87,9 @@ def test_moving_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_what_a_dead_process_left_is_found(tmp_path: Path) -> None:
     dead = spool_in(tmp_path)
     for _ in range(2):
-        dead.append(**FIELDS)
+        dead.append(*FIELDS.values())
     dead.full_segment()
-    dead.append(**FIELDS)
+    dead.append(*FIELDS.values())
     die(dead)
 
     found = [entry for segment in spool_in(tmp_path).orphans() for entry in read(segment)]
@@ -99,14 +99,14 @@ def test_what_a_dead_process_left_is_found(tmp_path: Path) -> None:
 
 def test_what_a_living_process_writes_is_left_alone(tmp_path: Path) -> None:
     living = spool_in(tmp_path)
-    living.append(**FIELDS)
+    living.append(*FIELDS.values())
 
     assert list(spool_in(tmp_path).orphans()) == []
 
 
 def test_only_one_process_adopts_a_segment(tmp_path: Path) -> None:
     dead = spool_in(tmp_path)
-    dead.append(**FIELDS)
+    dead.append(*FIELDS.values())
     die(dead)
     first, second = spool_in(tmp_path), spool_in(tmp_path)
 
@@ -123,7 +123,7 @@ def test_only_one_process_adopts_a_segment(tmp_path: Path) -> None:
 def test_a_torn_last_line_is_left_out(tmp_path: Path, cut: int) -> None:
     dead = spool_in(tmp_path)
     for _ in range(2):
-        dead.append(**FIELDS)
+        dead.append(*FIELDS.values())
     die(dead)
     path = dead._active.path
     path.write_bytes(path.read_bytes()[:-cut])
@@ -137,21 +137,21 @@ def test_an_entry_that_does_not_fit_leaves_no_trace_and_no_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = spool_in(tmp_path)
-    spool.append(**FIELDS)
+    spool.append(*FIELDS.values())
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:20]))
     with pytest.raises(OSError, match="20 of"):
-        spool.append(**FIELDS)
+        spool.append(*FIELDS.values())
     monkeypatch.undo()
 
-    spool.append(**FIELDS)
+    spool.append(*FIELDS.values())
 
     assert [entry.seq for entry in read(spool.full_segment())] == [1, 2]
 
 
 def test_a_clean_end_leaves_no_files(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
-    spool.append(**FIELDS)
+    spool.append(*FIELDS.values())
     spool.full_segment().clear()
 
     spool.close()
@@ -161,7 +161,7 @@ def test_a_clean_end_leaves_no_files(tmp_path: Path) -> None:
 
 def test_what_still_waits_at_the_end_stays(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
-    spool.append(**FIELDS)
+    spool.append(*FIELDS.values())
 
     spool.close()
 
@@ -170,10 +170,10 @@ def test_what_still_waits_at_the_end_stays(tmp_path: Path) -> None:
 
 def test_what_waits_is_that_of_the_dead_too(tmp_path: Path) -> None:
     dead, alive = spool_in(tmp_path), spool_in(tmp_path)
-    dead.append(**FIELDS)
+    dead.append(*FIELDS.values())
     die(dead)
     assert alive.waiting == dead.size
 
-    alive.append(**FIELDS)
+    alive.append(*FIELDS.values())
 
     assert alive.waiting == dead.size + alive.size

@@ -57,7 +57,7 @@ async def test_an_entry_is_spelled_from_its_row_as_from_its_request(
         database=database, spool=Spool(tmp_path, key=b""), keep=timedelta(days=1), metrics=Metrics()
     )
 
-    audit.record(**FIELDS | field)
+    audit.record(*(FIELDS | field).values())
     await audit.stop()
 
     assert len(await rows(database, "SELECT * FROM audit_log")) == 1
