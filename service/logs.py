@@ -28,15 +28,15 @@ def configure(settings: Settings) -> None:
     ]
     # A net beneath: texts that others write, such as a relay or a library, may quote what was handed to them.
     quiet: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, _without_addresses]
+    is_json = settings.effective_log_format == "json"
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
-        if settings.effective_log_format == "json"
+        if is_json
         # Plain, because the pretty traceback shows local variables: addresses and names.
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     )
-    is_json = isinstance(renderer, structlog.processors.JSONRenderer)
     structlog.configure(
         processors=[*shared, *quiet, _json if is_json else renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -5,7 +5,6 @@ import hmac
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from hmac import HMAC
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
@@ -50,7 +49,7 @@ class Entry(NamedTuple):
             )
         )
 
-    def line(self, *, keyed: HMAC) -> bytes:
+    def line(self, *, keyed: hmac.HMAC) -> bytes:
         """As the spool holds it: a JSON array of all fields and the digest."""
         payload = self.payload()
         return b'%b,"%b"]\n' % (payload[:-1], digest(payload, keyed=keyed).encode("ascii"))
@@ -82,13 +81,13 @@ class Entry(NamedTuple):
         return cls(*(row[name] for name in cls._fields))
 
 
-def hmac_sha256(key: bytes) -> HMAC:
-    """Of what is to come (RFC 2104). Without a key it finds mistakes, not forgers."""
+def hmac_sha256(key: bytes) -> hmac.HMAC:
+    """For `digest` (RFC 2104). Without a key it finds mistakes, not forgers."""
     return hmac.new(key, digestmod="sha256")
 
 
-def digest(payload: bytes, *, keyed: HMAC) -> str:
+def digest(payload: bytes, *, keyed: hmac.HMAC) -> str:
     """In hexadecimal."""
-    mac = keyed.copy()  # half of what it takes to find the algorithm and to read the key each time
+    mac = keyed.copy()  # so the algorithm is found and the key read once for all entries
     mac.update(payload)
     return mac.hexdigest()

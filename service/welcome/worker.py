@@ -65,8 +65,9 @@ class Worker:
                 log.exception("worker.round_broke")
                 claimed = 0
             self.last_round = time.monotonic()
-            is_full = not self._delivery.room and not self._window.trouble  # so nothing was asked for
-            pause = LOOK_AGAIN if claimed or is_full else self._window.paused_for or LOOK_EVERY
+            # Without room no query was made. Trouble has pauses of its own.
+            looks_soon = claimed or not (self._delivery.room or self._window.trouble)
+            pause = LOOK_AGAIN if looks_soon else self._window.paused_for or LOOK_EVERY
             await asyncio.sleep(min(pause, LOOK_EVERY))
 
     async def _keep(self) -> None:
