@@ -29,6 +29,8 @@ def in_time(world: World, *, long: bool) -> bool:
 async def quiet(world: World, service: Process, *, long: bool) -> None:
     """A signup whose COMMIT went unanswered has an email that nobody holds: it comes a minute later."""
     if not long:
+        # In this order: the worker may not have claimed yet what signed up while it could not.
+        await world.all_claimed()
         await eventually(lambda: _is_empty_handed(service), within=30)
         await world.end_leases()
     await world.settled()

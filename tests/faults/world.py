@@ -9,10 +9,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from service import schema
 from service.database import Database
+from service.models import EmailStatus
+from service.welcome.statements import OUTBOX
 from tests.conftest import rows
 from tests.eventually import eventually
 from tests.faults.checker import Answers, Figures, figures
@@ -117,13 +119,17 @@ class World:
         """Nothing waits any more, in the outbox or in a spool."""
 
         async def quiet() -> bool:
-            async with self.database.reading() as connection:
-                waiting = await connection.exec_driver_sql(
-                    "SELECT count(*) FROM outbox WHERE status = 'pending'"
-                )
-                return waiting.scalar_one() == 0 and self._spooled() == 0
+            return not await self._pending() and not self._spooled()
 
         await eventually(quiet, within=within)
+
+    async def all_claimed(self) -> None:
+        """Nothing is due: what is pending has, or had, a holder."""
+
+        async def none_due() -> bool:
+            return not await self._pending(OUTBOX.c.due_at <= self.database.clock())
+
+        await eventually(none_due, within=30)
 
     async def figures(self) -> Figures:
         return await figures(
@@ -159,6 +165,12 @@ class World:
         if answer.status_code == 201:
             self.answers.confirmed[address] = answer.json()["id"]
         return answer.status_code
+
+    async def _pending(self, *conditions: ColumnElement[bool]) -> int:
+        waiting = select(func.count()).where(OUTBOX.c.status == EmailStatus.PENDING, *conditions)
+        async with self.database.reading() as connection:
+            count: int = (await connection.execute(waiting)).scalar_one()
+            return count
 
     def _spooled(self) -> int:
         return sum(path.stat().st_size for path in self.folder.glob("**/*.spool"))
