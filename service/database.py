@@ -5,8 +5,9 @@ import contextlib
 import math
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ QUOTABLE = ("", "08", "25", "28", "3D", "42", "53", "55", "57", "58")
 DATA_ERRORS = ("22", "23")  # sqlstate classes: data exception, integrity violation
 # Common in the URLs that hosting companies hand out; they only name a client or tune it.
 WITHOUT_EFFECT = ("application_name", "channel_binding", "connect_timeout")
+OF_DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError)  # where we ask it directly
 CONFLICTS = ("40001", "40P01")  # serialization failure, deadlock: nothing happened, try again
 
 
@@ -162,6 +164,13 @@ class Database:
     def insert(self, model: type[SQLModel]) -> postgresql.Insert:
         """An insert that knows `on_conflict_do_nothing` and `on_conflict_do_update`, as SQLite's does too."""
         return (sqlite.insert if self.is_sqlite else postgresql.insert)(table(model))  # type: ignore[return-value]  # see above
+
+    async def copy(
+        self, connection: AsyncConnection, into: Table, columns: Sequence[str], csv: bytes
+    ) -> None:
+        """PostgreSQL's COPY, a part of the connection's transaction. In the CSV, null is `null`."""
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.copy_to_table(into.name, source=BytesIO(csv), columns=columns, format="csv", null="null")
 
     async def close(self) -> None:
         await self.engine.dispose()
@@ -285,7 +294,7 @@ def _answer(connection: DBAPIConnection, statement: str) -> object:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, OSError, TimeoutError) as exc:
+    except (SQLAlchemyError, *OF_DRIVER, OSError, TimeoutError) as exc:
         sqlstate = _sqlstate(exc)
         # The server's text may quote the row's values, so of a data error only the number goes on, and
         # of what caused it nothing: whoever logs the traceback would log the row.
@@ -305,10 +314,9 @@ def _in_a_line(exc: BaseException) -> str:
 
 
 def _sqlstate(exc: BaseException) -> str:
-    if not isinstance(exc, DBAPIError):
-        return ""
-    if found := getattr(exc.orig, "sqlstate", None):
+    cause = exc.orig if isinstance(exc, DBAPIError) else exc
+    if found := getattr(cause, "sqlstate", None):
         return str(found)
     # SQLite has no sqlstate; its names say as much.
-    name = getattr(exc.orig, "sqlite_errorname", "")
+    name = getattr(cause, "sqlite_errorname", "")
     return "23000" if name.startswith(("SQLITE_CONSTRAINT", "SQLITE_TOOBIG", "SQLITE_MISMATCH")) else ""

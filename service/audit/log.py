@@ -7,16 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Insert, bindparam, case, select, true
 
 from service.audit.entries import Entry
+from service.audit.loading import Loader
 from service.audit.retention import prune
 from service.audit.spool import Segment, Spool
-from service.audit.tables import AUDIT_LOG, INSTANCES
-from service.bulk import given
 from service.database import Database, DatabaseAway, Refused
 from service.metrics import Metrics
-from service.models import AuditEntry, AuditInstance
 
 GATHER = 0.2  # s; entries are safe in the spool, and a commit is as dear for one as for hundreds
 TRY_AGAIN_AFTER = 1.0  # s
@@ -34,7 +31,7 @@ class AuditLog:
         self._keep = keep
         self._metrics = metrics
         metrics.spool_bytes.set_function(lambda: spool.waiting)
-        self._statements = _storing(database)
+        self._loader = Loader(database)
         self._recorded = 0  # and not counted yet: many at once, because a counter takes a lock
         self._wake = asyncio.Event()
         self._mover: asyncio.Task[None] | None = None
@@ -134,23 +131,15 @@ class AuditLog:
     async def _insert(self, lines: Sequence[bytes]) -> None:
         self._metrics.batch_sizes.labels("audit").observe(len(lines))
         try:
-            await self._insert_all(lines)
-        except (Refused, ValueError) as exc:
+            await self._loader.load(lines)
+        except (DatabaseAway, Refused, ValueError) as exc:  # SQLite has no error of its own for bad JSON
             readable = [line for line in lines if _is_entry(line)]
             if len(readable) == len(lines):
                 raise DatabaseAway(str(exc)) from exc
             # Damaged on the disk. `audit verify` will name what is missing.
             log.error("audit.unreadable", entries=len(lines) - len(readable))
             if readable:
-                await self._insert_all(readable)
-
-    async def _insert_all(self, lines: Sequence[bytes]) -> None:
-        (first, _), (last, _) = Entry.from_line(lines[0]), Entry.from_line(lines[-1])
-        document = b"[%b]" % b",".join(lines)
-        values = {"entries": document.decode(), "of": first.instance, "first": first.seq, "last": last.seq}
-        async with self._database.statement() as connection:
-            for statement in self._statements:
-                await connection.execute(statement, values)
+                await self._loader.load(readable)
 
 
 def _is_entry(line: bytes) -> bool:
@@ -159,26 +148,3 @@ def _is_entry(line: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _storing(database: Database) -> Sequence[Insert]:
-    """Takes the parameters `entries`, the instance that they are `of`, its `first` and `last` number."""
-    # As they come: a line is a JSON array in the order of the columns.
-    entries = given(
-        database, *(AUDIT_LOG.c[name] for name in (*Entry._fields, "digest")), parameter="entries"
-    )
-    adding = (
-        database.insert(AuditEntry)
-        .from_select(entries.c.keys(), select(entries).where(true()))
-        .on_conflict_do_nothing()  # a batch that is moved twice, because its answer was lost, is stored once
-    )
-    seen = database.insert(AuditInstance).values(
-        instance=bindparam("of"), first_seq=bindparam("first"), last_seq=bindparam("last")
-    )
-    later = case(
-        (INSTANCES.c.last_seq < seen.excluded.last_seq, seen.excluded.last_seq), else_=INSTANCES.c.last_seq
-    )
-    widening = seen.on_conflict_do_update(index_elements=["instance"], set_={"last_seq": later})
-    if database.is_sqlite:  # which cannot insert within a query
-        return adding, widening
-    return [widening.add_cte(adding.cte("added"))]

@@ -98,6 +98,35 @@ async def test_entries_that_are_moved_twice_are_stored_once(
     assert await numbers(database) == [1, 2, 3]
 
 
+async def test_a_damaged_line_does_not_hold_up_the_others(
+    audit: AuditLog, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dead = Spool(tmp_path / "audit", key=b"")
+    for _ in range(3):
+        dead.append(*FIELDS.values())
+    path = dead._active.path
+    die(dead)
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    for damaged in (second.replace(b"GET", b"G\0T"), second.replace(b",", b"", 1), second[9:]):
+        path.write_bytes(first + damaged + third)
+
+        await audit.adopt()
+
+        assert await numbers(database) == [1, 3]
+        assert "entries=1 event='audit.unreadable'" in capsys.readouterr().out
+
+
+async def test_a_line_that_is_no_csv_is_stored_as_it_is(audit: AuditLog, database: Database) -> None:
+    odd = ['a "quoted" \\ method', "null", "a,b", "", "\\."]
+    for method in odd:
+        audit.record(*(FIELDS | {"method": method, "route": None}).values())
+
+    await audit.move()
+
+    found = await rows(database, "SELECT method, route FROM audit_log ORDER BY seq")
+    assert [(row["method"], row["route"]) for row in found] == [(method, None) for method in odd]
+
+
 async def test_while_the_database_is_away_entries_wait(
     audit: AuditLog, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
