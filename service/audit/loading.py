@@ -1,6 +1,7 @@
 """From lines of the spool, as they are, to rows of the table."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from sqlalchemy import bindparam, case, select, true
 
@@ -39,7 +40,7 @@ class Loader:
         Raises DatabaseAway, and Refused or ValueError for a line that is no entry.
         """
         (first, _), (last, _) = Entry.from_line(lines[0]), Entry.from_line(lines[-1])
-        seen = {"of": first.instance, "first": first.seq, "last": last.seq}
+        seen = {"of": UUID(first.instance), "first": first.seq, "last": last.seq}
         if self._database.is_sqlite or not await self._copied(lines, seen):
             document = b"[%b]" % b",".join(lines)
             async with self._database.transaction() as connection:

@@ -3,12 +3,13 @@
 import re
 import time
 from collections.abc import Set
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.audit.entries import moment_of_ns
 from service.audit.log import AuditLog
 from service.clients import Clients
 from service.identifiers import new_hex
@@ -70,16 +71,17 @@ class AuditMiddleware:
         elapsed = time.perf_counter_ns() - seen.began
         route = getattr(seen.scope.get("route"), "path", None)
         status = seen.status or CLIENT_LEFT
+        user_id: UUID | None = seen.state.get("user_id")
         self._seconds(seen.method, route or "", status).observe(elapsed / 1e9)
         self._log.record(
-            seen.began_at,
+            moment_of_ns(seen.began_at),
             seen.request_id,
             seen.method,
             route,
             status,
             elapsed // 1000,
             seen.response_bytes,
-            seen.state.get("user_id"),
+            user_id and user_id.hex,
             self._clients.network(seen.scope),
         )
 
@@ -104,7 +106,7 @@ class _Exchange:
         self.method: str = scope["method"][:32]
         self.request_id = _request_id(scope)
         self.state: dict[str, Any] = scope.setdefault("state", {})
-        self.began_at = datetime.now(UTC)
+        self.began_at = time.time_ns()
         self.began = time.perf_counter_ns()
         self.state["request_id"] = self.request_id
         self.state["began"] = self.began

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import structlog
 
-from service.audit.entries import Entry, hmac_sha256
+from service.audit.entries import Entry, hmac_sha256, spooled
 
 BATCH_BYTES = 300_000
 LINE_END = b'"]\n'
@@ -95,7 +95,7 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._keyed = hmac_sha256(key)
-        self.instance = uuid4()
+        self.instance = uuid4().hex
         self._seq = 0
         self._active, self._resting = self._own_segments()
 
@@ -112,8 +112,8 @@ class Spool:
     def append(self, *fields: Any) -> None:
         """`fields` are those of Entry behind `seq`. Raises OSError; the entry then has no number, and
         leaves no gap."""
-        entry = Entry(self.instance, self._seq + 1, *fields)
-        self._active.append(entry.line(keyed=self._keyed))
+        entry = (self.instance, self._seq + 1, *fields)
+        self._active.append(spooled(entry, keyed=self._keyed))
         self._seq += 1
 
     def full_segment(self) -> Segment:
@@ -142,7 +142,7 @@ class Spool:
         if first and second:
             return first, second
         # Somebody adopted the new file between its creation and its lock.
-        self.instance = uuid4()
+        self.instance = uuid4().hex
         return self._own_segments()
 
 

@@ -1,7 +1,7 @@
 """Old entries go, and what is left can still be verified."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from service.audit import retention
 from service.audit.log import AuditLog
 from service.audit.spool import Spool
 from service.audit.verify import Verification
+from service.bulk import moment
 from service.database import Database
 from service.metrics import Metrics
 from tests.audit.test_spool import FIELDS
@@ -22,8 +23,8 @@ async def store(database: Database, folder: Path, ages: Sequence[float]) -> None
         database=database, spool=Spool(folder, key=b""), keep=timedelta(days=999), metrics=Metrics()
     )
     for age in ages:
-        occurred_at = FIELDS["occurred_at"] - timedelta(days=age)
-        audit.record(*(FIELDS | {"occurred_at": occurred_at}).values())
+        occurred_at = datetime.now(UTC) - timedelta(days=age)
+        audit.record(*(FIELDS | {"occurred_at": moment(occurred_at)}).values())
     await audit.stop()
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from service.audit.entries import Entry, digest, hmac_sha256
+from service.audit.entries import Entry, digest, hmac_sha256, moment_of_ns
 from service.audit.spool import Segment, Spool
+from service.bulk import moment
 
 FIELDS: dict[str, Any] = {
-    "occurred_at": datetime.now(UTC),
+    "occurred_at": moment(datetime.now(UTC)),
     "request_id": "r",
     "method": "GET",
     "route": "/healthz",
@@ -177,3 +178,11 @@ def test_what_waits_is_that_of_the_dead_too(tmp_path: Path) -> None:
     alive.append(*FIELDS.values())
 
     assert alive.waiting == dead.size + alive.size
+
+
+@pytest.mark.parametrize("nanoseconds", [0, 1_795_384_925_000_000_999, 1_795_384_925_999_999_999])
+def test_a_moment_is_spelled_as_it_is_everywhere(nanoseconds: int) -> None:
+    microseconds = nanoseconds // 1000
+    at = datetime.fromtimestamp(microseconds // 1_000_000, UTC).replace(microsecond=microseconds % 1_000_000)
+
+    assert moment_of_ns(nanoseconds) == moment(at)

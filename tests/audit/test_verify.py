@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -11,6 +10,7 @@ from service.audit import verify
 from service.audit.log import AuditLog
 from service.audit.spool import Spool
 from service.audit.verify import Verification
+from service.bulk import moment
 from service.database import Database
 from service.metrics import Metrics
 from tests.audit.test_retention import faults, store
@@ -41,10 +41,10 @@ async def test_an_untouched_log_is_in_order(log: Database) -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        {"occurred_at": datetime(2026, 11, 22, 15, 4, 5, tzinfo=UTC)},
-        {"occurred_at": datetime(2026, 11, 22, 15, 4, 5, 6, tzinfo=UTC)},
-        {"occurred_at": datetime(2026, 11, 22, 15, 4, 5, tzinfo=timezone(timedelta(hours=-3)))},
-        {"user_id": UUID("01a2034d-e2b2-70ba-a0cc-98ae50e103db")},
+        {"occurred_at": moment(datetime(2026, 11, 22, 15, 4, 5, tzinfo=UTC))},
+        {"occurred_at": moment(datetime(2026, 11, 22, 15, 4, 5, 6, tzinfo=UTC))},
+        {"occurred_at": moment(datetime(2026, 11, 22, 15, 4, 5, tzinfo=timezone(timedelta(hours=-3))))},
+        {"user_id": "01a2034de2b270baa0cc98ae50e103db"},
         {"method": '"\\é\u2028/'},
         {"route": None, "client_network": None},
         {"duration_us": 2**40, "response_bytes": 2**40},
