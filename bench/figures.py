@@ -14,7 +14,7 @@ class Variant(StrEnum):
     DELIVERING = "delivering"  # the service with its relay up
     RELAY_AWAY = "relay away"  # the service; nobody listens where the relay should
     RELAY_HANGING = "relay hanging"  # the service; the relay takes connections and says nothing
-    UNAUDITED = "unaudited"  # as RELAY_AWAY, without the audit
+    UNAUDITED = "unaudited"  # as RELAY_AWAY, told to keep no entry of a signup
     POOL = "pool"  # mails alone, prepared bytes
     WORKER = "worker"  # mails alone, from a full outbox
     FEW_FINISHED = "1,000 finished"  # claims among them

@@ -27,7 +27,7 @@ class Stage:
 
     @asynccontextmanager
     async def service(
-        self, *command: str, store: Store, smtp_port: int | None = None
+        self, *command: str, store: Store, smtp_port: int | None = None, **settings: object
     ) -> AsyncIterator[Running]:
         """Without a port of a relay there is none."""
         folder, port = self._new_folder(), free_port()
@@ -38,6 +38,7 @@ class Stage:
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": smtp_port or free_port(),
             "SIGNUP_RATE_LIMIT": "100000000/minute",  # counts as ever, but one client makes all the load
+            **settings,
         }
         async with running(*command, folder=folder, port=port, environment=environment) as process:
             yield process

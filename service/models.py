@@ -106,7 +106,7 @@ class AuditEntry(SQLModel, table=True):
     response_bytes: int = Field(sa_type=BigInteger)
     user_id: UUID | None = None
     client_network: str | None = Field(default=None, max_length=43)  # /24 or /48
-    digest: str = Field(max_length=64)  # HMAC-SHA256 of all of it, in hexadecimal
+    digest: str = Field(max_length=64)  # keyed BLAKE2b of all of it, in hexadecimal
 
 
 class AuditInstance(SQLModel, table=True):

@@ -66,13 +66,13 @@ class AuditMiddleware:
         if seen.recorded:
             return
         seen.recorded = True
-        if seen.scope["path"] in self._exclude:
-            return
         elapsed = time.perf_counter_ns() - seen.began
         route = getattr(seen.scope.get("route"), "path", None)
         status = seen.status or CLIENT_LEFT
-        user_id: UUID | None = seen.state.get("user_id")
         self._seconds(seen.method, route or "", status).observe(elapsed / 1e9)
+        if seen.scope["path"] in self._exclude:
+            return
+        user_id: UUID | None = seen.state.get("user_id")
         self._log.record(
             moment_of_ns(seen.began_at),
             seen.request_id,

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import structlog
 
-from service.audit.entries import Entry, hmac_sha256, spooled
+from service.audit.entries import Entry, digest_key, spooled
 
 BATCH_BYTES = 300_000
 LINE_END = b'"]\n'
@@ -94,7 +94,7 @@ class Spool:
     def __init__(self, folder: Path, *, key: bytes) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._keyed = hmac_sha256(key)
+        self._key = digest_key(key)
         self.instance = uuid4().hex
         self._seq = 0
         self._active, self._resting = self._own_segments()
@@ -113,7 +113,7 @@ class Spool:
         """`fields` are those of Entry behind `seq`. Raises OSError; the entry then has no number, and
         leaves no gap."""
         entry = (self.instance, self._seq + 1, *fields)
-        self._active.append(spooled(entry, keyed=self._keyed))
+        self._active.append(spooled(entry, key=self._key))
         self._seq += 1
 
     def full_segment(self) -> Segment:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, func, select
 
-from service.audit.entries import Entry, digest, hmac_sha256
+from service.audit.entries import Entry, digest, digest_key
 from service.audit.tables import AUDIT_LOG, INSTANCES
 from service.database import Database
 
@@ -29,7 +29,7 @@ class Verification:
 
     def __init__(self, database: Database, *, key: bytes) -> None:
         self._database = database
-        self._keyed = hmac_sha256(key)
+        self._key = digest_key(key)
         self.checked = 0
         self.total = 0
 
@@ -85,4 +85,4 @@ class Verification:
 
     def _is_genuine(self, row: Any) -> bool:
         payload = Entry.from_row(row).payload()
-        return hmac.compare_digest(digest(payload, keyed=self._keyed), row["digest"])
+        return hmac.compare_digest(digest(payload, key=self._key), row["digest"])

@@ -202,13 +202,15 @@ async def test_a_request_id_that_is_none_is_not_adopted(live: Running, sent: str
     assert answer.headers["X-Request-ID"] != sent
 
 
-async def test_excluded_paths_get_an_id_but_no_entry(settings: Settings, database: Database) -> None:
+async def test_excluded_paths_get_an_id_and_count_but_have_no_entry(settings: Settings, database: Database) -> None:
     async with running(settings.model_copy(update={"audit_exclude": ("/healthz",)})) as live:
         answer = await live.client.get("/healthz", headers={"X-Request-ID": "probe"})
         await live.client.get("/readyz", headers={"X-Request-ID": "other"})
         await entries(database, "other")
+        metrics = (await live.client.get("/metrics")).text
 
     assert answer.headers["X-Request-ID"] == "probe"
+    assert 'http_request_duration_seconds_count{method="GET",route="/healthz",status="200"} 1.0' in metrics
     assert await rows(database, "SELECT * FROM audit_log WHERE request_id = 'probe'") == []
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.audit.entries import Entry, digest, hmac_sha256, moment_of_ns
+from service.audit.entries import Entry, digest, digest_key, moment_of_ns
 from service.audit.spool import Segment, Spool
 from service.bulk import moment
 
@@ -48,14 +48,16 @@ def test_entries_are_numbered_without_a_gap(tmp_path: Path) -> None:
 
 
 def test_each_entry_carries_the_digest_of_its_fields(tmp_path: Path) -> None:
-    spool = spool_in(tmp_path, key=b"secret")
-    spool.append(*FIELDS.values())
+    for secret in (b"secret", b"s" * 64 + b"ecret"):
+        spool = spool_in(tmp_path / secret.decode(), key=secret)
+        spool.append(*FIELDS.values())
 
-    [[line]] = list(spool.full_segment().batches())
-    entry, carried = Entry.from_line(line)
+        [[line]] = list(spool.full_segment().batches())
+        entry, carried = Entry.from_line(line)
 
-    assert carried == digest(entry.payload(), keyed=hmac_sha256(b"secret"))
-    assert carried != digest(entry.payload(), keyed=hmac_sha256(b"another"))
+        assert carried == digest(entry.payload(), key=digest_key(secret))
+        assert carried != digest(entry.payload(), key=digest_key(b"another"))
+        assert carried != digest(entry.payload(), key=digest_key(secret[:64] + b"other"))
 
 
 def test_new_entries_go_elsewhere_while_a_segment_is_moved(tmp_path: Path) -> None:

@@ -23,9 +23,7 @@ from bench.ratios import RATIOS, Result
 from bench.report import Report
 from bench.rounds import MEASURES, needed
 from bench.sink import Counter
-from bench.unaudited import create_app
 from service.database import Database
-from service.settings import Settings
 from tests.conftest import rows
 from tests.eventually import eventually
 from tests.ports import free_port
@@ -103,19 +101,6 @@ async def test_floor_answers_as_the_service_does(client: httpx.AsyncClient) -> N
     assert [[*answer.json()] for answer in answers] == [
         ["id", "email", "name", "created_at", "welcome_email"]
     ] * 2
-
-
-async def test_unaudited_does_all_but_the_audit(settings: Settings, database: Database) -> None:
-    app = create_app(settings)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
-    ):
-        answer = await client.post("/signup", json=SIGNUP)
-
-    assert answer.status_code == 201
-    assert len(await rows(database, "SELECT id FROM outbox WHERE status = 'sent'")) == 1
-    assert await rows(database, "SELECT seq FROM audit_log") == []
 
 
 async def test_recipe_does_the_whole_job(database_url: str, database: Database, tmp_path: Path) -> None:
