@@ -11,7 +11,7 @@ from service.audit.log import AuditLog
 from service.audit.spool import Spool
 from service.database import Database, DatabaseAway
 from service.metrics import Metrics
-from tests.audit.test_spool import FIELDS, die
+from tests.audit.test_spool import FIELDS, content, die
 from tests.conftest import rows
 from tests.eventually import eventually
 
@@ -88,7 +88,7 @@ async def test_entries_that_are_moved_twice_are_stored_once(
     for _ in range(3):
         dead.append(*FIELDS.values())
     path = dead._active.path
-    lines = path.read_bytes()
+    lines = content(path)
     die(dead)
     await audit.adopt()
     path.write_bytes(lines)  # as if the process had died between the commit and the removal
@@ -106,7 +106,7 @@ async def test_a_damaged_line_does_not_hold_up_the_others(
         dead.append(*FIELDS.values())
     path = dead._active.path
     die(dead)
-    first, second, third = path.read_bytes().splitlines(keepends=True)
+    first, second, third = content(path).splitlines(keepends=True)
     for damaged in (second.replace(b"GET", b"G\0T"), second.replace(b",", b"", 1), second[9:]):
         path.write_bytes(first + damaged + third)
 

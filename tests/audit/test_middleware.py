@@ -202,7 +202,9 @@ async def test_a_request_id_that_is_none_is_not_adopted(live: Running, sent: str
     assert answer.headers["X-Request-ID"] != sent
 
 
-async def test_excluded_paths_get_an_id_and_count_but_have_no_entry(settings: Settings, database: Database) -> None:
+async def test_excluded_paths_get_an_id_and_count_but_have_no_entry(
+    settings: Settings, database: Database
+) -> None:
     async with running(settings.model_copy(update={"audit_exclude": ("/healthz",)})) as live:
         answer = await live.client.get("/healthz", headers={"X-Request-ID": "probe"})
         await live.client.get("/readyz", headers={"X-Request-ID": "other"})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.audit.entries import Entry, digest, digest_key, moment_of_ns
-from service.audit.spool import Segment, Spool
+from service.audit.spool import KEPT_ROOM, Segment, Spool
 from service.bulk import moment
 
 FIELDS: dict[str, Any] = {
@@ -35,7 +35,7 @@ def read(segment: Segment) -> list[Entry]:
 def die(spool: Spool) -> None:
     """As `kill -9` does: the locks go, the files stay."""
     for segment in (spool._active, spool._resting):
-        os.close(segment._descriptor)
+        segment.close()
 
 
 def test_entries_are_numbered_without_a_gap(tmp_path: Path) -> None:
@@ -122,14 +122,19 @@ def test_only_one_process_adopts_a_segment(tmp_path: Path) -> None:
     assert list(second.orphans()) == []
 
 
+def content(path: Path) -> bytes:
+    return path.read_bytes().rstrip(b"\0")
+
+
 @pytest.mark.parametrize("cut", [1, 10, 60, 64])
-def test_a_torn_last_line_is_left_out(tmp_path: Path, cut: int) -> None:
+@pytest.mark.parametrize("zeros", [0, 1, 5000])
+def test_a_torn_last_line_is_left_out(tmp_path: Path, cut: int, zeros: int) -> None:
     dead = spool_in(tmp_path)
     for _ in range(2):
         dead.append(*FIELDS.values())
     die(dead)
     path = dead._active.path
-    path.write_bytes(path.read_bytes()[:-cut])
+    path.write_bytes(content(path)[:-cut] + bytes(zeros))
 
     found = [entry for segment in spool_in(tmp_path).orphans() for entry in read(segment)]
 
@@ -140,16 +145,54 @@ def test_an_entry_that_does_not_fit_leaves_no_trace_and_no_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = spool_in(tmp_path)
-    spool.append(*FIELDS.values())
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:20]))
-    with pytest.raises(OSError, match="20 of"):
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, offset: pwrite(file, data[:20], offset))
+    with pytest.raises(OSError, match="No space left"):
         spool.append(*FIELDS.values())
+    monkeypatch.undo()
+
+    for _ in range(2):
+        spool.append(*FIELDS.values())
+
+    assert [entry.seq for entry in read(spool.full_segment())] == [1, 2]
+
+
+def test_a_disk_that_fills_up_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = spool_in(tmp_path)
+    spool.append(*FIELDS.values())
+    monkeypatch.setattr(os, "pwrite", lambda *_: 0)
+    written = 1 + sum(_is_spooled(spool) for _ in range(2000))
     monkeypatch.undo()
 
     spool.append(*FIELDS.values())
 
-    assert [entry.seq for entry in read(spool.full_segment())] == [1, 2]
+    assert 1 < written < 2000
+    assert [entry.seq for entry in read(spool.full_segment())] == [*range(1, written + 2)]
+
+
+def _is_spooled(spool: Spool) -> bool:
+    try:
+        spool.append(*FIELDS.values())
+    except OSError:
+        return False
+    return True
+
+
+def test_a_segment_that_grew_gives_its_room_back(tmp_path: Path) -> None:
+    spool = spool_in(tmp_path)
+    for _ in range(10_000):
+        spool.append(*FIELDS.values())
+    segment = spool.full_segment()
+    assert segment.path.stat().st_size >= segment.size > KEPT_ROOM
+
+    assert len(read(segment)) == 10_000
+    segment.clear()
+
+    assert segment.path.stat().st_size == 0
+    spool.append(*FIELDS.values())
+    spool.full_segment().clear()
+    spool.append(*FIELDS.values())
+    assert [entry.seq for entry in read(spool.full_segment())] == [10_002]
 
 
 def test_a_clean_end_leaves_no_files(tmp_path: Path) -> None:
@@ -168,7 +211,7 @@ def test_what_still_waits_at_the_end_stays(tmp_path: Path) -> None:
 
     spool.close()
 
-    assert [path.stat().st_size > 0 for path in tmp_path.iterdir()] == [True]
+    assert [len(content(path)) > 0 for path in tmp_path.iterdir()] == [True]
 
 
 def test_what_waits_is_that_of_the_dead_too(tmp_path: Path) -> None:

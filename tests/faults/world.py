@@ -12,6 +12,7 @@ import httpx
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from service import schema
+from service.audit.spool import content_length
 from service.database import Database
 from service.models import EmailStatus
 from service.welcome.statements import OUTBOX
@@ -173,7 +174,7 @@ class World:
             return count
 
     def _spooled(self) -> int:
-        return sum(path.stat().st_size for path in self.folder.glob("**/*.spool"))
+        return sum(content_length(path) for path in self.folder.glob("**/*.spool"))
 
     async def _start(self, command: str, **environment: object) -> Process:
         defaults: dict[str, object] = {
