@@ -40,6 +40,7 @@ class Segment:
         self.path = path
         self._descriptor = descriptor
         self._moved = 0  # bytes that the table has
+        self._room = 0  # bytes, mapped
         self._map_file()
         self.size = self._room  # of a dead process's file the end of its lines is not known
 
@@ -78,8 +79,8 @@ class Segment:
 
     def clear(self) -> None:
         if self._room > KEPT_ROOM:  # the database was away for long
-            self._map.close()
             os.ftruncate(self._descriptor, 0)
+            self._map.close()
             self._map_file()
         elif self.size:
             self._map[: self.size] = bytes(self.size)
@@ -95,9 +96,10 @@ class Segment:
         self.close()
 
     def _map_file(self) -> None:
-        self._room = os.fstat(self._descriptor).st_size
-        if self._room:
-            self._map = mmap(self._descriptor, self._room)
+        room = os.fstat(self._descriptor).st_size
+        if room:
+            self._map = mmap(self._descriptor, room)
+        self._room = room
 
     def _grow(self) -> None:
         if os.pwrite(self._descriptor, bytes(STEP), self._room) < STEP:

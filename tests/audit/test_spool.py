@@ -178,6 +178,24 @@ def _is_spooled(spool: Spool) -> bool:
     return True
 
 
+def test_a_file_system_without_mappings_is_an_error_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(19, "No such device")
+
+    spool = spool_in(tmp_path)
+    monkeypatch.setattr("service.audit.spool.mmap", refused)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No such device"):
+            spool.append(*FIELDS.values())
+    monkeypatch.undo()
+
+    spool.append(*FIELDS.values())
+
+    assert [entry.seq for entry in read(spool.full_segment())] == [1]
+
+
 def test_a_segment_that_grew_gives_its_room_back(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     for _ in range(10_000):
