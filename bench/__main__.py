@@ -29,8 +29,8 @@ console = Console()
 
 
 def main(
-    rounds: Annotated[int, typer.Option(min=1, help="How often each variant is measured.")] = FEWEST_ROUNDS,
-    seconds: Annotated[float, typer.Option(min=1, help="How long, each time.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each variant is measured.")] = 5,
+    seconds: Annotated[float, typer.Option(min=1, help="How long, each time.")] = 3,
     only: Annotated[str, typer.Option(help=f"Some of {', '.join(Group)}, separated by commas.")] = "",
     engine: Annotated[Engine | None, typer.Option(help="Leaves the other one out.")] = None,
     results: Annotated[Path | None, typer.Option(help="A folder for what a shorter run finds.")] = None,
