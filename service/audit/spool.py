@@ -33,7 +33,8 @@ class Segment:
 
     It is written through a mapping, which survives the process as a written file does: a system
     call for each entry was a thirtieth of a busy core. What is mapped has been written before,
-    zeros at least, so that a full disk is an error here and not a signal that ends the process.
+    zeros at least, so that a full disk is an error here and not a signal that ends the process -
+    but for Btrfs, which needs room to overwrite: there it is as after `kill -9`.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
