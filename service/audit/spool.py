@@ -181,7 +181,7 @@ def content_length(path: Path) -> int:
     try:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
             return bisect_left(range(len(content)), True, key=lambda at: content[at] == 0)
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return 0  # moved meanwhile, or empty
 
 
