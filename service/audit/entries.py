@@ -52,6 +52,7 @@ class Entry(NamedTuple):
                 None | str(),
                 str(carried),
             ] as fields if len(carried) == 2 * DIGEST_SIZE:
+                # Only to raise ValueError.
                 UUID(instance), datetime.fromisoformat(occurred_at), user_id and UUID(user_id)
                 return cls._make(fields[:-1]), carried
         raise ValueError("not an audit entry")

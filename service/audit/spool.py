@@ -88,9 +88,11 @@ class Segment:
         self._moved = self.size = 0
 
     def close(self) -> None:
+        """A late entry meets an OSError, and not a file that was opened since."""
         if self._room:
             self._map.close()
         os.close(self._descriptor)
+        self._room, self._descriptor = 0, -1
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -162,6 +162,22 @@ async def test_an_entry_that_cannot_be_spooled_goes_to_the_log_and_is_counted(
     assert audit.trouble
 
 
+@pytest.mark.parametrize("before", [0, 1])
+async def test_an_entry_that_comes_after_the_end_goes_to_the_log(
+    audit: AuditLog, tmp_path: Path, capsys: pytest.CaptureFixture[str], before: int
+) -> None:
+    for _ in range(before):
+        audit.record(*FIELDS.values())
+    await audit.stop()
+    with (tmp_path / "opened since").open("w+b") as other:
+        audit.record(*FIELDS.values())
+
+        assert other.read() == b""
+
+    assert "audit.unspooled" in capsys.readouterr().out
+    audit._spool = Spool(tmp_path / "audit", key=b"")  # for the fixture to stop
+
+
 async def test_what_is_recorded_is_counted(audit: AuditLog, metrics: Metrics) -> None:
     for count in (2, 3):
         for _ in range(count):
