@@ -28,10 +28,10 @@ lint: install
 	$(BIN)/lint-imports
 
 audit: install ## fails if a locked package has a known vulnerability, or was not audited
-	$(BIN)/python -m supply audit $(AUDIT_OPTIONS)
+	$(BIN)/python -m tools audit $(AUDIT_OPTIONS)
 
 sbom: install ## writes sbom.json: every locked package, in CycloneDX
-	$(BIN)/python -m supply sbom
+	$(BIN)/python -m tools sbom
 
 install: $(INSTALLED)
 

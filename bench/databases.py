@@ -25,15 +25,14 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from service import schema
-from service.database import Database, table
-from service.models import EmailStatus, OutboxEmail, User
+from service.database import migrations
+from service.database.email_status import EmailStatus
+from service.database.engine import Database
+from service.database.models import OUTBOX, USERS
+from service.outbox.sql import GIVE_UP_AFTER
 from service.settings import Settings
-from service.welcome.statements import GIVE_UP_AFTER
-from tests.postgres import Postgres
+from tests.support.postgres import Postgres
 
-USERS = table(User)
-OUTBOX = table(OutboxEmail)
 MOMENT = OUTBOX.c.due_at.type
 
 
@@ -157,7 +156,7 @@ class SqliteDatabases:
     async def started(cls, folder: Path) -> AsyncIterator[Databases]:
         template = folder / "migrated.db"
         database = Database(Settings(database_url=f"sqlite:///{template}"))
-        await schema.migrate(database)
+        await migrations.migrate(database)
         await database.close()
         yield cls(folder, template)
 

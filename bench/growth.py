@@ -6,9 +6,9 @@ import time
 
 from bench.figures import Figures
 from bench.stage import Stage
-from service.metrics import Metrics
-from service.models import EmailStatus
-from service.welcome.outbox import Outbox
+from service.database.email_status import EmailStatus
+from service.observability.metrics import Metrics
+from service.outbox.repository import Outbox
 
 CLAIMS = 100
 CLAIMED_AT_ONCE = 10  # few, or the waiting ones would make the small outbox large

@@ -6,7 +6,7 @@ import time
 from bench.figures import Figures
 from bench.sink import Counter
 from bench.stage import Stage
-from service.models import EmailStatus
+from service.database.email_status import EmailStatus
 
 MAILS_A_SECOND = 12_000  # more than anybody delivers here, so that the outbox stays full
 WARM_UP = 500  # mails

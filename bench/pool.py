@@ -11,9 +11,9 @@ from uuid import uuid4
 import uvloop
 from aiosmtplib import SMTP
 
+from service.mail.message import Message, Messages
+from service.outbox.row import Email
 from service.settings import Settings
-from service.welcome.emails import Email
-from service.welcome.messages import Message, Messages
 
 
 async def main(port: int) -> None:

@@ -27,8 +27,8 @@ from sqlmodel import Field, SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.background import BackgroundTask
 
-import service.welcome
-from service.models import User
+import service.mail
+from service.database.models import User
 from service.signup.schemas import SignupConfirmation, SignupRequest
 
 DATABASE_URL = make_url(os.environ["DATABASE_URL"])
@@ -38,7 +38,7 @@ POOL_SIZE = 64
 WAIT = 60  # s, for a connection and for SQLite's lock: slow is a figure, an error is none
 
 templates = Environment(
-    loader=FileSystemLoader(Path(service.welcome.__path__[0]) / "templates"),
+    loader=FileSystemLoader(Path(service.mail.__path__[0]) / "templates"),
     autoescape=select_autoescape(["html"]),
 )
 templates.globals.update(product="Our service", url="http://localhost:8000", color="#2563eb")

@@ -10,7 +10,7 @@ from bench.databases import Databases, Store
 from bench.load import Answers
 from bench.processes import Running, running
 from bench.sink import HANG, Counter
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 WARM_UP = 1.0  # s
 

@@ -1,5 +1,5 @@
-"""Runs the migrations on the connection that `service.schema` hands over, or, under the `alembic`
-command, on the database of the settings."""
+"""Runs the migrations on the connection that `service.database.migrations` hands over, or, under the
+`alembic` command, on the database of the settings."""
 
 import asyncio
 
@@ -7,8 +7,9 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
-from service import models, schema, settings
-from service.database import Database
+from service import settings
+from service.database import migrations, models
+from service.database.engine import Database
 
 
 def run(connection: Connection) -> None:
@@ -25,7 +26,7 @@ def run(connection: Connection) -> None:
 async def run_on_the_configured_database() -> None:
     database = Database(settings.load())
     try:
-        await schema.locked(database, run)
+        await migrations.locked(database, run)
     finally:
         await database.close()
 

@@ -10,27 +10,29 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from service import __doc__ as about
-from service import operations, problems, telemetry
+from service import monitoring
 from service.audit.log import AuditLog
 from service.audit.middleware import AuditMiddleware
 from service.audit.spool import Spool
-from service.clients import Clients
-from service.database import Database
-from service.figures import Figures
-from service.gate import Cors, Gate
-from service.mailing import Mailing
-from service.metrics import Metrics
-from service.openapi import with_problems
+from service.database.engine import Database
+from service.delivery.assembly import Mailing
+from service.limits.per_client import SignupLimit
+from service.limits.per_mailbox import MailboxLimit
+from service.monitoring import Figures
+from service.observability import tracing
+from service.observability.metrics import Metrics
+from service.observability.shared_counters import Tallies
+from service.outbox.admin import Upkeep
 from service.settings import DuplicatePolicy, Settings, writable
 from service.signup import routes as signup
-from service.signup.checks import checks
-from service.signup.limits import SignupLimit
-from service.signup.mailboxes import MailboxLimit
+from service.signup.handler import Reception
 from service.signup.pages import Pages
-from service.signup.reception import Reception
-from service.signup.register import Signups
-from service.tallies import Tallies
-from service.welcome.upkeep import Upkeep
+from service.signup.preconditions import checks
+from service.signup.registration import Signups
+from service.web import problems
+from service.web.client_address import Clients
+from service.web.middleware import Cors, Gate
+from service.web.openapi import with_problems
 
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-ID")
 ACCEPTED_HEADERS = ("Content-Type", "Idempotency-Key", "X-Request-ID")
@@ -77,7 +79,7 @@ def create_app(settings: Settings) -> Application:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        telemetry.keep_discreet()
+        tracing.keep_discreet()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
             await stack.enter_async_context(tallies.running())
@@ -111,7 +113,7 @@ def create_app(settings: Settings) -> Application:
         title=f"{settings.product_name}: signup",
         description=about,
         redirect_slashes=False,
-        telemetry=telemetry.config(),
+        telemetry=tracing.config(),
         docs_url="/docs" if settings.docs else None,
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
@@ -124,7 +126,7 @@ def create_app(settings: Settings) -> Application:
             reception=_reception(settings, database=database, mailing=mailing, metrics=metrics),
             pages=Pages(settings),
         ),
-        operations.routes(
+        monitoring.routes(
             settings=settings,
             database=database,
             window=mailing.window,

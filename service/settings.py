@@ -4,6 +4,8 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
 from enum import StrEnum
 from functools import cached_property
@@ -23,11 +25,12 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.rates import Rate
-
 SECRETS_DIR = Path("/run/secrets")
 DEFAULT_SENDER = "Welcome <welcome@example.com>"
 DEFAULT_PUBLIC_URL = "http://localhost:8000"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PERIODS = {unit: timedelta(**{f"{unit}s": 1}) for unit in ("second", "minute", "hour", "day")}
+RATE = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(PERIODS)})")
 
 
 class Security(StrEnum):
@@ -39,6 +42,24 @@ class Security(StrEnum):
 class DuplicatePolicy(StrEnum):
     CONFLICT = "conflict"  # a known address is told so
     UNIFORM = "uniform"  # nobody can tell a known address from a new one
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    limit: int
+    period: timedelta
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError."""
+        match = RATE.fullmatch(text)
+        if match is None:
+            raise ValueError("not a rate")
+        return cls(int(match[1]), PERIODS[match[2]])
+
+    def window_end(self, moment: datetime) -> datetime:
+        """Windows begin with a whole second, minute, hour or day of UTC, so all replicas agree on them."""
+        return moment + self.period - (moment - EPOCH) % self.period
 
 
 class InvalidSettings(Exception):

@@ -18,14 +18,14 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
-from service import schema
 from service.app import create_app
-from service.database import Database
-from service.metrics import Metrics
+from service.database import migrations
+from service.database.engine import Database
+from service.observability.metrics import Metrics
+from service.outbox.repository import Outbox
 from service.settings import Settings
-from service.welcome.outbox import Outbox
-from tests.postgres import Postgres
-from tests.relay import ScriptedRelay
+from tests.support.postgres import Postgres
+from tests.support.relay import ScriptedRelay
 
 LONG = "--long"
 
@@ -193,7 +193,7 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 async def _migrate(url: str, folder: Path) -> None:
     database = Database(Settings(database_url=url, data_dir=folder))
-    await schema.migrate(database)
+    await migrations.migrate(database)
     await database.close()
 
 

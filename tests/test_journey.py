@@ -2,10 +2,10 @@
 
 import httpx
 
-from service.database import Database
+from service.database.engine import Database
 from tests.conftest import rows
-from tests.eventually import eventually
-from tests.relay import ScriptedRelay
+from tests.support.eventually import eventually
+from tests.support.relay import ScriptedRelay
 
 
 async def test_ada_signs_up_is_answered_gets_her_mail_and_is_audited(

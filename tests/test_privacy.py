@@ -11,19 +11,19 @@ from uuid import UUID
 import httpx
 import pytest
 
-from service.database import Database
+from service.database.engine import Database
+from service.mail.message import Messages
+from service.outbox.row import NewEmail
+from service.person.address import parse
 from service.settings import Settings
-from service.signup.addresses import parse
-from service.signup.register import Registered, Signup
+from service.signup.registration import Registered, Signup
 from service.signup.schemas import SignupRequest
-from service.welcome.emails import NewEmail
-from service.welcome.messages import Messages
 from tests.conftest import rows
-from tests.eventually import eventually
-from tests.processes import ROOT, Process
-from tests.relay import DROP, ScriptedRelay
-from tests.welcome.test_messages import row
-from tests.welcome.test_outbox import make_due
+from tests.mail.test_message import row
+from tests.outbox.test_repository import make_due
+from tests.support.eventually import eventually
+from tests.support.processes import ROOT, Process
+from tests.support.relay import DROP, ScriptedRelay
 
 ADDRESS = "Zaphod.Zz42@magrathea7q.com"
 NAME = "Slartibartfast"

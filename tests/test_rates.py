@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.rates import Rate
+from service.settings import Rate
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from service.rates import Rate
-from service.settings import DuplicatePolicy, InvalidSettings, Security, Settings, load
+from service.settings import DuplicatePolicy, InvalidSettings, Rate, Security, Settings, load
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 LINE = re.compile(r"^#([A-Z][A-Z_]*)=(.*)$", re.MULTILINE)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
-from service.bulk import moment
+from service.database.json_rows import moment
 
 DIGEST_SIZE = 32  # bytes
 

@@ -6,10 +6,9 @@ from uuid import UUID
 from sqlalchemy import bindparam, case, select, true
 
 from service.audit.entries import Entry
-from service.audit.tables import AUDIT_LOG, INSTANCES
-from service.bulk import given
-from service.database import Database, Refused
-from service.models import AuditEntry, AuditInstance
+from service.database.engine import Database, Refused
+from service.database.json_rows import given
+from service.database.models import AUDIT_INSTANCES, AUDIT_LOG, AuditEntry, AuditInstance
 
 COLUMNS = (*Entry._fields, "digest")  # a line is a JSON array in this order
 
@@ -29,8 +28,8 @@ class Loader:
             instance=bindparam("of"), first_seq=bindparam("first"), last_seq=bindparam("last")
         )
         later = case(
-            (INSTANCES.c.last_seq < seen.excluded.last_seq, seen.excluded.last_seq),
-            else_=INSTANCES.c.last_seq,
+            (AUDIT_INSTANCES.c.last_seq < seen.excluded.last_seq, seen.excluded.last_seq),
+            else_=AUDIT_INSTANCES.c.last_seq,
         )
         self._widening = seen.on_conflict_do_update(index_elements=["instance"], set_={"last_seq": later})
 

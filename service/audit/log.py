@@ -12,8 +12,8 @@ from service.audit.entries import Entry
 from service.audit.loading import Loader
 from service.audit.retention import prune
 from service.audit.spool import Segment, Spool
-from service.database import Database, DatabaseAway, Refused
-from service.metrics import Metrics
+from service.database.engine import Database, DatabaseAway, Refused
+from service.observability.metrics import Metrics
 
 GATHER = 0.2  # s; entries are safe in the spool, and a commit is as dear for one as for hundreds
 TRY_AGAIN_AFTER = 1.0  # s

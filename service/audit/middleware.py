@@ -11,10 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.audit.entries import moment_of_ns
 from service.audit.log import AuditLog
-from service.clients import Clients
-from service.identifiers import new_hex
-from service.metrics import Metrics
-from service.problems import CLIENT_LEFT
+from service.observability.metrics import Metrics
+from service.runtime.ids import new_hex
+from service.web.client_address import Clients
+from service.web.problems import CLIENT_LEFT
 
 ADOPTED_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 

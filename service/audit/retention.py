@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Row, delete, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.audit.tables import AUDIT_LOG, INSTANCES
-from service.database import Database
+from service.database.engine import Database
+from service.database.models import AUDIT_INSTANCES, AUDIT_LOG
 
 BATCH = 5_000  # entries per transaction: short ones, so that nobody waits behind them
 
@@ -39,22 +39,22 @@ async def _prune_batch(database: Database, *, keep: timedelta) -> int:
         deleted = await connection.execute(
             delete(AUDIT_LOG).where(AUDIT_LOG.c.instance == instance.instance, AUDIT_LOG.c.seq < keep_from)
         )
-        this = INSTANCES.c.instance == instance.instance
+        this = AUDIT_INSTANCES.c.instance == instance.instance
         await connection.execute(
-            delete(INSTANCES).where(this)
+            delete(AUDIT_INSTANCES).where(this)
             if keep_from > instance.last_seq
-            else update(INSTANCES).where(this).values(first_seq=keep_from)
+            else update(AUDIT_INSTANCES).where(this).values(first_seq=keep_from)
         )
         return deleted.rowcount
 
 
 async def _with_old_entries(connection: AsyncConnection, cutoff: datetime) -> Row[Any] | None:
     first_is_old = exists().where(
-        AUDIT_LOG.c.instance == INSTANCES.c.instance,
-        AUDIT_LOG.c.seq == INSTANCES.c.first_seq,
+        AUDIT_LOG.c.instance == AUDIT_INSTANCES.c.instance,
+        AUDIT_LOG.c.seq == AUDIT_INSTANCES.c.first_seq,
         AUDIT_LOG.c.occurred_at < cutoff,
     )
     found = await connection.execute(
-        select(INSTANCES).where(first_is_old).limit(1).with_for_update(skip_locked=True)
+        select(AUDIT_INSTANCES).where(first_is_old).limit(1).with_for_update(skip_locked=True)
     )
     return found.one_or_none()

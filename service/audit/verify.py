@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Row, func, select
 
 from service.audit.entries import Entry, digest, digest_key
-from service.audit.tables import AUDIT_LOG, INSTANCES
-from service.database import Database
+from service.database.engine import Database
+from service.database.models import AUDIT_INSTANCES, AUDIT_LOG
 
 PAGE = 2_000
 
@@ -37,10 +37,10 @@ class Verification:
         """Raises DatabaseAway."""
         async with self._database.reading(timeout=None) as connection:
             self.total = await connection.scalar(select(func.count()).select_from(AUDIT_LOG)) or 0
-            instances = (await connection.execute(select(INSTANCES))).all()
+            instances = (await connection.execute(select(AUDIT_INSTANCES))).all()
             orphans = await connection.execute(
                 select(AUDIT_LOG.c.instance, AUDIT_LOG.c.seq).where(
-                    AUDIT_LOG.c.instance.not_in(select(INSTANCES.c.instance))
+                    AUDIT_LOG.c.instance.not_in(select(AUDIT_INSTANCES.c.instance))
                 )
             )
         for orphan in orphans:

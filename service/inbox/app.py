@@ -4,10 +4,10 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from service.inbox.api import Api
-from service.inbox.guard import SameOrigin
-from service.inbox.mailbox import Mailbox
+from service.inbox.mailhog_api import Api
 from service.inbox.pages import Pages
+from service.inbox.same_origin import SameOrigin
+from service.inbox.store import Mailbox
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 

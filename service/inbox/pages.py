@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from service.inbox.mailbox import Mailbox, SearchKind
-from service.inbox.parameters import number, search_kind
+from service.inbox.query_params import number, search_kind
+from service.inbox.store import Mailbox, SearchKind
 
 PAGE = 50
 DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)  # a tag before it would take its effect

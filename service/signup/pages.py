@@ -12,12 +12,11 @@ from jinja2 import Template
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from service import templating
-from service.languages import preferred
-from service.models import EmailStatus
-from service.problems import Kind, Problem
+from service.database.email_status import EmailStatus
 from service.settings import Settings
-from service.signup import texts
+from service.templating import environment, translations
+from service.templating.languages import preferred
+from service.web.problems import Kind, Problem
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIELDS = ("email", "name")
@@ -60,12 +59,12 @@ class Pages:
     """Raises InvalidSettings for a broken template or broken texts."""
 
     def __init__(self, settings: Settings) -> None:
-        templates = templating.environment(settings, built_in=TEMPLATES)
-        self._texts = texts.load(templating.folders(settings, built_in=TEMPLATES))
+        templates = environment.environment(settings, built_in=TEMPLATES)
+        self._texts = translations.load(environment.folders(settings, built_in=TEMPLATES))
         self._languages = frozenset(self._texts)
-        templating.tried(templates, "page.html")  # first, so that a fault is told of its own file
-        self._signup = templating.tried(templates, "page.signup.html", *self._trials_of_signup())
-        self._welcome = templating.tried(templates, "page.welcome.html", *self._trials_of_welcome())
+        environment.tried(templates, "page.html")  # first, so that a fault is told of its own file
+        self._signup = environment.tried(templates, "page.signup.html", *self._trials_of_signup())
+        self._welcome = environment.tried(templates, "page.welcome.html", *self._trials_of_welcome())
 
     def signup(
         self, request: Request, *, typed: Mapping[str, str] = EMPTY, problem: Problem | None = None
@@ -86,7 +85,7 @@ class Pages:
     def _signup_context(
         self, language: str, *, typed: Mapping[str, str], problem: Problem | None
     ) -> dict[str, Any]:
-        say = texts.saying(self._texts[language])
+        say = translations.saying(self._texts[language])
         complaints = _beside_fields(problem) if problem else {}
         general = COMPLAINTS.get(problem.kind, problem.kind.detail) if problem and not complaints else None
         return {
@@ -98,7 +97,7 @@ class Pages:
         }
 
     def _welcome_context(self, language: str, *, user_id: UUID | None, state: str) -> dict[str, Any]:
-        say = texts.saying(self._texts[language])
+        say = translations.saying(self._texts[language])
         return {
             "_": say,
             "language": language,

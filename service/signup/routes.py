@@ -7,14 +7,13 @@ from uuid import UUID
 from fastapi import APIRouter, BackgroundTasks, Request, Response
 from pydantic import BaseModel
 
-from service.database import DatabaseAway
-from service.models import EmailStatus
-from service.problems import Kind, Problem, responses
+from service.database.email_status import EmailStatus
+from service.database.engine import DatabaseAway
 from service.settings import DuplicatePolicy
-from service.signup import browser
+from service.signup import form_routes
+from service.signup.body import FORM, JSON, Check, JsonRoute
+from service.signup.handler import RETRY_AFTER, Reception
 from service.signup.pages import Pages
-from service.signup.reception import RETRY_AFTER, Reception
-from service.signup.requests import FORM, JSON, Check, JsonRoute
 from service.signup.schemas import (
     IdempotencyKey,
     SignupAccepted,
@@ -22,6 +21,7 @@ from service.signup.schemas import (
     SignupRequest,
     SignupState,
 )
+from service.web.problems import Kind, Problem, responses
 
 REFUSED = (
     Kind.UNPARSABLE,
@@ -122,7 +122,7 @@ def routes(
             sent_at=finished_at if status == EmailStatus.SENT else None,
         )
 
-    browser.add_routes(router, checks=checks, reception=reception, pages=pages)
+    form_routes.add_routes(router, checks=checks, reception=reception, pages=pages)
     return router
 
 

@@ -8,17 +8,17 @@ from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from service.models import EmailStatus
-from service.signup import addresses, names
-from service.signup.register import Registered
+from service.database.email_status import EmailStatus
+from service.person import address, name
+from service.signup.registration import Registered
 
 
-def _address(value: object) -> addresses.Address:
+def _address(value: object) -> address.Address:
     if not isinstance(value, str):
         raise PydanticCustomError("string_type", "The email address must be a string.")
     try:
-        return addresses.parse(value)
-    except addresses.NotAnAddress as exc:
+        return address.parse(value)
+    except address.NotAnAddress as exc:
         raise PydanticCustomError("email", "{reason}", {"reason": str(exc)}) from exc
 
 
@@ -28,13 +28,13 @@ def _name(value: object) -> str | None:
     if not isinstance(value, str):
         raise PydanticCustomError("string_type", "The name must be a string.")
     try:
-        return names.parse(value)
-    except names.NotAName as exc:
+        return name.parse(value)
+    except name.NotAName as exc:
         raise PydanticCustomError("name", "{reason}", {"reason": str(exc)}) from exc
 
 
 EmailField = Annotated[
-    addresses.Address,
+    address.Address,
     PlainValidator(_address),
     WithJsonSchema({"type": "string", "format": "email", "maxLength": 254, "examples": ["ada@example.com"]}),
 ]
@@ -43,7 +43,7 @@ NameField = Annotated[
     PlainValidator(_name),
     WithJsonSchema(
         {
-            "anyOf": [{"type": "string", "minLength": 1, "maxLength": names.MAX_LENGTH}, {"type": "null"}],
+            "anyOf": [{"type": "string", "minLength": 1, "maxLength": name.MAX_LENGTH}, {"type": "null"}],
             "examples": ["Ada"],
         }
     ),

@@ -5,11 +5,9 @@ from uuid import UUID
 
 from sqlalchemy import RowMapping, delete, func, select
 
-from service.database import Database, table
-from service.models import User
-from service.signup import addresses
-
-USERS = table(User)
+from service.database.engine import Database
+from service.database.models import USERS
+from service.person.address import NotAnAddress, parse
 
 PAGE = 1_000
 SHOWN = (USERS.c.id, USERS.c.email, USERS.c.name, USERS.c.created_at)
@@ -43,8 +41,8 @@ class Users:
         Returns the id, which is all that the audit keeps; None if there is no such user.
         """
         try:
-            canonical = addresses.parse(address).canonical
-        except addresses.NotAnAddress:  # one that an older release may have taken
+            canonical = parse(address).canonical
+        except NotAnAddress:  # one that an older release may have taken
             canonical = address.strip().lower()
         async with self._database.transaction() as connection:
             erased = await connection.execute(

@@ -9,11 +9,11 @@ import pytest
 
 from service.audit.log import AuditLog
 from service.audit.spool import Spool
-from service.database import Database, DatabaseAway
-from service.metrics import Metrics
+from service.database.engine import Database, DatabaseAway
+from service.observability.metrics import Metrics
 from tests.audit.test_spool import FIELDS, content, die
 from tests.conftest import rows
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from fastapi import BackgroundTasks, FastAPI
 from starlette.responses import StreamingResponse
 from starlette.types import Message
 
-from service.database import Database
+from service.database.engine import Database
 from service.settings import Settings
 from tests.conftest import Running, rows, running
-from tests.eventually import eventually
-from tests.relay import ScriptedRelay
+from tests.support.eventually import eventually
+from tests.support.relay import ScriptedRelay
 
 SIGNUP = {"email": "ada@example.com", "name": "Ada"}
 

@@ -10,9 +10,9 @@ from service.audit import retention
 from service.audit.log import AuditLog
 from service.audit.spool import Spool
 from service.audit.verify import Verification
-from service.bulk import moment
-from service.database import Database
-from service.metrics import Metrics
+from service.database.engine import Database
+from service.database.json_rows import moment
+from service.observability.metrics import Metrics
 from tests.audit.test_spool import FIELDS
 from tests.conftest import rows
 

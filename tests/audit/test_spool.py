@@ -9,7 +9,7 @@ import pytest
 
 from service.audit.entries import Entry, digest, digest_key, moment_of_ns
 from service.audit.spool import KEPT_ROOM, Segment, Spool
-from service.bulk import moment
+from service.database.json_rows import moment
 
 FIELDS: dict[str, Any] = {
     "occurred_at": moment(datetime.now(UTC)),

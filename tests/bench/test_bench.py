@@ -23,10 +23,10 @@ from bench.ratios import RATIOS, Result
 from bench.report import Report
 from bench.rounds import MEASURES, needed
 from bench.sink import Counter
-from service.database import Database
+from service.database.engine import Database
 from tests.conftest import rows
-from tests.eventually import eventually
-from tests.ports import free_port
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
 
 SIGNUP = {"email": "ada@example.com", "name": "Ada"}
 MAIL = b"Subject: Welcome\r\n\r\nHello\r\n..dot\r\n"

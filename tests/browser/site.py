@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.eventually import eventually
-from tests.ports import free_port
-from tests.processes import Process
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.processes import Process
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from playwright.async_api import expect
 from tests.browser.pages import somebody
 from tests.browser.site import Site
 from tests.browser.window import DESKTOP, PHONE, Browsing, Scheme, brightness
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 each_language = pytest.mark.parametrize("language", ["en", "de"])

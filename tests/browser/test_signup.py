@@ -11,8 +11,8 @@ from playwright.async_api import Locator, expect
 from tests.browser.pages import SENT, fill_in, somebody
 from tests.browser.site import Site, started
 from tests.browser.window import Browsing
-from tests.eventually import eventually
-from tests.relay import Envelope, ScriptedRelay
+from tests.support.eventually import eventually
+from tests.support.relay import Envelope, ScriptedRelay
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 each_way = pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from service.database import Database
+from service.database.engine import Database
 from tests.conftest import rows
-from tests.relay import ScriptedRelay
+from tests.support.relay import ScriptedRelay
 
 
 @dataclass

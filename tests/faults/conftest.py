@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from service.database import Database
+from service.database.engine import Database
 from service.settings import Settings
 from tests.conftest import LONG
 from tests.faults.checker import Figures
 from tests.faults.proxy import Proxy
 from tests.faults.world import World
-from tests.postgres import Postgres
-from tests.relay import ScriptedRelay
+from tests.support.postgres import Postgres
+from tests.support.relay import ScriptedRelay
 
 Verdict = Callable[[World, str, str], Awaitable[Figures]]
 

@@ -4,7 +4,7 @@ import httpx
 
 from tests.conftest import rows
 from tests.faults.world import World
-from tests.processes import Process
+from tests.support.processes import Process
 
 
 async def metric(service: Process, name: str) -> float:

@@ -1,8 +1,8 @@
 """How a service comes back after its database did."""
 
-from tests.eventually import eventually
 from tests.faults.world import World, http_client
-from tests.processes import Process
+from tests.support.eventually import eventually
+from tests.support.processes import Process
 
 PATIENCE = 2.5  # s until a client has its 503
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from service.identifiers import new_id
-from service.models import User
-from service.welcome.statements import GIVE_UP_AFTER, OUTBOX
+from service.database.models import OUTBOX, User
+from service.outbox.sql import GIVE_UP_AFTER
+from service.runtime.ids import new_id
 from tests.conftest import rows
 from tests.faults.conftest import Verdict
 from tests.faults.world import World
-from tests.processes import Process
-from tests.relay import HANG
+from tests.support.processes import Process
+from tests.support.relay import HANG
 
 
 @pytest.mark.long

@@ -14,17 +14,17 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from service.database import Database, DatabaseAway
+from service.database.engine import Database, DatabaseAway
 from service.settings import Settings
 from tests.conftest import rows
-from tests.eventually import eventually
 from tests.faults.conftest import Verdict
 from tests.faults.proxy import Proxy
 from tests.faults.recovery import PATIENCE, in_time, quiet, ready, recovered, signs_up
 from tests.faults.world import World, http_client
-from tests.postgres import Postgres
-from tests.processes import Process
-from tests.relay import ScriptedRelay
+from tests.support.eventually import eventually
+from tests.support.postgres import Postgres
+from tests.support.processes import Process
+from tests.support.relay import ScriptedRelay
 
 GIVEN_UP = 10.0  # s until a connection is
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import event
 
-from service.database import Database
-from service.welcome.outbox import Outbox
+from service.database.engine import Database
+from service.outbox.repository import Outbox
 
 FILL = (
     """

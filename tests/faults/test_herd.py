@@ -8,18 +8,17 @@ from datetime import timedelta
 
 import pytest
 
-from service.bulk import document
-from service.database import table
-from service.identifiers import new_id
-from service.models import User
-from service.welcome.emails import NewEmail
-from service.welcome.statements import OUTBOX, enqueueing
-from tests.eventually import eventually
+from service.database.json_rows import document
+from service.database.models import OUTBOX, User, table
+from service.outbox.row import NewEmail
+from service.outbox.sql import enqueueing
+from service.runtime.ids import new_id
 from tests.faults.checker import Answers
 from tests.faults.conftest import Verdict
 from tests.faults.world import World
-from tests.processes import Process
-from tests.relay import Envelope
+from tests.support.eventually import eventually
+from tests.support.processes import Process
+from tests.support.relay import Envelope
 
 OUTAGE = timedelta(hours=8)
 PAUSE_OF_VISITORS = 0.03  # s; steady, and far from what the machine can do
@@ -70,7 +69,9 @@ async def test_f25_a_backlog_drains_by_the_ramp_while_signups_are_answered_as_ev
     world: World, verdict: Verdict, long: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = 100_000 if long else 2_000
-    monkeypatch.setattr("service.database.CHECKOUT_TIMEOUT", 60)  # here, where all rows are read; not there
+    monkeypatch.setattr(
+        "service.database.engine.CHECKOUT_TIMEOUT", 60
+    )  # here, where all rows are read; not there
     openings: list[tuple[int, int]] = []  # connections, and mails taken, whenever one is opened
 
     async def watch(stage: str, _: Envelope) -> None:

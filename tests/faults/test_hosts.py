@@ -15,9 +15,9 @@ import pytest
 from tests.faults.conftest import Verdict
 from tests.faults.proxy import Proxy
 from tests.faults.world import World, http_client
-from tests.ports import free_port
-from tests.postgres import Postgres, unprivileged
-from tests.processes import Process
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres, unprivileged
+from tests.support.processes import Process
 
 Test = TypeVar("Test", bound=Callable[..., object])
 

@@ -8,12 +8,12 @@ import time
 import httpx
 import pytest
 
-from service.shutdown import SAME_ORDER
+from service.runtime.signals import SAME_ORDER
 from tests.conftest import rows
-from tests.eventually import eventually
 from tests.faults.conftest import Verdict
 from tests.faults.world import World
-from tests.relay import HANG
+from tests.support.eventually import eventually
+from tests.support.relay import HANG
 
 
 @pytest.mark.both

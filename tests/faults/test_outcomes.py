@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.database import Database
+from service.database.engine import Database
 from tests.conftest import rows
-from tests.eventually import eventually
 from tests.faults.conftest import Verdict
 from tests.faults.operator import metric, replies
 from tests.faults.proxy import Proxy
 from tests.faults.world import World
-from tests.relay import DROP, HANG, Envelope
+from tests.support.eventually import eventually
+from tests.support.relay import DROP, HANG, Envelope
 
 
 @pytest.fixture

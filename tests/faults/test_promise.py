@@ -25,13 +25,13 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import ColumnElement, Double, bindparam, literal
 
-from service.database import NO_TIME, Database
-from service.metrics import Metrics
+from service.database.engine import NO_TIME, Database
+from service.observability.metrics import Metrics
+from service.outbox.repository import Outbox
+from service.outbox.row import LEASE, Deferred, Email, Failed, Outcome, Released, Sent
+from service.person import address
 from service.settings import DuplicatePolicy, Settings
-from service.signup import addresses
-from service.signup.register import AddressTaken, Signup, Signups
-from service.welcome.emails import LEASE, Deferred, Email, Failed, Outcome, Released, Sent
-from service.welcome.outbox import Outbox
+from service.signup.registration import AddressTaken, Signup, Signups
 from tests.conftest import rows
 
 PEOPLE = st.sampled_from([f"{name}@example.com" for name in ("ada", "grace", "edsger")])
@@ -96,7 +96,7 @@ class Promise(RuleBasedStateMachine):
         self.born_claimed = claimed
         try:
             registered = self.runner.run(
-                self.signups.register(Signup(address=addresses.parse(person), name=None, request_id="r"))
+                self.signups.register(Signup(address=address.parse(person), name=None, request_id="r"))
             )
         except AddressTaken:
             assert person in self.by_person

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import pytest
 
 from tests.conftest import rows
-from tests.eventually import eventually
 from tests.faults.conftest import Verdict
 from tests.faults.operator import metric, relay_readiness, replies, retry_failed
 from tests.faults.world import World
-from tests.processes import Process
-from tests.relay import HANG, Answer, Envelope, ScriptedRelay
+from tests.support.eventually import eventually
+from tests.support.processes import Process
+from tests.support.relay import HANG, Answer, Envelope, ScriptedRelay
 
 ALLOWED = 10  # connections to the relay, the default
 CALM = 1.0  # s; p99 of an answer on a small, busy machine

@@ -12,11 +12,11 @@ from sqlalchemy.pool import Pool
 
 from service.settings import Settings
 from tests.conftest import rows, running
-from tests.eventually import eventually
 from tests.faults.conftest import Verdict
 from tests.faults.recovery import in_time, quiet, recovered
 from tests.faults.world import World
-from tests.processes import Process
+from tests.support.eventually import eventually
+from tests.support.processes import Process
 
 pytestmark = [pytest.mark.parametrize("engine_name", ["sqlite"]), pytest.mark.both]
 

@@ -11,16 +11,16 @@ from uuid import uuid4
 import httpx
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from service import schema
 from service.audit.spool import content_length
-from service.database import Database
-from service.models import EmailStatus
-from service.welcome.statements import OUTBOX
+from service.database import migrations
+from service.database.email_status import EmailStatus
+from service.database.engine import Database
+from service.database.models import OUTBOX
 from tests.conftest import rows
-from tests.eventually import eventually
 from tests.faults.checker import Answers, Figures, figures
-from tests.processes import Process
-from tests.relay import ScriptedRelay
+from tests.support.eventually import eventually
+from tests.support.processes import Process
+from tests.support.relay import ScriptedRelay
 
 TLS = ssl.create_default_context()  # takes a client longer to make than to use
 
@@ -114,7 +114,7 @@ class World:
             for statement in statements:
                 connection.exec_driver_sql(statement)
 
-        await schema.locked(self.database, execute)
+        await migrations.locked(self.database, execute)
 
     async def settled(self, *, within: float = 90) -> None:
         """Nothing waits any more, in the outbox or in a spool."""

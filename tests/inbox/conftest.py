@@ -5,8 +5,8 @@ from aiosmtplib import SMTP
 from httpx import ASGITransport, AsyncClient
 
 from service.inbox.app import create_inbox
-from service.inbox.mailbox import Mailbox
-from service.inbox.smtp import InboxSmtp
+from service.inbox.smtp_server import InboxSmtp
+from service.inbox.store import Mailbox
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The mails that these tests catch."""
 
 from service.inbox.mail import CaughtMail
-from service.inbox.mailbox import Mailbox
+from service.inbox.store import Mailbox
 
 WELCOME = (
     "From: Welcome <welcome@example.com>\r\n"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.inbox import mailhog
+from service.inbox import mailhog_json
 from service.inbox.mail import CaughtMail
 
 from .mails import WELCOME
@@ -98,7 +98,7 @@ def test_a_mail_nested_too_deep_to_parse_has_its_source_alone() -> None:
 
     assert (mail.text, mail.html) == (None, None)
     assert mail.source.endswith("--b1999x\r\n")
-    assert mailhog.message(mail)["MIME"] is not None
+    assert mailhog_json.message(mail)["MIME"] is not None
 
 
 @settings(deadline=None)  # the first example pays for imports
@@ -106,6 +106,13 @@ def test_a_mail_nested_too_deep_to_parse_has_its_source_alone() -> None:
 def test_whatever_comes_can_be_shown(raw: bytes) -> None:
     mail = caught(raw)
 
-    shown = (mail.subject, mail.header("To"), mail.text, mail.html, mail.source, str(mailhog.message(mail)))
+    shown = (
+        mail.subject,
+        mail.header("To"),
+        mail.text,
+        mail.html,
+        mail.source,
+        str(mailhog_json.message(mail)),
+    )
 
     assert all(text is None or text.encode() is not None for text in shown)

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.eventually import eventually
-from tests.ports import free_port
-from tests.processes import Process
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.processes import Process
 
 PACKAGE = Path(__file__).parent / "mailhog"
 ADA, GRACE = "ada@example.com", "grace@example.com"

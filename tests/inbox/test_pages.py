@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from httpx import AsyncClient
 
-from service.inbox.mailbox import Mailbox
+from service.inbox.store import Mailbox
 
 from .mails import WELCOME, catch
 

@@ -15,20 +15,22 @@ from typing import Any, Self, TypeVar
 
 import uvloop
 
-from service import problems, server
 from service.app import create_app
-from service.database import Database
+from service.database.engine import Database
+from service.person import address, name
 from service.settings import Settings
-from service.signup import addresses, names, requests, schemas
+from service.signup import body, schemas
+from service.web import problems
+from service.web.server import Server, config
 from tests.conftest import rows
-from tests.relay import Envelope, ScriptedRelay
+from tests.support.relay import Envelope, ScriptedRelay
 
 Result = TypeVar("Result")
 
 MOST_ANSWERED = 4096  # bytes
 ECHO = 8  # characters of the input that no problem may repeat
 LOOKED_AT = 20_000  # bytes of it
-OWN_WORDS = "".join(map(inspect.getsource, (problems, addresses, names, requests, schemas)))
+OWN_WORDS = "".join(map(inspect.getsource, (problems, address, name, body, schemas)))
 ORIGIN = "https://app.example.com"
 PROXY = "127.0.0.2"
 
@@ -67,7 +69,7 @@ class Live:
         self.do(self.relay.start())
         settings = settings.model_copy(update={"smtp_host": "127.0.0.1", "smtp_port": self.relay.port})
         self._database = Database(settings)
-        self._server = _Guest(server.config(create_app(settings)))
+        self._server = _Guest(config(create_app(settings)))
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -146,7 +148,7 @@ class Live:
         return answer
 
 
-class _Guest(server.Server):
+class _Guest(Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # they are for the main thread

@@ -12,7 +12,7 @@ import pytest
 from tests.inputs.live import Live, chunked, head, post
 from tests.inputs.test_bodies import fresh
 from tests.inputs.test_http import CHUNKED, FORM, JSON
-from tests.processes import Process
+from tests.support.processes import Process
 
 MB = 1_000_000
 SLOW = {

@@ -8,13 +8,12 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from service.database import Database
-from service.rates import Rate
-from service.settings import Settings
+from service.database.engine import Database
+from service.settings import Rate, Settings
 from tests.conftest import rows, running
-from tests.eventually import eventually
-from tests.page import Page
-from tests.relay import ScriptedRelay
+from tests.support.eventually import eventually
+from tests.support.page import Page
+from tests.support.relay import ScriptedRelay
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ADA = {"email": "ada@example.com", "name": "Ada", "website": ""}

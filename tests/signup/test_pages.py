@@ -8,12 +8,14 @@ import httpx
 import pytest
 
 from service.app import create_app
+from service.person import address, name
 from service.settings import InvalidSettings, Settings
-from service.signup import addresses, names, pages, texts
+from service.signup import pages
+from service.templating import translations
 from tests.conftest import running
-from tests.eventually import eventually
-from tests.page import Page
-from tests.relay import ScriptedRelay
+from tests.support.eventually import eventually
+from tests.support.page import Page
+from tests.support.relay import ScriptedRelay
 
 NOTHING_KNOWN = "If this was your first signup, a welcome email is on its way to you."
 ADA = {"email": "ada@example.com"}
@@ -141,7 +143,7 @@ def _without_nonce(page: str) -> str:
 
 class TestTexts:
     def test_german_has_every_sentence(self) -> None:
-        german = texts.load([pages.TEMPLATES])["de"]
+        german = translations.load([pages.TEMPLATES])["de"]
 
         assert set(_sentences()) == set(german)
 
@@ -150,15 +152,15 @@ class TestTexts:
         (tmp_path / "texts.en.toml").write_text('"Sign up" = "Join"', encoding="utf-8")
         (tmp_path / "texts.fr.toml").write_text('"Sign up" = "S’inscrire"', encoding="utf-8")
 
-        found = texts.load([tmp_path, pages.TEMPLATES])
+        found = translations.load([tmp_path, pages.TEMPLATES])
 
-        assert {language: texts.saying(found[language])("Sign up") for language in found} == {
+        assert {language: translations.saying(found[language])("Sign up") for language in found} == {
             "de": "Mitmachen",
             "en": "Join",
             "fr": "S’inscrire",
         }
-        assert texts.saying(found["de"])("Thank you") == "Vielen Dank"
-        assert texts.saying(found["fr"])("Thank you") == "Thank you"
+        assert translations.saying(found["de"])("Thank you") == "Vielen Dank"
+        assert translations.saying(found["fr"])("Thank you") == "Thank you"
 
     @pytest.mark.parametrize(
         ("content", "complaint"),
@@ -172,13 +174,13 @@ class TestTexts:
         (tmp_path / "texts.de.toml").write_bytes(content)
 
         with pytest.raises(InvalidSettings, match=f"^TEMPLATES_DIR: .*{complaint}"):
-            texts.load([tmp_path])
+            translations.load([tmp_path])
 
 
 def _sentences() -> list[str]:
     """All that the pages can say in their own words."""
     templates = "".join(file.read_text(encoding="utf-8") for file in pages.TEMPLATES.glob("*.html"))
-    modules = "".join(Path(module.__file__ or "").read_text("utf-8") for module in (addresses, names))
+    modules = "".join(Path(module.__file__ or "").read_text("utf-8") for module in (address, name))
     complaints = re.findall(r'(?:NotAName|NotAnAddress)\(f?"([^"]+)"', modules)
     return [
         *re.findall(r"_\(['\"]([^'\"]+)['\"]\)", templates),

@@ -9,11 +9,11 @@ from uuid import UUID
 import httpx
 import pytest
 
-from service.database import Database
+from service.database.engine import Database
 from service.settings import Settings
 from tests.conftest import rows, running
-from tests.eventually import eventually
-from tests.relay import ScriptedRelay
+from tests.support.eventually import eventually
+from tests.support.relay import ScriptedRelay
 
 JSON = {"Content-Type": "application/json"}
 ADA = {"email": "ada@example.com", "name": "Ada"}

@@ -14,13 +14,13 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from service.database import Database
+from service.database.engine import Database
 from service.settings import DuplicatePolicy, Settings
-from service.signup.grid import STEP
+from service.signup.handler import STEP
 from tests.conftest import rows, running
-from tests.eventually import eventually
-from tests.processes import Process
-from tests.relay import ScriptedRelay
+from tests.support.eventually import eventually
+from tests.support.processes import Process
+from tests.support.relay import ScriptedRelay
 
 ADA = {"email": "ada@example.com", "name": "Ada"}
 

@@ -6,16 +6,16 @@ from uuid import UUID
 
 import pytest
 
-from service.bulk import document
-from service.database import Database
-from service.identifiers import new_id
-from service.models import User
+from service.database.engine import Database
+from service.database.json_rows import document
+from service.database.models import USERS, User
+from service.outbox.repository import Outbox
+from service.outbox.row import Deferred, Failed, NewEmail, Outcome, Sent
+from service.outbox.sql import enqueueing
+from service.person.address import parse
+from service.runtime.ids import new_id
 from service.signup import users as module
-from service.signup.addresses import parse
-from service.signup.users import USERS, Users
-from service.welcome.emails import Deferred, Failed, NewEmail, Outcome, Sent
-from service.welcome.outbox import Outbox
-from service.welcome.statements import enqueueing
+from service.signup.users import Users
 from tests.conftest import rows
 
 

@@ -1,0 +1,96 @@
+"""Everything in one process, and an inbox instead of a relay: what `up` runs."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from service.app import create_app
+from service.cli.common import CommandFailed
+from service.database import migrations
+from service.database.engine import Database
+from service.inbox.http_server import InboxHttp
+from service.inbox.smtp_server import CAUGHT, InboxSmtp
+from service.inbox.store import Mailbox
+from service.mail import preview
+from service.outbox.admin import Upkeep
+from service.runtime.gc_tuning import settle
+from service.settings import Security, Settings, load
+from service.web.server import Server, config, explain_port_errors, listen
+
+LOOPBACK = "127.0.0.1"
+
+
+def inbox_settings() -> dict[str, object]:
+    """Settings that send all mail to the built-in inbox, whatever the environment names as relay."""
+    return {
+        "worker": True,
+        "smtp_host": LOOPBACK,
+        "smtp_port": load().inbox_smtp_port,
+        "smtp_username": "",
+        "smtp_password": "",
+        "smtp_security": Security.NONE,
+    }
+
+
+async def run_all(settings: Settings, *, say: Callable[[str], None], with_inbox: bool) -> None:
+    """Until a signal ends it. Raises PortInUse, CommandFailed and what `migrate` and `create_app` do."""
+    with contextlib.closing(listen(settings.host, settings.port, setting="PORT")) as listener:
+        database = Database(settings)
+        try:
+            if with_inbox:
+                await spare_what_others_mail(database)
+            await migrations.migrate(database)
+        finally:
+            await database.close()
+        async with _inbox(settings) if with_inbox else contextlib.nullcontext():
+            app = create_app(settings)
+            app.add(preview.routes(settings))
+            settle()
+            api = Server(config(app), on_started=lambda: _announce(settings, say=say, with_inbox=with_inbox))
+            await api.serve([listener])
+
+
+async def spare_what_others_mail(database: Database) -> None:
+    """Raises CommandFailed for the database of a service that mails to people: the inbox would take what
+    is theirs. Others may be at work on a server's right now; a file from which all have left is free."""
+    upkeep = Upkeep(database)
+    if await migrations.is_empty(database):
+        return
+    words = await upkeep.last_taken()
+    if words is None or words.startswith(CAUGHT):
+        return
+    if not database.is_sqlite or (await upkeep.waiting()).pending:
+        raise CommandFailed(
+            "This database belongs to a service that mails through a relay, and the inbox would catch what "
+            "waits there for people: take --relay, or another DATABASE_URL or DATA_DIR."
+        )
+
+
+@asynccontextmanager
+async def _inbox(settings: Settings) -> AsyncIterator[None]:
+    mailbox = Mailbox()
+    smtp = InboxSmtp(mailbox, host=LOOPBACK, port=settings.inbox_smtp_port)
+    pages = InboxHttp(mailbox, host=LOOPBACK, port=settings.inbox_http_port)
+    try:
+        with explain_port_errors(LOOPBACK, settings.inbox_smtp_port, setting="INBOX_SMTP_PORT"):
+            await smtp.start()
+        with explain_port_errors(LOOPBACK, settings.inbox_http_port, setting="INBOX_HTTP_PORT"):
+            await pages.start()
+        yield
+    finally:
+        await smtp.stop()
+        await pages.stop()
+
+
+def _announce(settings: Settings, *, say: Callable[[str], None], with_inbox: bool) -> None:
+    api = f"http://{settings.host}:{settings.port}"
+    say(f"API    {api}  (documentation at {api}/docs)")
+    say(f"Page   {api}/  (what the mail looks like: {api}{preview.PATH})")
+    if with_inbox:
+        say(f"Inbox  http://{LOOPBACK}:{settings.inbox_http_port}  (all mail ends here)")
+        say(f"SMTP   {LOOPBACK}:{settings.inbox_smtp_port}")
+    else:
+        say(f"SMTP   {settings.smtp_host}:{settings.smtp_port}  (a real relay: mail goes to people)")
+    say("\nTry it:\n")
+    body = '{"email": "ada@example.com", "name": "Ada"}'
+    say(f"  curl -i {api}/signup -H 'Content-Type: application/json' -d '{body}'\n")

@@ -1,0 +1,44 @@
+"""The program: its commands, and what it says when one fails.
+
+`--help` answers at once because every module of a command imports what it runs with when it runs.
+"""
+
+import typer
+
+from service.cli.audit import audit
+from service.cli.check import check, send_test
+from service.cli.common import errors, examples, explain
+from service.cli.migrate import migrate
+from service.cli.outbox import outbox
+from service.cli.serve import serve
+from service.cli.up import up
+from service.cli.users import users
+from service.cli.worker import worker
+
+app = typer.Typer(
+    name="signup-service",
+    help="A signup API that answers at once and delivers every welcome email.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command(epilog=examples("up", "up --relay"))(up)
+app.command(epilog=examples("serve", "serve --workers 2"))(serve)
+app.command(epilog=examples("worker"))(worker)
+app.command(epilog=examples("migrate"))(migrate)
+app.command(epilog=examples("check"))(check)
+app.command(epilog=examples("send-test you@your-domain.example"))(send_test)
+app.add_typer(outbox, name="outbox")
+app.add_typer(users, name="users")
+app.add_typer(audit, name="audit")
+
+
+def main() -> None:
+    """An error is one sentence with the fix, and a non-zero exit status."""
+    try:
+        app()
+    except Exception as exc:
+        sentence = explain(exc)
+        if sentence is None:
+            raise
+        errors.print(sentence, style="red", markup=False, highlight=False)
+        raise SystemExit(1) from exc

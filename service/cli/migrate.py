@@ -1,0 +1,23 @@
+"""The command `migrate`."""
+
+from typing import TYPE_CHECKING
+
+from service.cli.common import console, progress, run_with_database
+
+if TYPE_CHECKING:
+    from service.database.engine import Database
+    from service.settings import Settings
+
+
+def migrate() -> None:
+    """Bring the database to this release's schema."""
+    run_with_database(_migrate)
+    console.print("The database is up to date.")
+
+
+async def _migrate(database: "Database", _: "Settings") -> None:
+    from service.database import migrations
+
+    with progress() as bar:
+        bar.add_task("Migrating", total=None)
+        await migrations.migrate(database)

@@ -1,0 +1,68 @@
+"""The commands on the outbox: what waits, what failed and why."""
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from service.cli.common import AsJson, Limit, console, examples, progress, run_with_database, show
+from service.database.email_status import EmailStatus
+
+if TYPE_CHECKING:
+    from service.database.engine import Database
+    from service.settings import Settings
+
+SOME_ID = "01a2034d-e2b2-70ba-a0cc-98ae50e103db"
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+outbox = typer.Typer(help="The emails: what waits, what failed and why.", no_args_is_help=True)
+
+
+@outbox.command("list", epilog=examples("outbox list --status failed", "outbox list --limit 1000 --json"))
+def list_outbox(status: EmailStatus | None = None, limit: Limit = 50, as_json: AsJson = False) -> None:
+    """Show emails, the newest first."""
+    from service.outbox.admin import Upkeep
+
+    async def look(database: "Database", _: "Settings") -> None:
+        found = await Upkeep(database).newest(limit, status=status)
+        columns = ("id", "recipient", "status", "attempt", "due_at", "finished_at", "last_reply")
+        show(found, columns=columns, as_json=as_json)
+
+    run_with_database(look)
+
+
+@outbox.command(epilog=examples("outbox retry --all", "outbox retry --since 2h", f"outbox retry {SOME_ID}"))
+def retry(
+    email_id: Annotated[UUID | None, typer.Argument(metavar="[ID]")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every failed email.")] = False,
+    since: Annotated[
+        str, typer.Option(help="Those that failed within this time, such as 90m, 2h or 1d.")
+    ] = "",
+) -> None:
+    """Send failed emails again."""
+    from service.outbox.admin import Upkeep
+
+    if sum(map(bool, (email_id, everything, since))) != 1:
+        raise typer.BadParameter("give one of ID, --all and --since")
+    failed_since = _duration(since) if since else None
+
+    async def again(database: "Database", _: "Settings") -> None:
+        upkeep, retried = Upkeep(database), 0
+        with progress() as bar:
+            total = await upkeep.count_failed(email_id=email_id, failed_since=failed_since)
+            task = bar.add_task("Making due again", total=total)
+            async for some in upkeep.retry(email_id=email_id, failed_since=failed_since):
+                retried += some
+                bar.advance(task, some)
+        console.print(f"{retried} failed emails are due again.")
+
+    run_with_database(again)
+
+
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"(\d+)([mhd])", text)
+    if match is None:
+        raise typer.BadParameter("a time such as 90m, 2h or 1d", param_hint="--since")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})

@@ -1,0 +1,22 @@
+"""The command `up`: everything in one process, for a first try and for development."""
+
+from typing import Annotated
+
+import typer
+
+from service.cli.common import console, run
+
+
+def up(
+    relay: Annotated[bool, typer.Option("--relay", help="Mail through SMTP_HOST, to real people.")] = False,
+) -> None:
+    """Run everything in one process: API, delivery, and an inbox that catches all mail."""
+    from service import settings
+    from service.cli import all_in_one
+    from service.observability import logs
+
+    configured = settings.load() if relay else settings.load(**all_in_one.inbox_settings())
+    logs.configure(configured)
+    if relay:
+        configured.require_production_values()
+    run(all_in_one.run_all(configured, say=console.print, with_inbox=not relay))

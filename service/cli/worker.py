@@ -1,0 +1,61 @@
+"""The command `worker`: delivery without an API."""
+
+import asyncio
+import contextlib
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.cli.common import configure, run
+
+if TYPE_CHECKING:
+    from service.delivery.worker import Worker
+    from service.settings import Settings
+
+# Touched while the loop goes round, for a container's health check to look at.
+HEARTBEAT = Path(tempfile.gettempdir()) / "signup-worker.alive"
+BEAT_EVERY = 5.0  # s
+LONGEST_ROUND = 30.0  # s; a claim is given up long before
+
+
+def worker() -> None:
+    """Deliver mail, without an API. Any number of workers share the work."""
+    settings = configure()
+    settings.require_production_values()
+    run(work(settings))
+
+
+async def work(settings: "Settings") -> None:
+    """Returns when a signal has ended it."""
+    from service.database.engine import Database
+    from service.delivery.assembly import Mailing
+    from service.observability.metrics import Metrics
+    from service.observability.shared_counters import Tallies
+    from service.runtime.gc_tuning import settle
+    from service.runtime.signals import SIGNALS
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    database = Database(settings)
+    metrics = Metrics()
+    mailing = Mailing.build(settings, database=database, metrics=metrics)
+    settle()
+    try:
+        async with Tallies(metrics, database=database).running(), mailing.running():
+            while not stop.is_set():
+                _beat(mailing.worker)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(BEAT_EVERY):
+                        await stop.wait()
+    finally:
+        await database.close()
+
+
+def _beat(worker: "Worker") -> None:
+    if time.monotonic() - worker.last_round < LONGEST_ROUND:
+        with contextlib.suppress(OSError):  # no mail waits for a full or foreign /tmp
+            HEARTBEAT.touch()

@@ -1,0 +1,317 @@
+"""The engine, and all that differs between SQLite and PostgreSQL."""
+
+import asyncio
+import contextlib
+import math
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    cast,
+    event,
+    func,
+    literal_column,
+    select,
+    type_coerce,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.schema import Table
+from sqlmodel import SQLModel
+from sqlmodel.sql.sqltypes import UTCDateTime
+
+from service.database.models import table
+from service.settings import InvalidSettings, Settings, writable
+
+Insert = postgresql.Insert | sqlite.Insert
+
+POOL_SIZE = 6  # two for signups, outcomes, audit, worker, and one for reading
+TRANSACTION_TIMEOUT = 10.0  # s; then the connection is given up
+CHECKOUT_TIMEOUT = 2.0  # s to wait for a connection, of the pool or a new one
+READ_TIMEOUT = 2.0  # s for a whole query of somebody who waits for the answer
+TRUSTED_FOR = 1.0  # s that a connection may idle and be used again without a question
+CLOSE_TIMEOUT = 0.3  # s to take leave of the server
+BUSY_TIMEOUT_MS = 5_000  # SQLite: how long to wait for another process's write
+
+NO_TIME = timedelta(0)
+SQLITE_MOMENT: ColumnElement[str] = literal_column(
+    "'%Y-%m-%d %H:%M:%f000'"
+)  # as SQLAlchemy spells it, to the millisecond
+# Whose texts name the server's own things. The others may quote a row: a trigger's own words do.
+QUOTABLE = ("", "08", "25", "28", "3D", "42", "53", "55", "57", "58")
+DATA_ERRORS = ("22", "23")  # sqlstate classes: data exception, integrity violation
+# Common in the URLs that hosting companies hand out; they only name a client or tune it.
+WITHOUT_EFFECT = ("application_name", "channel_binding", "connect_timeout")
+OF_DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError)  # where we ask it directly
+CONFLICTS = ("40001", "40P01")  # serialization failure, deadlock: nothing happened, try again
+
+
+class DatabaseAway(Exception):
+    """Not reachable, not ready or too slow. What was asked for may or may not have happened."""
+
+
+class Refused(Exception):
+    """The database will never take these values. Nothing happened."""
+
+
+class Conflict(DatabaseAway):
+    """Another transaction was in the way. Nothing happened; the same again may succeed at once."""
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg brings no types
+    """Takes leave, but does not wait for the answer for ever, as it would of a half-open connection."""
+
+    async def close(self, **_: object) -> None:
+        # Time enough to tell the server to end a query that waits for a lock; left alone it would
+        # stay, and keep its place among max_connections, as long as the lock does.
+        with contextlib.suppress(TimeoutError):
+            await super().close(timeout=CLOSE_TIMEOUT)
+
+
+class Database:
+    """One engine with a small pool. Never hold a connection while anything else is awaited."""
+
+    def __init__(self, settings: Settings) -> None:
+        url, connect_args = _address(settings)
+        self.engine: AsyncEngine = create_async_engine(
+            url,
+            connect_args=connect_args,
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=CHECKOUT_TIMEOUT,
+            hide_parameters=True,  # or every error text would carry the address and the name
+        )
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        # SQLite has one writer. Waiting for it here is fair; its own busy loop is not.
+        self._writer: contextlib.AbstractAsyncContextManager[Any]
+        if self.is_sqlite:
+            self._writer = asyncio.Lock()
+            self._reading: dict[str, Any] = {"reading": True}
+            _configure_sqlite(self.engine)
+        else:
+            self._writer = contextlib.nullcontext()
+            self._reading = {"isolation_level": "AUTOCOMMIT"}
+            _configure_postgresql(self.engine)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, *, begun: bool = True) -> AsyncIterator[AsyncConnection]:
+        """Commits at the end, or, not begun, each statement by itself.
+
+        Raises DatabaseAway, Refused or Conflict.
+        """
+        with _translated():
+            try:
+                async with (
+                    asyncio.timeout(TRANSACTION_TIMEOUT),
+                    self._writer,
+                    (self.engine if begun else self._autocommit).begin() as connection,
+                ):
+                    yield connection
+            except TimeoutError:
+                # The way to the server may be gone for every connection that idles in the pool, and
+                # each would cost another TRANSACTION_TIMEOUT to find out.
+                await self.engine.dispose()
+                raise
+
+    @contextlib.asynccontextmanager
+    async def unbounded_transaction(self) -> AsyncIterator[AsyncConnection]:
+        """For migrations, which take the time they need. Raises DatabaseAway."""
+        with _translated():
+            async with self.engine.begin() as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def reading(self, *, timeout: float | None = READ_TIMEOUT) -> AsyncIterator[AsyncConnection]:  # noqa: ASYNC109  # for all that is done inside
+        """For queries alone: takes no write lock. None for commands, which somebody waits for who can
+        see them work. Raises DatabaseAway."""
+        with _translated():
+            async with asyncio.timeout(timeout), self.engine.connect() as connection:
+                await connection.execution_options(**self._reading)
+                yield connection
+
+    def statement(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction of one statement, which PostgreSQL commits by itself: that saves two of four
+        round trips, each of which waits for its turn in a busy process. SQLite may take several."""
+        return self.transaction(begun=self.is_sqlite)
+
+    def clock(self, *, after: timedelta | ColumnElement[float] = NO_TIME) -> ColumnElement[datetime]:
+        """The one clock of all replicas, some time (s, if it is a column) from now: the server's on
+        PostgreSQL, the host's on SQLite."""
+        seconds = literal_column(str(after.total_seconds())) if isinstance(after, timedelta) else after
+        moment = (
+            func.strftime(SQLITE_MOMENT, literal_column("'now'"), cast(seconds, Text) + " seconds")
+            if self.is_sqlite
+            else func.now() + seconds * literal_column("interval '1 second'")
+        )
+        return type_coerce(moment, UTCDateTime())
+
+    async def now(self, connection: AsyncConnection) -> datetime:
+        moment: datetime = (await connection.execute(select(self.clock()))).scalar_one()
+        return moment
+
+    def insert(self, model: type[SQLModel]) -> postgresql.Insert:
+        """An insert that knows `on_conflict_do_nothing` and `on_conflict_do_update`, as SQLite's does too."""
+        return (sqlite.insert if self.is_sqlite else postgresql.insert)(table(model))  # type: ignore[return-value]  # see above
+
+    async def copy(
+        self, connection: AsyncConnection, into: Table, columns: Sequence[str], csv: bytes
+    ) -> None:
+        """PostgreSQL's COPY, a part of the connection's transaction. In the CSV, null is `null`."""
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.copy_to_table(into.name, source=BytesIO(csv), columns=columns, format="csv", null="null")
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def _address(settings: Settings) -> tuple[URL, dict[str, Any]]:
+    text = settings.database_url.get_secret_value()
+    try:
+        url = make_url(text) if text else URL.create("sqlite", database=str(settings.sqlite_file))
+    except (ArgumentError, ValueError) as exc:
+        raise InvalidSettings("DATABASE_URL is not a URL: try postgresql://user:password@host/name.") from exc
+    match url.drivername.partition("+")[0]:
+        case "sqlite":
+            return _sqlite_address(url)
+        case "postgres" | "postgresql":
+            return _postgresql_address(url)
+        case _:
+            raise InvalidSettings("DATABASE_URL must begin with postgresql:// or sqlite:///.")
+
+
+def _sqlite_address(url: URL) -> tuple[URL, dict[str, Any]]:
+    if not url.database or url.database == ":memory:":
+        raise InvalidSettings("DATABASE_URL names no file: try sqlite:///data/service.db.")
+    folder = Path(url.database).parent
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return url.set(drivername="sqlite+aiosqlite"), {}
+
+
+def _postgresql_address(url: URL) -> tuple[URL, dict[str, Any]]:
+    connect_args: dict[str, Any] = {
+        # Prepared statements outlive a transaction, and behind PgBouncer the next
+        # one runs on another server: 129 of 240 transactions failed with caches on.
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": str,  # the unnamed statement
+        "connection_class": _Connection,
+        "timeout": CHECKOUT_TIMEOUT,
+    } | _libpq_parameters(url.query)
+    return url.set(drivername="postgresql+asyncpg", query={}), connect_args
+
+
+def _libpq_parameters(query: Mapping[str, Any]) -> dict[str, Any]:
+    """libpq's spelling of where and how securely to connect, for asyncpg."""
+    unknown = set(query) - {"host", "port", "sslmode", "sslrootcert", *WITHOUT_EFFECT}
+    if unknown:
+        raise InvalidSettings(f"DATABASE_URL has a parameter this service does not know: {min(unknown)}.")
+    arguments = {name: query[name] for name in ("host", "port") if name in query}
+    mode = query.get("sslmode")
+    if "sslrootcert" in query:
+        try:
+            context = ssl.create_default_context(cafile=query["sslrootcert"])
+        except OSError as exc:
+            raise InvalidSettings(
+                f"DATABASE_URL names a file as sslrootcert that cannot be used: {exc}."
+            ) from exc
+        context.check_hostname = mode == "verify-full"
+        return arguments | {"ssl": context}
+    return arguments | ({"ssl": mode} if mode else {})
+
+
+def _configure_sqlite(engine: AsyncEngine) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        _answer(connection, f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if _answer(connection, "PRAGMA journal_mode = WAL") != "wal":
+            raise DatabaseAway("this file system does not do SQLite's WAL: put DATA_DIR on a local disk")
+        _answer(connection, "PRAGMA synchronous = FULL")
+        _answer(connection, "PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        # A deferred transaction that reads and then writes fails at once with
+        # SQLITE_BUSY_SNAPSHOT, whatever the timeout: take the lock first.
+        deferred = connection.get_execution_options().get("reading")
+        connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+
+
+def _configure_postgresql(engine: AsyncEngine) -> None:
+    @event.listens_for(engine.sync_engine, "checkin")
+    def on_checkin(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def on_checkout(connection: Any, record: ConnectionPoolEntry, _: object) -> None:
+        # A server that was restarted while nobody asked costs nobody an error. Asking it every time, as
+        # `pool_pre_ping` does, cost a tenth of all signups under load.
+        if connection.driver_connection.is_closed():
+            raise InvalidatePoolError
+        if time.monotonic() - record.info.get("idle_since", math.inf) > TRUSTED_FOR:
+            try:
+                connection.ping()
+            except Exception as exc:
+                raise InvalidatePoolError from exc
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        if _answer(connection, "SHOW synchronous_commit") == "off":
+            raise DatabaseAway(
+                "synchronous_commit is off, and a crash would lose confirmed signups: set it to on"
+            )
+        if _answer(connection, "SHOW server_encoding") != "UTF8":
+            raise DatabaseAway("this database cannot hold every name: create it with ENCODING 'UTF8'")
+
+
+def _answer(connection: DBAPIConnection, statement: str) -> object:
+    cursor = connection.cursor()
+    cursor.execute(statement)
+    row = cursor.fetchone() if cursor.description else None
+    cursor.close()
+    return row[0] if row else None
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, *OF_DRIVER, OSError, TimeoutError) as exc:
+        sqlstate = _sqlstate(exc)
+        # The server's text may quote the row's values, so of a data error only the number goes on, and
+        # of what caused it nothing: whoever logs the traceback would log the row.
+        if sqlstate in CONFLICTS:
+            raise Conflict(sqlstate) from None
+        if sqlstate.startswith(DATA_ERRORS):
+            raise Refused(sqlstate) from None
+        if sqlstate[:2] not in QUOTABLE:
+            raise DatabaseAway(f"the server refused with error {sqlstate}") from None
+        raise DatabaseAway(_in_a_line(exc)) from exc
+
+
+def _in_a_line(exc: BaseException) -> str:
+    cause = getattr(exc, "orig", None) or exc
+    lines = str(cause).splitlines() or ["no answer in time"]
+    return lines[0].removeprefix("<class 'asyncpg.exceptions.").replace("'>:", ":")
+
+
+def _sqlstate(exc: BaseException) -> str:
+    cause = exc.orig if isinstance(exc, DBAPIError) else exc
+    if found := getattr(cause, "sqlstate", None):
+        return str(found)
+    # SQLite has no sqlstate; its names say as much.
+    name = getattr(cause, "sqlite_errorname", "")
+    return "23000" if name.startswith(("SQLITE_CONSTRAINT", "SQLITE_TOOBIG", "SQLITE_MISMATCH")) else ""

@@ -1,0 +1,130 @@
+"""Group commit: what comes in while one transaction is under way is written all at once in the next."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from prometheus_client import Histogram
+
+from service.database.engine import Conflict, DatabaseAway, Refused
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PATIENCE = 2.0  # s that a caller waits for its commit
+BATCH = 500
+CAPACITY = 5_000  # items that may wait: what a healthy database writes in PATIENCE
+CONFLICT_RETRIES = 3
+WORTH_A_WRITER = 8  # items that wait while another batch is being written
+
+
+class Overloaded(Exception):
+    """More wait than can be written in time. Nothing happened."""
+
+
+class Batcher(Generic[Item, Result]):
+    """Hands batches to `flush`, up to `writers` at a time.
+
+    `flush` writes all of a batch in one transaction and returns a result per item, in order.
+    An idle service pays nothing: the first item goes at once. A busy one shares each commit
+    among all who came meanwhile; with a second writer it need not idle until the first has its commit.
+    Where nobody waits for the result, `gather` is how long (s) a batch waits for company.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        sizes: Histogram | None = None,
+        capacity: int = CAPACITY,
+        gather: float = 0.0,
+        writers: int = 1,
+    ) -> None:
+        self._flush = flush
+        self._sizes = sizes
+        self._capacity = capacity
+        self._gather = gather
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._most_writers = writers
+        self._writers: set[asyncio.Task[Any] | None] = set()
+
+    async def submit(self, item: Item, *, patience: float | None = PATIENCE) -> Result:
+        """The item's result, once its transaction is on disk.
+
+        Raises Overloaded (nothing happened), DatabaseAway (it may have happened: a commit whose
+        answer was lost looks the same either way) or Refused (the database does not take this item).
+        """
+        if len(self._waiting) >= self._capacity:
+            raise Overloaded("too much is waiting to be written")
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, written))
+        if not self._writers or self._is_worth_another():
+            self._writers.add(asyncio.create_task(self._write_all()))
+        timer = loop.call_later(patience, _give_up, written) if patience is not None else None
+        try:
+            return await written
+        finally:
+            if timer:
+                timer.cancel()
+
+    def _is_worth_another(self) -> bool:
+        return len(self._writers) < self._most_writers and len(self._waiting) >= WORTH_A_WRITER
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                await asyncio.sleep(self._gather)
+                if batch := self._next():
+                    if self._sizes:
+                        self._sizes.observe(len(batch))
+                    await self._write(batch)
+        finally:
+            self._writers.discard(asyncio.current_task())
+
+    def _next(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        while self._waiting and len(batch) < BATCH:
+            item, written = self._waiting.popleft()
+            if not written.done():  # else its caller gave up, and was told that it may have failed
+                batch.append((item, written))
+        return batch
+
+    async def _write(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._flush_with_retries([item for item, _ in batch])
+        except Refused as exc:
+            if len(batch) == 1:
+                _fail(batch, exc)
+            else:  # one bad item must not fail its neighbours
+                middle = len(batch) // 2
+                await self._write(batch[:middle])
+                await self._write(batch[middle:])
+        except Exception as exc:  # whatever it is, nobody may wait for ever
+            _fail(batch, exc)
+        else:
+            for (_, written), result in zip(batch, results, strict=True):
+                if not written.done():
+                    written.set_result(result)
+
+    async def _flush_with_retries(self, items: Sequence[Item]) -> Sequence[Result]:
+        retries = 0
+        while True:
+            try:
+                return await self._flush(items)
+            except Conflict as exc:
+                retries += 1
+                if retries > CONFLICT_RETRIES:
+                    raise DatabaseAway("other transactions were in the way too often") from exc
+
+
+def _give_up(written: asyncio.Future[Result]) -> None:
+    if not written.done():
+        written.set_exception(DatabaseAway("the database did not answer in time"))
+
+
+def _fail(batch: Sequence[tuple[Item, asyncio.Future[Result]]], exc: Exception) -> None:
+    for _, written in batch:
+        if not written.done():
+            written.set_exception(exc)

@@ -1,0 +1,83 @@
+"""The migrations: where they are, how they run, and whether the database has them."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, column, inspect, select, table, text
+
+from service.database.engine import Database
+
+MIGRATIONS_LOCK = 0x5167_6E75_70  # any number, but always this one
+DDL_LOCK_TIMEOUT = "1s"  # who signs up waits behind a migration that waits, and waits 2 s at most
+
+RUN_MIGRATE = "run `signup-service migrate`"
+
+
+async def migrate(database: Database) -> None:
+    """Brings the database to this release's revision. Safe when several replicas start at once.
+
+    Raises DatabaseAway if it cannot be reached.
+    """
+
+    def upgrade(connection: Connection) -> None:
+        config = configuration()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+    await locked(database, upgrade)
+
+
+async def locked(database: Database, work: Callable[[Connection], None]) -> None:
+    """Runs `work` in a transaction that only one process at a time can be in."""
+    async with database.unbounded_transaction() as connection:
+        if not database.is_sqlite:  # whose transactions take the write lock at once
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATIONS_LOCK})
+            await connection.execute(text(f"SET LOCAL lock_timeout = '{DDL_LOCK_TIMEOUT}'"))
+        await connection.run_sync(work)
+
+
+async def is_empty(database: Database) -> bool:
+    """Whether it has no emails, for it has no table of them. Raises DatabaseAway."""
+    async with database.reading() as connection:
+        return not await connection.run_sync(lambda sync: inspect(sync).has_table("outbox"))
+
+
+async def trouble(database: Database) -> str | None:
+    """Why this release cannot work on the database's schema, or None. A newer schema is fine, since
+    migrations only ever expand. Raises DatabaseAway.
+    """
+    async with database.reading() as connection:
+        if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
+            return f"The database is empty: {RUN_MIGRATE}."
+        version = await connection.scalar(select(column("version_num")).select_from(table("alembic_version")))
+    if version is None:
+        return f"The database is empty: {RUN_MIGRATE}."
+    head, older = _revisions()
+    if version != head and version in older:
+        return f"The database is at revision {version}, and this release needs {head}: {RUN_MIGRATE}."
+    return None
+
+
+def configuration() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_folder()))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _folder() -> Path:
+    """In the wheel the migrations travel inside the package; in a checkout they stand beside it."""
+    package = Path(__file__).parent.parent
+    packaged = package / "_migrations"
+    return packaged if packaged.is_dir() else package.parent / "migrations"
+
+
+@cache
+def _revisions() -> tuple[str | None, frozenset[str]]:
+    scripts = ScriptDirectory.from_config(configuration())
+    head = scripts.get_current_head()
+    return head, frozenset(script.revision for script in scripts.walk_revisions()) - {head or ""}

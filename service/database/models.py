@@ -1,0 +1,147 @@
+"""The tables: the data at a glance."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, text
+from sqlalchemy.schema import Table
+from sqlmodel import Field, SQLModel
+
+from service.database.email_status import EmailStatus
+
+LONGEST_TAG = 35  # characters of a language tag; RFC 5646, section 4.4.1
+
+# Names that migrations can rely on, whatever the database would make up.
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class User(SQLModel, table=True):
+    """Who signed up."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        # Few addresses have a tag, and the others cost this index nothing.
+        Index(
+            "ix_users_untagged_email",
+            "untagged_email",
+            "created_at",
+            postgresql_where=text("untagged_email IS NOT NULL"),
+            sqlite_where=text("untagged_email IS NOT NULL"),
+        ),
+    )
+
+    id: UUID = Field(primary_key=True)
+    email: str = Field(max_length=320)  # as typed, trimmed
+    canonical_email: str = Field(max_length=254, unique=True)  # decides who is who
+    untagged_email: str | None = Field(default=None, max_length=254)  # without the +tag, if there is one
+    name: str | None = Field(default=None, max_length=100)
+    locale: str | None = Field(
+        default=None, max_length=LONGEST_TAG
+    )  # the language that they are written to in
+    idempotency_key: str | None = Field(default=None, max_length=255, unique=True)
+    created_at: datetime
+
+
+class OutboxEmail(SQLModel, table=True):
+    """One welcome email, and everything that is needed to send it."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        # Only waiting rows are ever claimed, so a million finished ones cost a claim nothing.
+        Index(
+            "ix_outbox_due",
+            "due_at",
+            postgresql_where=text("status = 'pending'"),
+            sqlite_where=text("status = 'pending'"),
+        ),
+        Index(
+            "ix_outbox_failed",
+            "finished_at",
+            postgresql_where=text("status = 'failed'"),
+            sqlite_where=text("status = 'failed'"),
+        ),
+        CheckConstraint("status IN ('pending', 'sent', 'failed')", name="status"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    user_id: UUID = Field(foreign_key="users.id", ondelete="CASCADE", unique=True)
+    recipient: str = Field(max_length=320)  # the ASCII form that goes into envelope and header
+    name: str | None = Field(default=None, max_length=100)
+    locale: str | None = Field(default=None, max_length=LONGEST_TAG)
+    request_id: str = Field(max_length=64)  # of the signup, so that logs can be joined
+    status: str = Field(default=EmailStatus.PENDING, max_length=7)
+    attempt: int = 0  # the fence: one more with every claim
+    deferrals: int = 0  # temporary refusals of this email: the index of the backoff
+    due_at: datetime = Field()  # when a pending row may be claimed
+    give_up_at: datetime
+    last_reply: str | None = Field(default=None, max_length=1000)  # the relay's own words, or our reason
+    created_at: datetime
+    finished_at: datetime | None = None
+
+
+class AuditEntry(SQLModel, table=True):
+    """One request's record. Never a body, an address, a name or a query string."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (Index("ix_audit_log_occurred_at", "occurred_at"),)
+
+    instance: UUID = Field(primary_key=True)  # the process that answered
+    seq: int = Field(primary_key=True, sa_type=BigInteger)  # gapless within its instance
+    occurred_at: datetime
+    request_id: str = Field(max_length=64, index=True)
+    method: str = Field(max_length=32)
+    route: str | None = Field(default=None, max_length=200)  # the template, not the path
+    status: int
+    duration_us: int = Field(sa_type=BigInteger)
+    response_bytes: int = Field(sa_type=BigInteger)
+    user_id: UUID | None = None
+    client_network: str | None = Field(default=None, max_length=43)  # /24 or /48
+    digest: str = Field(max_length=64)  # keyed BLAKE2b of all of it, in hexadecimal
+
+
+class AuditInstance(SQLModel, table=True):
+    """What the table should hold of one process's entries; `audit verify` compares."""
+
+    __tablename__ = "audit_instances"
+
+    instance: UUID = Field(primary_key=True)
+    first_seq: int = Field(sa_type=BigInteger)
+    last_seq: int = Field(sa_type=BigInteger)
+
+
+class RateCount(SQLModel, table=True):
+    """How much of a limit is used up, by all replicas together."""
+
+    __tablename__ = "rate_counts"
+
+    ends_at: datetime = Field(primary_key=True)  # the window's end, which says which one it is
+    scope: str = Field(primary_key=True, max_length=300)  # what is limited, such as one client network
+    count: int
+
+
+class Tally(SQLModel, table=True):
+    """What all processes have counted of one thing since the database was new."""
+
+    __tablename__ = "tallies"
+
+    name: str = Field(primary_key=True, max_length=100)  # of the metric
+    labels: str = Field(primary_key=True, max_length=200)  # as JSON
+    sum: float
+
+
+def table(model: type[SQLModel]) -> Table:
+    """The table of a model, for statements that move many rows at once."""
+    found: Table = model.__table__  # type: ignore[attr-defined]  # set by SQLModel's metaclass
+    return found
+
+
+USERS = table(User)
+OUTBOX = table(OutboxEmail)
+AUDIT_LOG = table(AuditEntry)
+AUDIT_INSTANCES = table(AuditInstance)

@@ -1,0 +1,52 @@
+"""The parts that send, as the API and `service worker` both need them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from service.database.engine import Database
+from service.delivery.circuit_breaker import Window
+from service.delivery.deliver import Delivery
+from service.delivery.worker import Worker
+from service.mail.message import Messages
+from service.mail.relay import Relay
+from service.observability.metrics import Metrics
+from service.outbox.repository import Outbox
+from service.outbox.send_quota import Budget
+from service.runtime.signals import draining_on_signals
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Mailing:
+    outbox: Outbox
+    window: Window
+    relay: Relay
+    messages: Messages
+    delivery: Delivery
+    worker: Worker
+
+    @classmethod
+    def build(cls, settings: Settings, *, database: Database, metrics: Metrics) -> Self:
+        """Raises InvalidSettings for a broken template."""
+        outbox = Outbox(database, metrics, Budget.of(settings, database=database))
+        window = Window(settings.smtp_connections, metrics)
+        relay = Relay(settings)
+        messages = Messages(settings)
+        delivery = Delivery(outbox=outbox, messages=messages, relay=relay, window=window, metrics=metrics)
+        worker = Worker(outbox=outbox, delivery=delivery, relay=relay, window=window)
+        return cls(
+            outbox=outbox, window=window, relay=relay, messages=messages, delivery=delivery, worker=worker
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        self.worker.start()
+        with draining_on_signals(self.delivery.close):
+            try:
+                yield
+            finally:
+                await self.delivery.drain()
+                await self.worker.stop()
+                await self.relay.close()

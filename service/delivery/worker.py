@@ -1,0 +1,82 @@
+"""The safety net: claims what is due and delivers it, and keeps what is in hand."""
+
+import asyncio
+import time
+
+import structlog
+
+from service.database.engine import DatabaseAway
+from service.delivery.circuit_breaker import Window
+from service.delivery.deliver import Delivery
+from service.mail.relay import Relay
+from service.outbox.repository import Outbox
+from service.outbox.row import LEASE
+
+CLAIM_AT_MOST = 500
+LOOK_EVERY = 1.0  # s
+LOOK_AGAIN = 0.05  # s, when the last look found something, or there was no room for more
+RENEW_EVERY = LEASE.total_seconds() / 3
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """Any number of these, in any number of processes, share one outbox."""
+
+    def __init__(self, *, outbox: Outbox, delivery: Delivery, relay: Relay, window: Window) -> None:
+        self._outbox = outbox
+        self._delivery = delivery
+        self._relay = relay
+        self._window = window
+        self._duties: list[asyncio.Task[None]] = []
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self.last_round = time.monotonic()  # when the loop last went round; a liveness check compares
+
+    def start(self) -> None:
+        self._duties = [asyncio.create_task(self._loop()), asyncio.create_task(self._keep())]
+
+    async def stop(self) -> None:
+        """Ends at once. `Delivery.drain` comes before; what it left is claimed again when its lease ends."""
+        tasks = [*self._duties, *self._deliveries]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def run_once(self) -> int:
+        """Claims what is due, up to what may be in hand, and starts delivering it; returns how many."""
+        limit = min(self._delivery.room, CLAIM_AT_MOST)
+        emails = await self._outbox.claim(limit, probing=self._window.is_recovering) if limit else []
+        for email in emails:
+            delivery = asyncio.create_task(self._delivery.deliver(email))
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._deliveries.discard)
+        return len(emails)
+
+    async def _loop(self) -> None:
+        while True:
+            try:
+                claimed = await self.run_once()
+                if not claimed and self._window.trouble:
+                    await self._outbox.abandon(f"The relay could not be used: {self._window.trouble}")
+            except DatabaseAway as exc:
+                log.warning("worker.database_away", reason=str(exc))
+                claimed = 0
+            except Exception:  # a bug in one round must not end all others
+                log.exception("worker.round_broke")
+                claimed = 0
+            self.last_round = time.monotonic()
+            # Without room no query was made. Trouble has pauses of its own.
+            looks_soon = claimed or not (self._delivery.room or self._window.trouble)
+            pause = LOOK_AGAIN if looks_soon else self._window.paused_for or LOOK_EVERY
+            await asyncio.sleep(min(pause, LOOK_EVERY))
+
+    async def _keep(self) -> None:
+        """Renews what is in hand, so that a slow relay does not look like a dead process."""
+        while True:
+            await asyncio.sleep(RENEW_EVERY)
+            try:
+                await self._relay.close_stale()
+                if emails := self._delivery.in_hand:
+                    await self._outbox.renew(emails)
+            except Exception as exc:  # whatever it is, the next renewal is due before the leases end
+                log.warning("worker.renewal_failed", reason=str(exc))

@@ -1,0 +1,60 @@
+"""The HTTP server of the inbox, a guest in the loop and the process of the API's."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from service.inbox.app import create_inbox
+from service.inbox.store import Mailbox
+
+GRACE = 1  # s for a download that is under way
+
+
+class InboxHttp:
+    """Serves the pages and MailHog's API over the mailbox."""
+
+    def __init__(self, mailbox: Mailbox, *, host: str, port: int) -> None:
+        self._mailbox = mailbox
+        self._host = host
+        self._port = port
+        self._server = _Guest(
+            uvicorn.Config(
+                create_inbox(mailbox, host=host),
+                access_log=False,
+                lifespan="off",
+                log_config=None,
+                timeout_graceful_shutdown=GRACE,
+                ws="none",
+            )
+        )
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, also where 0 was asked for."""
+        return self._port
+
+    async def start(self) -> None:
+        """Raises OSError if the port is in use."""
+        # Left to itself, uvicorn ends the process over a port in use.
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listening = socket.create_server((self._host, self._port), family=family)
+        self._port = listening.getsockname()[1]
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
+
+    async def stop(self) -> None:
+        """Ends the pages' waiting for mails too."""
+        if self._serving is None:
+            return
+        self._mailbox.close()
+        self._server.should_exit = True
+        await self._serving
+
+
+class _Guest(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # they are the API's, which stops its guests

@@ -1,0 +1,90 @@
+"""MailHog's HTTP API, as far as its clients use it to read and delete."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from service.inbox import mailhog_json
+from service.inbox.query_params import number, search_kind
+from service.inbox.store import Mailbox
+
+ALL = 1_000  # what MailHog's version 1, which has no pages, means by it
+DEFAULT_LIMIT = 50
+HIGHEST_LIMIT = 250
+
+
+class Api:
+    """The endpoints over one mailbox.
+
+    Unlike MailHog, an unknown id is 404 (there 500, or 200 for a GET; `null` either way),
+    repeated headers keep every value, and `containing` finds decoded text too.
+    """
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/api/v1/messages", self.all_messages),
+            Route("/api/v1/messages", self.delete_all, methods=["DELETE"]),
+            Route("/api/v1/messages/{id}", self.message),
+            Route("/api/v1/messages/{id}", self.delete, methods=["DELETE"]),
+            Route("/api/v1/messages/{id}/download", self.download),
+            Route("/api/v1/messages/{id}/release", self.release, methods=["POST"]),
+            Route("/api/v2/messages", self.messages),
+            Route("/api/v2/search", self.search),
+        ]
+
+    async def all_messages(self, request: Request) -> Response:
+        mails = self._mailbox.page(start=0, limit=ALL)
+        return _TextJson([mailhog_json.message(mail) for mail in mails])
+
+    async def delete_all(self, request: Request) -> Response:
+        self._mailbox.clear()
+        return Response(media_type=_TextJson.media_type)
+
+    async def message(self, request: Request) -> Response:
+        mail = self._mailbox.get(request.path_params["id"])
+        return _TextJson(mailhog_json.message(mail)) if mail else _not_found()
+
+    async def delete(self, request: Request) -> Response:
+        deleted = self._mailbox.delete(request.path_params["id"])
+        return Response(media_type=_TextJson.media_type) if deleted else _not_found()
+
+    async def download(self, request: Request) -> Response:
+        mail = self._mailbox.get(request.path_params["id"])
+        if mail is None:
+            return _not_found()
+        file = {"Content-Disposition": f'attachment; filename="{mail.id}.eml"'}
+        return Response(mail.raw, media_type="message/rfc822", headers=file)
+
+    async def release(self, request: Request) -> Response:
+        # No JSON, so that the npm package rejects; and 20 letters at most, which is what Node repeats of it.
+        return PlainTextResponse("No mail leaves here.", status_code=501)
+
+    async def messages(self, request: Request) -> Response:
+        start, limit = _window(request)
+        mails = self._mailbox.page(start=start, limit=limit)
+        return _TextJson(mailhog_json.page(mails, start=start, total=len(self._mailbox)))
+
+    async def search(self, request: Request) -> Response:
+        kind, query = search_kind(request), request.query_params.get("query")
+        if kind is None or not query:
+            return Response(status_code=400)
+        start, limit = _window(request)
+        found = await self._mailbox.search(query, kind=kind)
+        return JSONResponse(mailhog_json.page(found[start : start + limit], start=start, total=len(found)))
+
+
+class _TextJson(JSONResponse):
+    media_type = "text/json"  # as MailHog calls it everywhere but in its search
+
+
+def _not_found() -> Response:
+    return _TextJson(None, status_code=404)
+
+
+def _window(request: Request) -> tuple[int, int]:
+    limit = number(request, name="limit") or DEFAULT_LIMIT
+    return number(request, name="start"), min(limit, HIGHEST_LIMIT)

@@ -1,0 +1,53 @@
+"""What all replicas count together: so much per scope and window, until the window ends."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.database.engine import Database
+from service.database.models import RateCount, table
+
+COUNTS = table(RateCount)
+
+
+class Counts:
+    """Every query on the counts; each runs in its caller's transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(
+        self, connection: AsyncConnection, more: Mapping[str, int], *, ends_at: datetime
+    ) -> dict[str, int]:
+        """Adds to the counts of a window and returns what they are now. Nobody else changes them before
+        the transaction ends, so adding nothing reads them for good."""
+        if not more:
+            return {}
+        added = self._database.insert(RateCount).values(
+            # In one order, so that two replicas cannot deadlock.
+            [{"ends_at": ends_at, "scope": scope, "count": more[scope]} for scope in sorted(more)]
+        )
+        found = await connection.execute(
+            added.on_conflict_do_update(
+                index_elements=[COUNTS.c.ends_at, COUNTS.c.scope],
+                set_={"count": COUNTS.c.count + added.excluded.count},
+            ).returning(COUNTS.c.scope, COUNTS.c.count)
+        )
+        return {scope: count for scope, count in found}
+
+    async def used_up(
+        self, connection: AsyncConnection, *, prefix: str, limit: int, ends_at: datetime, at_most: int
+    ) -> dict[str, int]:
+        """The counts of a window that have reached the limit, of the scopes that begin so."""
+        found = await connection.execute(
+            select(COUNTS.c.scope, COUNTS.c.count)
+            .where(COUNTS.c.ends_at == ends_at, COUNTS.c.scope.startswith(prefix), COUNTS.c.count >= limit)
+            .limit(at_most)
+        )
+        return {scope: count for scope, count in found}
+
+    async def forget(self, connection: AsyncConnection, *, now: datetime) -> None:
+        """Deletes the counts of windows that have ended."""
+        await connection.execute(delete(COUNTS).where(COUNTS.c.ends_at <= now))

@@ -1,0 +1,166 @@
+"""How often one client may sign up: counted in this process, and shared with the others every second."""
+
+import asyncio
+import heapq
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+
+from service.database.engine import Database, DatabaseAway
+from service.limits.counters import Counts
+from service.settings import Rate
+
+SHARE_EVERY = 1.0  # s
+MOST_CLIENTS = 50_000  # that are counted at once, some 15 MB; IPv6 has more /64s than any memory
+MOST_SHARED = 10_000  # of them in the table, for each window
+SHARED_AT_ONCE = 1_000
+NOT_WORTH_SHARING = 0.05  # of the limit: a row for every passing client would be a gift to an attacker
+CLOCK_TOLERANCE = 1.0  # s
+PREFIX = "signup:"
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Tally:
+    here: int = 0  # counted by this process
+    shared: int = 0  # of these, in the table
+    elsewhere: int = 0  # what other processes have put there
+
+
+@dataclass(slots=True)
+class _Window:
+    ends_at: datetime
+    ends: float  # on the monotonic clock
+    tallies: OrderedDict[str, _Tally] = field(default_factory=OrderedDict)  # who came last stands last
+    unshared: set[str] = field(default_factory=set)
+    in_table: int = 0
+    is_first_look: bool = True
+
+    def tally(self, client: str) -> _Tally:
+        found = self.tallies.get(client)
+        if found is None:
+            found = self.tallies[client] = _Tally()
+            if len(self.tallies) > MOST_CLIENTS:
+                self.tallies.popitem(last=False)
+        else:
+            self.tallies.move_to_end(client)
+        return found
+
+    def fresh(self) -> dict[str, int]:
+        """What the table does not have yet, the busiest clients first."""
+        known = [client for client in self.unshared if client in self.tallies]
+        chosen = heapq.nlargest(SHARED_AT_ONCE, known, key=lambda client: self.tallies[client].here)
+        more = {}
+        for client in chosen:
+            tally = self.tallies[client]
+            if tally.shared or self.in_table < MOST_SHARED:
+                self.in_table += not tally.shared
+                more[client] = tally.here - tally.shared
+        self.unshared.difference_update(chosen)
+        return more
+
+    def learn(self, fresh: Mapping[str, int], totals: Mapping[str, int]) -> None:
+        for client, total in totals.items():
+            tally = self.tally(client)
+            tally.shared += fresh.get(client, 0)
+            tally.elsewhere = max(total - tally.shared, 0)
+
+
+class SignupLimit:
+    """A request costs it a look into a dictionary. Without the database each process counts alone."""
+
+    def __init__(self, rate: Rate, *, database: Database) -> None:
+        self._rate = rate
+        self._database = database
+        self._counts = Counts(database)
+        self._worth_sharing = max(int(rate.limit * NOT_WORTH_SHARING), 1)
+        self._ahead = time.time() - time.monotonic()  # until the database tells its time
+        self._window = self._new_window()
+        self._sharing: asyncio.Task[None] | None = None
+        self._is_alone = False
+
+    def wait(self, client: str) -> int:
+        """Counts one signup. Returns 0, or if it is one too many, after how many seconds to try again."""
+        window = self._current_window()
+        tally = window.tally(client)
+        if tally.here + tally.elsewhere >= self._rate.limit:
+            return max(math.ceil(window.ends - time.monotonic()), 1)
+        tally.here += 1
+        if tally.here >= self._worth_sharing:
+            window.unshared.add(client)
+        return 0
+
+    def start(self) -> None:
+        self._sharing = asyncio.create_task(self._loop())
+
+    async def stop(self) -> None:
+        if self._sharing:
+            self._sharing.cancel()
+            await asyncio.gather(self._sharing, return_exceptions=True)
+
+    async def share(self) -> None:
+        """Tells the others what was counted here, and learns who has used it up. Raises DatabaseAway."""
+        window = self._current_window()
+        fresh = window.fresh()
+        try:
+            now, totals = await self._exchange(window, fresh)
+        except DatabaseAway:
+            window.unshared.update(fresh)
+            raise
+        window.is_first_look = False
+        window.learn(fresh, totals)
+        self._set_clock(now)
+
+    async def _exchange(self, window: _Window, fresh: Mapping[str, int]) -> tuple[datetime, dict[str, int]]:
+        writes = fresh or window.is_first_look
+        async with self._database.transaction() if writes else self._database.reading() as connection:
+            now = await self._database.now(connection)
+            if window.is_first_look:
+                await self._counts.forget(connection, now=now)
+            more = {f"{PREFIX}{client}": count for client, count in fresh.items()}
+            totals = await self._counts.add(connection, more, ends_at=window.ends_at)
+            totals |= await self._counts.used_up(
+                connection,
+                prefix=PREFIX,
+                limit=self._rate.limit,
+                ends_at=window.ends_at,
+                at_most=MOST_SHARED,
+            )
+        return now, {scope.removeprefix(PREFIX): count for scope, count in totals.items()}
+
+    async def _loop(self) -> None:
+        while True:
+            try:
+                await self.share()
+            except DatabaseAway as exc:
+                if not self._is_alone:
+                    log.warning("limits.not_shared", reason=str(exc))
+                self._is_alone = True
+            except Exception:  # a bug in one round must not end all others
+                log.exception("limits.round_broke")
+            else:
+                self._is_alone = False
+            await asyncio.sleep(SHARE_EVERY)
+
+    def _current_window(self) -> _Window:
+        if time.monotonic() >= self._window.ends:
+            self._window = self._new_window()
+        return self._window
+
+    def _new_window(self) -> _Window:
+        ends_at = self._rate.window_end(datetime.fromtimestamp(time.monotonic() + self._ahead, UTC))
+        return _Window(ends_at=ends_at, ends=ends_at.timestamp() - self._ahead)
+
+    def _set_clock(self, now: datetime) -> None:
+        """To the database's, which is the one clock of all replicas."""
+        ahead = now.timestamp() - time.monotonic()
+        is_wrong = abs(ahead - self._ahead) > CLOCK_TOLERANCE
+        self._ahead = ahead
+        if is_wrong:
+            self._window = self._new_window()

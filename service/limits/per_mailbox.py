@@ -1,0 +1,101 @@
+"""How many users one mailbox may have in a while: tags (`ada+1@…`) make any number of addresses of it."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from sqlalchemy import BigInteger, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.database.engine import Database
+from service.database.models import USERS
+from service.person.address import Address
+from service.settings import Rate
+
+NEW = timedelta(0)
+
+
+class MailboxFull(Exception):
+    """This address would be one user too many for its mailbox. Nothing happened."""
+
+    def __init__(self, room_in: timedelta) -> None:
+        super().__init__("too many users for one mailbox")
+        self.room_in = room_in
+
+
+class MailboxLimit:
+    """Counts the users themselves, so it needs no counter. Costs batches without a tag nothing.
+
+    The address without a tag counts, and is never refused itself: or whoever knows it could keep
+    its owner from signing up.
+    """
+
+    def __init__(self, rate: Rate, *, database: Database) -> None:
+        self._rate = rate
+        self._database = database
+
+    async def too_many(
+        self, connection: AsyncConnection, addresses: Sequence[Address]
+    ) -> dict[str, timedelta]:
+        """Which new addresses, by canonical form, are too many, and after how long there is room.
+
+        Of those with the same mailbox, the first come first. Until the transaction ends no other
+        process stores users of these mailboxes.
+        """
+        tagged = {address.canonical: address.untagged for address in addresses if address.untagged}
+        mailboxes = set(tagged.values())
+        if not self._database.is_sqlite:  # whose transactions take the write lock at once
+            await _lock(connection, mailboxes)
+        known, ages = await self._stored(connection, tagged)
+        too_many = {}
+        for address in addresses:
+            mailbox = address.untagged or address.canonical
+            if mailbox not in mailboxes or address.canonical in known:
+                continue
+            known.add(address.canonical)
+            if address.untagged and len(ages[mailbox]) >= self._rate.limit:
+                too_many[address.canonical] = self._rate.period - sorted(ages[mailbox])[self._rate.limit - 1]
+            else:
+                ages[mailbox].append(NEW)
+        return too_many
+
+    async def _stored(
+        self, connection: AsyncConnection, tagged: Mapping[str, str]
+    ) -> tuple[set[str], defaultdict[str, list[timedelta]]]:
+        """Which addresses are known, and how old the users of each mailbox are that count."""
+        mailboxes = set(tagged.values())
+        since = self._database.clock(after=-self._rate.period)
+        found = await connection.execute(
+            select(
+                USERS.c.canonical_email,
+                USERS.c.untagged_email,
+                USERS.c.created_at,
+                self._database.clock(),
+            ).where(
+                USERS.c.canonical_email.in_({*tagged, *mailboxes})
+                | (USERS.c.untagged_email.in_(mailboxes) & (USERS.c.created_at > since))
+            )
+        )
+        known, ages = set(), defaultdict(list)
+        for canonical, untagged, created_at, now in found:
+            known.add(canonical)
+            if now - created_at < self._rate.period:
+                ages[untagged or tagged.get(canonical, canonical)].append(now - created_at)
+        return known, ages
+
+
+async def _lock(connection: AsyncConnection, mailboxes: Iterable[str]) -> None:
+    """In one order, so that two replicas cannot deadlock."""
+    keys = sorted(_lock_key(mailbox) for mailbox in mailboxes)
+    await connection.execute(_LOCK, {"keys": keys})
+
+
+def _lock_key(mailbox: str) -> int:
+    return int.from_bytes(hashlib.blake2b(mailbox.encode(), digest_size=8).digest(), signed=True)
+
+
+_LOCK = text("SELECT pg_advisory_xact_lock(key) FROM unnest(:keys) AS key").bindparams(
+    bindparam("keys", type_=ARRAY(BigInteger))
+)

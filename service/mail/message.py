@@ -1,0 +1,157 @@
+"""From a row of the outbox to the bytes of an RFC 5322 message."""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.header import Header
+from email.utils import format_datetime, formataddr, parseaddr
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment
+
+from service.mail.mime_part import BOUNDARY, Part
+from service.outbox.row import Email
+from service.person.greetable import greets
+from service.settings import InvalidSettings, Settings
+from service.templating import environment
+from service.templating.languages import DEFAULT
+
+TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE_NAMES = r"welcome\.{}\.(?:subject\.txt|txt|html)"
+
+CRLF = "\r\n"
+END = f"--{BOUNDARY}--\r\n".encode()
+
+
+class CannotBuild(Exception):
+    """This email's message cannot be made: a template or the row is at fault, and no retry will help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An envelope and what is in it. The addresses are ASCII."""
+
+    sender: str
+    recipient: str = field(repr=False)
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What the message says in one language."""
+
+    headers: bytes  # that all messages have in common
+    text: Part
+    html: Part
+
+
+class Messages:
+    """Makes welcome messages. The headers that all have in common are made once; jinja renders the two
+    parts. (`EmailMessage` would need a millisecond for each.)
+
+    Raises InvalidSettings for a broken template, and for headers that are not the ones intended.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        templates = environment.environment(settings, built_in=TEMPLATES)
+        self.languages = environment.languages(templates, pattern=TEMPLATE_NAMES)
+        self._sender = settings.sender
+        self._domain = settings.sender.rpartition("@")[2]
+        self._idempotency_header = settings.mail_idempotency_header
+        self._words = {
+            language: _words(templates, language, mail_from=settings.mail_from)
+            # The one that the others build upon comes first, so that a fault is told of its own file.
+            for language in sorted(self.languages, key=lambda language: language != DEFAULT)
+        }
+
+    def welcome(self, email: Email) -> Message:
+        """Raises CannotBuild."""
+        name = email.name if email.name and greets(email.name) else None
+        words = self._words.get(email.locale or DEFAULT) or self._words[DEFAULT]
+        try:
+            text, html = words.text.render(name), words.html.render(name)
+        except Exception as exc:  # a template may run into anything
+            raise CannotBuild(f"the template failed: {exc}") from exc
+        if not email.recipient.isascii() or not email.recipient.isprintable():
+            raise CannotBuild("the recipient's address is not printable ASCII")
+        return Message(
+            sender=self._sender,
+            recipient=email.recipient,
+            content=b"".join([words.headers, self._own_headers(email), text, html, END]),
+        )
+
+    def _own_headers(self, email: Email) -> bytes:
+        # Derived from the row, so every attempt carries the same Message-ID.
+        lines = [
+            f"To: {email.recipient}",
+            f"Date: {_date(int(time.time()))}",
+            f"Message-ID: <{email.id}@{self._domain}>",
+        ]
+        if self._idempotency_header:
+            lines.append(f"{self._idempotency_header}: {email.id}")
+        return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii")
+
+
+def _words(templates: Environment, language: str, *, mail_from: str) -> _Words:
+    """Raises InvalidSettings."""
+    stem = "welcome" if language == DEFAULT else f"welcome.{language}"
+    subject = environment.tried(templates, f"{stem}.subject.txt", {}).render().strip()
+    if len(subject.splitlines()) != 1:
+        raise InvalidSettings(f"TEMPLATES_DIR: {stem}.subject.txt must make one line.")
+    text, html = (
+        Part(kind, environment.tried(templates, f"{stem}.{ending}", {"name": "Ada"}, {"name": None}))
+        for kind, ending in (("text/plain", "txt"), ("text/html", "html"))
+    )
+    return _Words(headers=_common_headers(mail_from, subject), text=text, html=html)
+
+
+def _common_headers(mail_from: str, subject: str) -> bytes:
+    # Not `EmailMessage`: it decodes what looks like an encoded word, and before Python 3.11.10 wrote the
+    # line breaks in there as they are (CVE-2024-6923). `Header` encodes the text as it stands.
+    headers = {
+        "From": _sender(mail_from),
+        "Subject": Header(subject, _charset(subject), header_name="Subject"),
+        "Auto-Submitted": Header("auto-generated"),  # RFC 3834, section 5
+        "MIME-Version": Header("1.0"),
+        "Content-Type": Header(f'multipart/alternative; boundary="{BOUNDARY}"'),
+    }
+    lines = [f"{name}: {value.encode(linesep=CRLF)}{CRLF}" for name, value in headers.items()]
+    return proved("".join(lines).encode("ascii"), names=[*headers])
+
+
+def _sender(mail_from: str) -> Header:
+    display_name, address = parseaddr(mail_from)
+    if _charset(display_name) == "us-ascii":
+        return Header(formataddr((display_name, address)), "us-ascii", header_name="From")
+    sender = Header(display_name, "utf-8", header_name="From")
+    sender.append(f"<{address}>", "us-ascii")
+    return sender
+
+
+def _charset(text: str) -> str:
+    """What reads as an encoded word (RFC 2047) is encoded itself, so that it arrives as it was typed."""
+    return "us-ascii" if text.isascii() and "=?" not in text else "utf-8"
+
+
+def proved(headers: bytes, *, names: Sequence[str]) -> bytes:
+    """The headers, if they are those and no others, whatever this Python made of the settings.
+
+    Raises InvalidSettings.
+    """
+    unfolded = re.sub(rb"\r\n(?=[ \t]+[^ \t\r\n])", b"", headers)
+    expected = b"".join(rb"%s: [^\r\n]*\r\n" % re.escape(name).encode() for name in names)
+    if not re.fullmatch(expected, unfolded):
+        raise InvalidSettings(
+            "MAIL_FROM, PRODUCT_NAME or welcome.subject.txt would put a header of its own into every mail: "
+            "take line breaks and =?...?= out of them."
+        )
+    return headers
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    """RFC 5322, section 3.3. Mails leave by the thousand in one second."""
+    return format_datetime(datetime.fromtimestamp(second, UTC))

@@ -1,0 +1,126 @@
+"""What an operator asks: does it live, is it ready, what does it count."""
+
+import asyncio
+import hmac
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Response
+from prometheus_client import CONTENT_TYPE_LATEST, Metric, generate_latest
+from prometheus_client.registry import Collector
+from pydantic import BaseModel, Field
+from starlette.responses import PlainTextResponse
+
+from service.audit.log import AuditLog
+from service.database import migrations
+from service.database.engine import READ_TIMEOUT, Database, DatabaseAway
+from service.delivery.circuit_breaker import Window
+from service.observability.metrics import Metrics
+from service.observability.shared_counters import Tallies
+from service.outbox.admin import Upkeep
+from service.settings import DuplicatePolicy, Settings
+from service.web.problems import Kind, Problem, responses
+
+
+class Figures:
+    def __init__(self, *, metrics: Metrics, tallies: Tallies, upkeep: Upkeep) -> None:
+        self._metrics = metrics
+        self._tallies = tallies
+        self._upkeep = upkeep
+
+    async def text(self) -> bytes:
+        """In Prometheus's format. Without the database it lacks the sums: smaller ones would look like
+        counters that began anew, and be added once more."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                sums = await self._ask_database()
+        except (DatabaseAway, TimeoutError):
+            sums = []
+        self._metrics.database_up.set(bool(sums))
+        return generate_latest(_Families(sums)) + generate_latest(self._metrics.registry)
+
+    async def _ask_database(self) -> list[Metric]:
+        await self._tallies.add()
+        waiting = await self._upkeep.waiting()
+        self._metrics.pending.set(waiting.pending)
+        self._metrics.failed.set(waiting.failed)
+        self._metrics.oldest_seconds.set(waiting.oldest.total_seconds())
+        self._metrics.overdue_seconds.set(waiting.overdue.total_seconds())
+        return await self._tallies.sums()
+
+
+class _Families(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    status: Literal["ready", "not ready"]
+    database: Annotated[str, Field(examples=["ok"])]
+    relay: Annotated[str, Field(examples=["ok"], description="Trouble here keeps signups going: mails wait.")]
+    audit: Annotated[
+        str, Field(examples=["ok"], description="Trouble here keeps signups going: entries wait.")
+    ]
+
+
+def routes(
+    *,
+    settings: Settings,
+    database: Database,
+    window: Window,
+    audit: AuditLog,
+    figures: Figures,
+) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz")
+    async def health() -> Health:
+        """The process lives."""
+        return Health()
+
+    @router.get("/readyz", responses={503: {"model": Readiness}})
+    async def readiness(response: Response) -> Readiness:
+        """Signups can be stored. Names the part that is not well."""
+        trouble = await _database_trouble(database)
+        if trouble:
+            response.status_code = 503
+        return Readiness(
+            status="not ready" if trouble else "ready",
+            database=trouble or "ok",
+            relay=f"paused: {window.trouble}" if window.trouble else "ok",
+            audit=audit.trouble or "ok",
+        )
+
+    async def metrics(authorization: Annotated[str, Header()] = "") -> Response:
+        """Prometheus text. With `OPS_TOKEN` set it wants it as a bearer token."""
+        _check_token(authorization, settings.ops_token.get_secret_value())
+        return Response(await figures.text(), media_type=CONTENT_TYPE_LATEST)
+
+    # Its figures tell new addresses from known ones.
+    if settings.duplicate_policy is DuplicatePolicy.CONFLICT or settings.ops_token.get_secret_value():
+        router.add_api_route(
+            "/metrics", metrics, response_class=PlainTextResponse, responses=responses(Kind.UNAUTHORIZED)
+        )
+
+    return router
+
+
+async def _database_trouble(database: Database) -> str | None:
+    try:
+        return await migrations.trouble(database)
+    except DatabaseAway as exc:
+        return f"The database cannot be used: {exc}"
+
+
+def _check_token(authorization: str, token: str) -> None:
+    scheme, _, given = authorization.partition(" ")
+    is_known = hmac.compare_digest(given.strip().encode(), token.encode())
+    if token and not (scheme.lower() == "bearer" and is_known):
+        raise Problem(Kind.UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,167 @@
+"""Every query on the outbox but those of an operator, which are `upkeep`'s. Nothing else touches its rows.
+
+A row is a status and one clock. `due_at` is a visibility time: a pending row may be claimed when
+it is due, and a claim moves `due_at` ahead, so a crashed process needs no reaper. `attempt` is the
+fence: each claim adds one, and every outcome is written only where it still is the claimer's.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.database.email_status import EmailStatus
+from service.database.engine import Database
+from service.database.group_commit import Batcher
+from service.database.json_rows import document
+from service.database.models import OUTBOX
+from service.observability.metrics import Metrics
+from service.outbox import sql
+from service.outbox.row import LEASE, Email, Outcome, Released, changes, kept, lease_end
+from service.outbox.send_quota import Budget, Spending
+
+GATHER = 0.005  # s; ten connections alone would not fill a batch: a quarter more mails per second
+ABANDON_AT_MOST = 1000  # in one transaction
+LOOKED_AT = 200  # due emails at once, where there is a budget
+
+
+class Outbox:
+    def __init__(self, database: Database, metrics: Metrics, budget: Budget | None = None) -> None:
+        self._database = database
+        self._budget = budget
+        self._claim = sql.claiming(database, sql.due(database, OUTBOX.c.id))
+        self._probe = sql.claiming(database, sql.any_due_long(database, OUTBOX.c.id))
+        self._conclude = sql.concluding(database)
+        self._outcomes: Batcher[tuple[Email, Outcome], None] = Batcher(
+            self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=GATHER
+        )
+
+    async def give_up(self, connection: AsyncConnection, user_ids: Collection[UUID], *, reason: str) -> None:
+        """Adds to the failed, in the caller's transaction, what nobody has claimed."""
+        await connection.execute(
+            update(OUTBOX)
+            .where(OUTBOX.c.user_id.in_(user_ids))
+            .values(status=EmailStatus.FAILED, last_reply=reason, finished_at=self._database.clock())
+        )
+
+    async def claim(self, limit: int, *, probing: bool = False) -> list[Email]:
+        """Takes up to `limit` due rows for LEASE, the longest due first. Raises DatabaseAway.
+
+        When `probing`, any of those due long: or rows that the relay never takes, each tried in its turn,
+        would keep it paused while others wait behind them.
+        """
+        if self._budget:
+            return await self._claim_within(self._budget, limit, probing=probing)
+        held_until = lease_end()
+        async with self._database.statement() as connection:
+            claimed = await connection.execute(self._probe if probing else self._claim, {"most": limit})
+            emails = [Email(**row, held_until=held_until) for row in claimed.mappings()]
+        return sorted(emails, key=_age)
+
+    async def _claim_within(self, budget: Budget, limit: int, *, probing: bool) -> list[Email]:
+        """Sends what is over the budget to later windows, until something is not or nothing is due."""
+        emails: list[Email] = []
+        is_more = True
+        while is_more and not emails:
+            held_until = lease_end()
+            async with self._database.transaction() as connection:
+                now = await self._database.now(connection)
+                spending = await self._spend(connection, budget, limit, probing=probing, now=now)
+                chosen = sql.claiming(
+                    self._database, select(OUTBOX.c.id).where(OUTBOX.c.id.in_(spending.affordable))
+                )
+                claimed = (await connection.execute(chosen)).mappings()
+                emails = [Email(**row, held_until=held_until, claimed_at=now) for row in claimed]
+            is_more = bool(spending.waiting)
+        return sorted(emails, key=_age)
+
+    async def _spend(
+        self, connection: AsyncConnection, budget: Budget, limit: int, *, probing: bool, now: datetime
+    ) -> Spending:
+        asked = sql.any_due_long if probing else sql.due
+        due = asked(self._database, OUTBOX.c.id, OUTBOX.c.recipient, OUTBOX.c.give_up_at)
+        found = await connection.execute(due, {"most": max(limit, LOOKED_AT)})
+        spending = await budget.spend(connection, found.all(), limit=limit, now=now)
+        if spending.waiting:
+            await connection.execute(sql.WAIT, spending.waiting)
+        return spending
+
+    async def renew(self, emails: Sequence[Email]) -> None:
+        """Keeps what this process holds for another LEASE. Raises DatabaseAway."""
+        held_until = lease_end()
+        leased = self._database.clock(after=LEASE)
+        async with self._database.statement() as connection:
+            renewed = await connection.execute(
+                update(OUTBOX)
+                .where(
+                    OUTBOX.c.status == EmailStatus.PENDING,
+                    OUTBOX.c.due_at <= leased,  # later means deferred meanwhile: that stays
+                    tuple_(OUTBOX.c.id, OUTBOX.c.attempt).in_(
+                        [(email.id, email.attempt) for email in emails]
+                    ),
+                )
+                .values(due_at=leased)
+                .returning(OUTBOX.c.id)
+            )
+            still_ours = set(renewed.scalars())
+        for email in emails:
+            if email.id in still_ours:
+                email.held_until = held_until
+
+    async def record(self, email: Email, outcome: Outcome) -> None:
+        """Writes what became of a claimed email, where it still is ours. Raises DatabaseAway."""
+        await self._outcomes.submit((email, outcome), patience=None)
+
+    async def abandon(self, reason: str) -> int:
+        """Gives up what has waited past its `give_up_at`, a thousand at a time; returns how many."""
+        now = self._database.clock()
+        async with self._database.statement() as connection:
+            hopeless = (
+                select(OUTBOX.c.id)
+                .where(
+                    OUTBOX.c.status == EmailStatus.PENDING,
+                    OUTBOX.c.due_at <= now,
+                    OUTBOX.c.give_up_at <= now,
+                )
+                .limit(ABANDON_AT_MOST)
+                .with_for_update(skip_locked=True)
+                .cte("hopeless")
+            )
+            abandoned = await connection.execute(
+                update(OUTBOX)
+                .where(OUTBOX.c.id.in_(select(hopeless.c.id)))
+                .values(
+                    status=EmailStatus.FAILED,
+                    attempt=OUTBOX.c.attempt + 1,
+                    last_reply=kept(reason),
+                    finished_at=now,
+                )
+                .returning(OUTBOX.c.id)
+            )
+            return len(abandoned.all())
+
+    async def of_user(self, user_id: UUID) -> tuple[str, datetime | None] | None:
+        """Status and the time it was finished, or None if there is no such user. Raises DatabaseAway."""
+        async with self._database.reading() as connection:
+            found = await connection.execute(
+                select(OUTBOX.c.status, OUTBOX.c.finished_at).where(OUTBOX.c.user_id == user_id)
+            )
+            row = found.one_or_none()
+            return (row.status, row.finished_at) if row else None
+
+    async def _write_outcomes(self, outcomes: Sequence[tuple[Email, Outcome]]) -> Sequence[None]:
+        rows = document(changes(email, outcome) for email, outcome in outcomes)
+        begin = self._database.transaction if self._budget else self._database.statement
+        async with begin() as connection:
+            await connection.execute(self._conclude, {"outcomes": rows})
+            if self._budget:
+                released = [email for email, outcome in outcomes if isinstance(outcome, Released)]
+                await self._budget.give_back(connection, released)
+        return [None] * len(outcomes)
+
+
+def _age(email: Email) -> int:
+    """An UPDATE returns its rows in any order; ids sort by time."""
+    return email.id.int

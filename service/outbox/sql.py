@@ -1,0 +1,146 @@
+"""The outbox's statements that are made once and run often. What they change is told in `outbox`."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Double,
+    FromClause,
+    Insert,
+    Select,
+    UpdateBase,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    select,
+    update,
+)
+
+from service.database.email_status import EmailStatus
+from service.database.engine import Database
+from service.database.json_rows import given
+from service.database.models import OUTBOX, OutboxEmail
+from service.outbox.row import LEASE
+
+GIVE_UP_AFTER = timedelta(days=5)
+PROBED = 1000  # of the longest due, one of which is to show whether the relay takes mail again
+
+WAIT = (
+    update(OUTBOX)
+    .where(OUTBOX.c.id == bindparam("of_id"))
+    .values(due_at=bindparam("new_due_at"), give_up_at=bindparam("new_give_up_at"))
+)
+
+
+def enqueueing(database: Database, users: FromClause) -> Insert:
+    """Adds the parameter `emails`, a document of `NewEmail.row`s, where `users` has their user.
+
+    Returns `user_id` and `created_at`, which is the user's.
+    """
+    emails = given(
+        database,
+        OUTBOX.c.id,
+        OUTBOX.c.user_id,
+        OUTBOX.c.recipient,
+        OUTBOX.c.name,
+        OUTBOX.c.locale,
+        OUTBOX.c.request_id,
+        OUTBOX.c.attempt,
+        parameter="emails",
+    )
+    due_at = database.clock(), database.clock(after=LEASE)
+    others = {
+        "status": literal(EmailStatus.PENDING),
+        "deferrals": literal(0),
+        "due_at": case((emails.c.attempt > 0, due_at[1]), else_=due_at[0]),
+        "give_up_at": database.clock(after=GIVE_UP_AFTER),
+        "created_at": users.c.created_at,
+    }
+    return (
+        database.insert(OutboxEmail)
+        .from_select(
+            [*emails.c.keys(), *others],
+            select(*emails.c, *others.values()).where(users.c.id == emails.c.user_id),
+        )
+        .returning(OUTBOX.c.user_id, OUTBOX.c.created_at)
+    )
+
+
+def due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
+    """The longest due first, up to the parameter `most`."""
+    # SQLite has no row locks, and leaves the last part out.
+    return _unlocked_due(database, *columns).limit(bindparam("most")).with_for_update(skip_locked=True)
+
+
+def any_due_long(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
+    oldest = _unlocked_due(database, OUTBOX.c.id).limit(PROBED)
+    of_those = due(database, *columns).where(OUTBOX.c.id.in_(oldest))
+    return of_those.order_by(None).order_by(func.random())
+
+
+def _unlocked_due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
+    is_due = OUTBOX.c.status == EmailStatus.PENDING, OUTBOX.c.due_at <= database.clock()
+    return select(*columns).where(*is_due).order_by(OUTBOX.c.due_at)
+
+
+def claiming(database: Database, chosen: Select[Any]) -> UpdateBase:
+    """Returns the first fields of an Email, in their order."""
+    claimed = chosen.cte("due")
+    return (
+        update(OUTBOX)
+        .where(OUTBOX.c.id.in_(select(claimed.c.id)))
+        .values(attempt=OUTBOX.c.attempt + 1, due_at=database.clock(after=LEASE))
+        .returning(
+            OUTBOX.c.id,
+            OUTBOX.c.recipient,
+            OUTBOX.c.name,
+            OUTBOX.c.locale,
+            OUTBOX.c.request_id,
+            OUTBOX.c.attempt,
+            OUTBOX.c.deferrals,
+        )
+    )
+
+
+def concluding(database: Database) -> UpdateBase:
+    """Takes the parameter `outcomes`, a document of `changes`.
+
+    Fenced: an email that somebody else has claimed since is no longer ours to write.
+    """
+    delay = Column("delay", Double)
+    outcome = given(
+        database,
+        OUTBOX.c.id,
+        OUTBOX.c.attempt,
+        OUTBOX.c.status,
+        OUTBOX.c.deferrals,
+        delay,
+        OUTBOX.c.last_reply,
+        parameter="outcomes",
+    ).c
+    due_at = database.clock(after=outcome.delay)
+    is_hopeless = and_(
+        outcome.status == EmailStatus.PENDING,
+        outcome.last_reply.is_not(None),  # else the relay was not even asked
+        due_at >= OUTBOX.c.give_up_at,
+    )
+    status = case((is_hopeless, EmailStatus.FAILED), else_=outcome.status)
+    return (
+        update(OUTBOX)
+        .where(
+            OUTBOX.c.id == outcome.id,
+            OUTBOX.c.attempt == outcome.attempt,
+            OUTBOX.c.status == EmailStatus.PENDING,
+        )
+        .values(
+            status=status,
+            deferrals=outcome.deferrals,
+            due_at=due_at,
+            last_reply=func.coalesce(outcome.last_reply, OUTBOX.c.last_reply),
+            finished_at=case((status != EmailStatus.PENDING, database.clock())),
+        )
+    )

@@ -1,0 +1,96 @@
+"""Which names a mail may say. The rest are greeted without one.
+
+A signup form's name field is how a welcome mail is made to carry somebody else's link. Escaping
+does not help, because mail programs turn bare text into links; so only what looks like a person's
+name is repeated. The name is stored as typed either way.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from service.person.invisible import joiners_join
+from service.person.word_lists import EVERYDAY, PARTICLES, SPOKEN_STOPS, TELLTALE_PARTS, TELLTALES, folded
+from service.person.word_shapes import APOSTROPHES, EASTERN_DOTS, HYPHENS, is_name_like
+
+MAX_LENGTH = 60
+MAX_WORDS = 6
+MAX_DIGITS = 2
+MAX_COMMAS = 2
+MAX_SHOUTED = 4  # words in capitals: up to there it is how many people write their names
+MAX_SMALL = 3  # words of a name that is written small throughout
+
+A_LETTER = re.compile(r"[^\W\d_]")
+BREAKS = re.compile(r"[^\S \u00a0\u3000]")  # white space that is no space
+SEPARATORS = re.compile(rf"[{HYPHENS}{APOSTROPHES}{EASTERN_DOTS}·.,\s]+")
+CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+LINKISH = re.compile("www|http|hxxp|xn--")
+REPEATED = re.compile(r"(.)\1{3}", re.IGNORECASE)
+HAN_NUMBER = re.compile("[零一二三四五六七八九]{5}")
+ROMAN_NUMBER = re.compile("[IVX]+")
+
+
+def greets(name: str) -> bool:
+    """Whether the name is one that a mail may repeat word for word."""
+    words = unicodedata.normalize("NFC", name).split()
+    return (
+        len(name) <= MAX_LENGTH
+        and len(words) <= MAX_WORDS
+        and A_LETTER.search(name) is not None
+        and BREAKS.search(name) is None
+        and all(is_name_like(word) for word in words)
+        and joiners_join(name)
+        and not _enumerates(name)
+        and not _shouts(words)
+        and not _is_cased_as_a_sentence(words)
+        and not _advertises(name)
+    )
+
+
+def _enumerates(name: str) -> bool:
+    """Phone numbers, lists, and one character over and over."""
+    return (
+        sum(map(str.isdecimal, name)) > MAX_DIGITS
+        or name.count(",") > MAX_COMMAS
+        or name.endswith(",")
+        or REPEATED.search(name) is not None
+        or HAN_NUMBER.search(name) is not None
+    )
+
+
+def _shouts(words: Sequence[str]) -> bool:
+    shouted = [
+        word
+        for word in words
+        if word.isupper() and len(word) > 1 and "." not in word and not ROMAN_NUMBER.fullmatch(word)
+    ]
+    return sum(not _is_particle(word) for word in shouted) > MAX_SHOUTED
+
+
+def _is_cased_as_a_sentence(words: Sequence[str]) -> bool:
+    """A sentence begins with a capital and goes on small. In a name only particles are small, or one
+    word by mistake, or all of them."""
+    cased = [word for word in words if _has_case(word) and not _is_particle(word) and "." not in word]
+    small = [word for word in cased if word == word.lower()]
+    return len(small) > (MAX_SMALL if small == cased else 1)
+
+
+def _has_case(word: str) -> bool:
+    return word.title() != word.lower()  # Georgian has capitals, but no name begins with one
+
+
+def _is_particle(word: str) -> bool:
+    return folded(word).strip(APOSTROPHES) in PARTICLES
+
+
+def _advertises(name: str) -> bool:
+    text = folded(name)
+    words = SEPARATORS.split(text)
+    said = {*words, *SEPARATORS.split(folded(CAMEL.sub(" ", name)))}
+    return (
+        not said.isdisjoint(TELLTALES)
+        or len(said & EVERYDAY) > 1
+        or not SPOKEN_STOPS.isdisjoint(words[1:-1])
+        or LINKISH.search(text) is not None
+        or any(part in text for part in TELLTALE_PARTS)
+    )

@@ -1,0 +1,51 @@
+"""What a name may be. It is stored as typed; what a mail says of it is decided in `welcome.greeting`."""
+
+import unicodedata
+
+from service.person.invisible import FILLERS, JOINERS, joiners_join
+
+MAX_LENGTH = 100
+MAX_MARKS = 4  # on one base letter; real scripts stay below
+
+
+class NotAName(ValueError):
+    """The reason is a sentence for people; it repeats nothing of the input."""
+
+
+def parse(typed: str) -> str:
+    """The trimmed name. Raises NotAName."""
+    name = typed.strip()
+    if len(name) > MAX_LENGTH:
+        raise NotAName(f"A name has at most {MAX_LENGTH} characters.")
+    if name and typed.isascii() and typed.isprintable():
+        return name  # as most do; the rest looks at every character
+    if any(_is_control(character) for character in typed):
+        raise NotAName("A name has no control characters or line breaks.")
+    if not any(_is_visible(character) for character in name):
+        raise NotAName("A name needs at least one visible character; leave it out if there is none.")
+    if any(_is_format(character) for character in name) or not joiners_join(name):
+        raise NotAName("This name has invisible characters.")
+    if _most_marks(name) > MAX_MARKS:
+        raise NotAName("This name has too many marks on one letter.")
+    return name
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character)[0] not in "CZM" and character not in FILLERS
+
+
+def _is_format(character: str) -> bool:
+    """Bidi overrides, zero-width spaces, tags: whatever changes how the rest is shown."""
+    return unicodedata.category(character) == "Cf" and character not in JOINERS
+
+
+def _most_marks(name: str) -> int:
+    most = run = 0
+    for character in name:
+        run = run + 1 if unicodedata.category(character) in ("Mn", "Me") else 0
+        most = max(most, run)
+    return most

@@ -1,0 +1,119 @@
+"""From a request to a stored user, for JSON and forms alike, with every refusal as a problem."""
+
+import asyncio
+import math
+import time
+from datetime import datetime
+from uuid import UUID
+
+from fastapi import BackgroundTasks, Request
+
+from service.database.engine import DatabaseAway
+from service.database.group_commit import Overloaded
+from service.delivery.deliver import Delivery
+from service.limits.per_mailbox import MailboxFull
+from service.observability.metrics import Metrics
+from service.outbox.repository import Outbox
+from service.settings import DuplicatePolicy
+from service.signup.registration import AddressTaken, KeyReused, Registered, Signup, Signups
+from service.signup.schemas import SignupRequest
+from service.templating.languages import preferred
+from service.web.problems import Kind, Problem
+
+RETRY_AFTER = {"Retry-After": "2"}  # s
+STEP = 0.1  # s; what a new and a known address differ in takes a small part of it
+REFUSALS: dict[type[BaseException], Kind] = {
+    AddressTaken: Kind.ADDRESS_TAKEN,
+    KeyReused: Kind.KEY_REUSED,
+    MailboxFull: Kind.MAILBOX_RATE_LIMITED,
+    Overloaded: Kind.OVERLOADED,
+    DatabaseAway: Kind.UNAVAILABLE,
+}
+
+
+class Reception:
+    """`languages` are those that the mail is there in."""
+
+    def __init__(
+        self,
+        *,
+        policy: DuplicatePolicy,
+        signups: Signups,
+        outbox: Outbox,
+        delivery: Delivery,
+        languages: frozenset[str],
+        metrics: Metrics,
+    ) -> None:
+        self._tells = policy is DuplicatePolicy.CONFLICT
+        self._signups = signups
+        self._outbox = outbox
+        self._delivery = delivery
+        self._languages = languages
+        self._metrics = metrics
+
+    async def accept(
+        self, body: SignupRequest, request: Request, background: BackgroundTasks, key: str | None
+    ) -> Registered | None:
+        """None if the policy is to tell nothing. Raises Problem."""
+        if not self._tells:
+            await self._accept_silently(body, request)
+            return None
+        registered = await self._register(body, request, key)
+        if registered.welcome:
+            background.add_task(self._delivery.deliver, registered.welcome)
+        request.state.user_id = registered.id
+        return registered
+
+    async def email_of(self, user_id: UUID) -> tuple[str, datetime | None] | None:
+        """Its status and when it was finished; None if nobody may know. Raises DatabaseAway."""
+        return await self._outbox.of_user(user_id) if self._tells else None
+
+    async def _accept_silently(self, body: SignupRequest, request: Request) -> None:
+        """Nothing but the row itself depends on whether there is one: the key is not kept, the mail is
+        left to the loop, and the audit does not name the user."""
+        try:
+            await self._register(body, request, None)
+        except Problem as problem:
+            if problem.kind is not Kind.ADDRESS_TAKEN:
+                raise
+        await _next_step(request.state.began)
+
+    async def _register(self, body: SignupRequest, request: Request, key: str | None) -> Registered:
+        signup = Signup(
+            address=body.email,
+            name=body.name,
+            locale=preferred(request.headers.get("accept-language", ""), self._languages),
+            request_id=request.state.request_id,
+            idempotency_key=key,
+        )
+        try:
+            registered = await self._signups.register(signup)
+        except tuple(REFUSALS) as exc:
+            kind = REFUSALS[type(exc)]
+            self._metrics.signups.labels(kind.slug).inc()
+            raise Problem(kind, headers=_retry_after(exc)) from exc
+        self._metrics.signups.labels("registered").inc()
+        return registered
+
+
+def _retry_after(exc: BaseException) -> dict[str, str] | None:
+    match exc:
+        case MailboxFull():
+            return {"Retry-After": str(math.ceil(exc.room_in.total_seconds()))}
+        case Overloaded() | DatabaseAway():
+            return RETRY_AFTER
+        case _:
+            return None
+
+
+async def _next_step(began: int) -> None:
+    """Waits for the next whole step since then, in ns of `time.perf_counter_ns`."""
+    step = STEP * (_since(began) // STEP + 1)
+    # Timers count from the start of the loop's round, and so run early by what it had to do before:
+    # one sleep alone would give that away.
+    while (left := step - _since(began)) > 0:  # noqa: ASYNC110  # time is all that it waits for
+        await asyncio.sleep(left)
+
+
+def _since(began: int) -> float:
+    return (time.perf_counter_ns() - began) / 1e9

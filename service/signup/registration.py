@@ -1,0 +1,217 @@
+"""The use case: store a user and the email to send, in one transaction."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Insert, RowMapping, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.database.engine import Database
+from service.database.group_commit import Batcher
+from service.database.json_rows import document, given
+from service.database.models import USERS, User
+from service.limits.per_mailbox import MailboxFull, MailboxLimit
+from service.observability.metrics import Metrics
+from service.outbox.repository import Outbox
+from service.outbox.row import Email, NewEmail
+from service.outbox.sql import enqueueing
+from service.person.address import Address
+from service.runtime.ids import new_id
+from service.settings import DuplicatePolicy
+
+UNSENT = "Not sent: too many signups for this mailbox in a short time."
+
+
+class AddressTaken(Exception):
+    """Some spelling of this address has signed up before."""
+
+
+class KeyReused(Exception):
+    """The idempotency key stands for another signup."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signup:
+    address: Address
+    name: str | None = field(repr=False)
+    request_id: str
+    locale: str | None = None
+    idempotency_key: str | None = None
+    # Made before the first try, so that a retry meets its own row and not a stranger's.
+    id: UUID = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    id: UUID
+    email: str = field(repr=False)
+    name: str | None = field(repr=False)
+    created_at: datetime
+    welcome: Email | None  # claimed for this process, which is to deliver it
+
+
+Result = Registered | AddressTaken | KeyReused | MailboxFull
+
+
+class Signups:
+    """`claims` tells, signup by signup, whether this process will send the email itself.
+
+    What is too many for its mailbox is refused; with `DuplicatePolicy.UNIFORM`, where that would tell
+    who signed up before, it is stored, and its email is not sent.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        outbox: Outbox,
+        mailboxes: MailboxLimit | None,
+        policy: DuplicatePolicy,
+        claims: Callable[[], bool],
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._mailboxes = mailboxes
+        self._policy = policy
+        self._claims = claims
+        self._statements = _storing(database)
+        self._batcher: Batcher[Signup, Result] = Batcher(
+            self._write,
+            sizes=metrics.batch_sizes.labels("signups"),
+            writers=1 if database.is_sqlite else 2,  # SQLite has one itself
+        )
+
+    async def register(self, signup: Signup) -> Registered:
+        """On disk when it returns.
+
+        Raises AddressTaken, KeyReused, MailboxFull, and what `Batcher.submit` raises.
+        """
+        result = await self._batcher.submit(signup)
+        if isinstance(result, Registered):
+            return result
+        raise result
+
+    async def _write(self, signups: Sequence[Signup]) -> Sequence[Result]:
+        addresses = [signup.address for signup in signups]
+        if self._mailboxes is None or not any(address.untagged for address in addresses):
+            async with self._database.statement() as connection:
+                return await self._register(connection, signups, too_many={})
+        async with self._database.transaction() as connection:
+            too_many = await self._mailboxes.too_many(connection, addresses)
+            return await self._register(connection, signups, too_many=too_many)
+
+    async def _register(
+        self, connection: AsyncConnection, signups: Sequence[Signup], *, too_many: Mapping[str, timedelta]
+    ) -> Sequence[Result]:
+        excess = {signup.id for signup in signups if signup.address.canonical in too_many}
+        if excess and self._policy is DuplicatePolicy.CONFLICT:
+            added = await self._store(connection, [signup for signup in signups if signup.id not in excess])
+        else:
+            added = await self._store(connection, signups)
+            if unsent := excess & set(added):
+                await self._outbox.give_up(connection, unsent, reason=UNSENT)
+        keys = [signup.idempotency_key for signup in signups if signup.id not in added]
+        earlier = await self._users_by_key(connection, [key for key in keys if key])
+        return [
+            added.get(signup.id) or _existing(signup, earlier) or _refusal(signup, too_many)
+            for signup in signups
+        ]
+
+    async def _store(
+        self, connection: AsyncConnection, signups: Sequence[Signup]
+    ) -> Mapping[UUID, Registered]:
+        """Those who are new, by their id."""
+        emails = [self._email(signup) for signup in signups]
+        documents = {
+            "users": document(map(_user, signups)),
+            "emails": document(email.row() for email in emails),
+        }
+        for statement, parameters in self._statements:
+            added = await connection.execute(statement, {name: documents[name] for name in parameters})
+        created_at = {user_id: moment for user_id, moment in added}
+        return {
+            signup.id: Registered(signup.id, signup.address.typed, signup.name, moment, email.born())
+            for signup, email in zip(signups, emails, strict=True)
+            if (moment := created_at.get(signup.id))
+        }
+
+    def _email(self, signup: Signup) -> NewEmail:
+        return NewEmail(
+            user_id=signup.id,
+            recipient=signup.address.mailbox,
+            name=signup.name,
+            locale=signup.locale,
+            request_id=signup.request_id,
+            claimed=self._claims(),
+        )
+
+    async def _users_by_key(self, connection: AsyncConnection, keys: Sequence[str]) -> dict[str, RowMapping]:
+        if not keys:
+            return {}
+        found = await connection.execute(
+            select(
+                USERS.c.id, USERS.c.email, USERS.c.name, USERS.c.created_at, USERS.c.idempotency_key
+            ).where(USERS.c.idempotency_key.in_(keys))
+        )
+        return {row["idempotency_key"]: row for row in found.mappings()}
+
+
+def _storing(database: Database) -> Sequence[tuple[Insert, Sequence[str]]]:
+    """The statements that store users and their emails, and the documents that each takes.
+
+    The unique constraints decide who is new: a select before would race.
+    """
+    users = given(
+        database,
+        USERS.c.id,
+        USERS.c.email,
+        USERS.c.canonical_email,
+        USERS.c.untagged_email,
+        USERS.c.name,
+        USERS.c.locale,
+        USERS.c.idempotency_key,
+        parameter="users",
+    )
+    adding = (
+        database.insert(User)
+        .from_select(
+            [*users.c.keys(), "created_at"],
+            # In one order, so that two replicas with the same addresses cannot deadlock.
+            select(*users.c, database.clock()).order_by(users.c.canonical_email),
+        )
+        .on_conflict_do_nothing()
+    )
+    if database.is_sqlite:  # which cannot insert within a query
+        return (adding, ["users"]), (enqueueing(database, USERS), ["emails"])
+    added = adding.returning(USERS.c.id, USERS.c.created_at).cte("added")
+    return [(enqueueing(database, added), ["users", "emails"])]
+
+
+def _user(signup: Signup) -> tuple[object, ...]:
+    return (
+        signup.id.hex,
+        signup.address.typed,
+        signup.address.canonical,
+        signup.address.untagged,
+        signup.name,
+        signup.locale,
+        signup.idempotency_key,
+    )
+
+
+def _existing(signup: Signup, earlier: dict[str, RowMapping]) -> Registered | KeyReused | None:
+    """The key is looked at before the address: a repeated request is no second signup."""
+    user = earlier.get(signup.idempotency_key or "")
+    if user is None:
+        return None
+    if (user["email"], user["name"]) != (signup.address.typed, signup.name):
+        return KeyReused()
+    return Registered(user["id"], user["email"], user["name"], user["created_at"], None)
+
+
+def _refusal(signup: Signup, too_many: Mapping[str, timedelta]) -> AddressTaken | MailboxFull:
+    room_in = too_many.get(signup.address.canonical)
+    return AddressTaken() if room_in is None else MailboxFull(room_in)

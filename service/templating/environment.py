@@ -1,0 +1,69 @@
+"""Templates: the built-in ones, and the files of TEMPLATES_DIR, which replace them one by one."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from traceback import extract_tb
+
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    Template,
+    TemplateSyntaxError,
+    select_autoescape,
+)
+
+from service.settings import InvalidSettings, Settings
+from service.templating.contrast import DARK, LIGHT, ink_on, readable
+from service.templating.languages import DEFAULT, TAG
+
+
+def environment(settings: Settings, *, built_in: Path) -> Environment:
+    loaders = [FileSystemLoader(folder) for folder in folders(settings, built_in=built_in)]
+    made = Environment(
+        loader=ChoiceLoader(loaders), autoescape=select_autoescape(["html"]), undefined=StrictUndefined
+    )
+    made.globals.update(
+        product=settings.product_name,
+        url=settings.public_url,
+        color=settings.brand_color,
+        ink=ink_on(settings.brand_color),
+        accent=readable(settings.brand_color, on=LIGHT),
+        accent_on_dark=readable(settings.brand_color, on=DARK),
+    )
+    return made
+
+
+def folders(settings: Settings, *, built_in: Path) -> Sequence[Path]:
+    """Those that are looked into, the first one first."""
+    return [folder for folder in (settings.templates_dir, built_in) if folder]
+
+
+def languages(templates: Environment, *, pattern: str) -> frozenset[str]:
+    """Those that have a file of their own; `pattern` is what stands around the tag, as `welcome.{}.txt`."""
+    named = re.compile(pattern.format(f"({TAG})"))
+    found = (named.fullmatch(name) for name in templates.list_templates())
+    return frozenset({DEFAULT} | {match[1] for match in found if match})
+
+
+def tried(templates: Environment, name: str, *contexts: Mapping[str, object]) -> Template:
+    """So that the first signup is not the first to meet a fault. Raises InvalidSettings."""
+    try:
+        template = templates.get_template(name)
+        template.globals = dict(template.globals)  # a chain of two is walked anew for every message
+        for context in contexts:
+            template.render(context)
+    except Exception as exc:  # a template may run into anything
+        reason = str(exc).rstrip(".")
+        raise InvalidSettings(f"TEMPLATES_DIR: {_place(exc) or name} cannot be used: {reason}.") from exc
+    return template
+
+
+def _place(exc: Exception) -> str | None:
+    """File and line, where the exception knows them."""
+    if isinstance(exc, TemplateSyntaxError):
+        return f"{exc.filename}, line {exc.lineno},"
+    frames = [frame for frame in extract_tb(exc.__traceback__) if not frame.filename.endswith((".py", ">"))]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}," if frames else None

@@ -1,0 +1,45 @@
+"""Which of our languages somebody likes best."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+DEFAULT = "en"  # what the templates without a language in their name are written in
+LONGEST_WISH = 500  # characters of the header that are looked at; browsers send less than 100
+
+# As file names carry it: de, pt-BR.
+TAG = r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*"
+
+
+def preferred(accept_language: str, offered: frozenset[str]) -> str:
+    """One of those offered, or DEFAULT: the lookup of RFC 4647, section 3.4, in the order of RFC 9110's
+    weights."""
+    return _preferred(accept_language[:LONGEST_WISH], offered)
+
+
+@lru_cache(maxsize=1024)
+def _preferred(accept_language: str, offered: frozenset[str]) -> str:
+    by_lower = {tag.lower(): tag for tag in offered}
+    for wish in _wishes(accept_language):
+        while wish:
+            if wish in by_lower:
+                return by_lower[wish]
+            wish = wish.rpartition("-")[0]  # de-AT, then de
+    return DEFAULT
+
+
+def _wishes(accept_language: str) -> Iterator[str]:
+    weighed = [_weighed(part) for part in accept_language.lower().split(",")]
+    for weight, tag in sorted(weighed, key=lambda pair: -pair[0]):  # stable: equals stay in order
+        if weight > 0:
+            yield tag
+
+
+def _weighed(part: str) -> tuple[float, str]:
+    tag, _, parameter = (each.strip() for each in part.partition(";"))
+    name, _, value = parameter.partition("=")
+    if not parameter:
+        return 1.0, tag
+    try:
+        return (float(value) if name.strip() == "q" else 1.0), tag
+    except ValueError:
+        return 0.0, tag

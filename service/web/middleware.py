@@ -1,0 +1,47 @@
+"""What is refused before the app is asked, as problem details like all else."""
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.web.problems import FOUND, Kind, refusal
+
+
+class Gate:
+    """Answers a request that the server found to be malformed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http" and (found := scope["state"].get(FOUND)):
+            app = refusal(found, headers={"Connection": "close"})
+        await app(scope, receive, send)
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, which refuses a preflight in plain text, and tells each answer that the origin
+    matters, even where none is allowed."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.allow_origins or scope.get("method") == "OPTIONS":
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        answer = super().preflight_response(request_headers)
+        return _RefusedPreflight(answer) if answer.status_code == Kind.PREFLIGHT_REFUSED.status else answer
+
+
+class _RefusedPreflight(Response):
+    """Made without the scope, where the request's id is."""
+
+    def __init__(self, plain: Response) -> None:
+        headers = {name: value for name, value in plain.headers.items() if not name.startswith("content-")}
+        self._refuse = refusal(Kind.PREFLIGHT_REFUSED, headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._refuse(scope, receive, send)

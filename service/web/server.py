@@ -1,0 +1,79 @@
+"""uvicorn, as this service runs it."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from service.runtime.signals import DRAIN_SECONDS, SIGNALS
+from service.web.protocol import Protocol
+
+BACKLOG = 2048
+KEEP_ALIVE = 65  # s; longer than the proxies that may stand in front, or they send into closed connections
+
+
+class PortInUse(Exception):
+    """A sentence for people, with the setting to change."""
+
+
+class Server(uvicorn.Server):
+    """Ends with status 0 when it was told to end and did; uvicorn would die of the signal again.
+
+    `on_started` is called once it answers requests.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, on_started: Callable[[], None] = lambda: None) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def config(app: ASGIApp | str, **options: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,  # `client_address` believes only TRUSTED_PROXIES
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        **{"timeout_graceful_shutdown": int(DRAIN_SECONDS), **options},  # type: ignore[arg-type]  # uvicorn's own
+    )
+
+
+def listen(host: str, port: int, *, setting: str) -> socket.socket:
+    """Raises PortInUse."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with explain_port_errors(host, port, setting=setting):
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+@contextmanager
+def explain_port_errors(host: str, port: int, *, setting: str) -> Iterator[None]:
+    """Turns the system's error about a port into a sentence with the fix. Raises PortInUse."""
+    try:
+        yield
+    except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno else str(exc)
+        raise PortInUse(
+            f"{host}:{port} cannot be used ({reason}): stop what uses it, or set {setting}."
+        ) from exc

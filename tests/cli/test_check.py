@@ -1,0 +1,159 @@
+"""`check` and `send-test`: each trouble with a relay is a sentence that says how to mend it."""
+
+import asyncio
+import os
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trustme
+from pydantic import SecretStr
+
+from service.cli import check
+from service.cli.common import CommandFailed
+from service.mail import relay as module
+from service.settings import Security, Settings
+from tests.cli.test_main import run
+from tests.mail.test_tls import OFFER
+from tests.support.ports import free_port
+from tests.support.relay import DROP, HANG, Answer, ScriptedRelay
+
+WITH_PASSWORD: dict[str, object] = {"smtp_username": "ada", "smtp_password": SecretStr("swordfish")}
+
+
+@pytest.fixture
+def settings(relay: ScriptedRelay) -> Settings:
+    return Settings(smtp_host="localhost", smtp_port=relay.port, mail_from="welcome@engines.example.com")
+
+
+async def trouble(settings: Settings, **changes: object) -> str:
+    """What `send-test` says."""
+    with pytest.raises(CommandFailed) as caught:
+        await check.send_one("ada@example.com", settings.model_copy(update=changes))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answers", "changes", "words"),
+    [
+        ({"greeting": "554 go away"}, {}, 'turns you away.* It said: "554 go away"'),
+        ({"greeting": DROP}, {}, "hangs up: check that SMTP_SECURITY"),
+        ({"greeting": HANG}, {}, "does not answer: check SMTP_HOST and SMTP_PORT"),
+        ({"ehlo": OFFER, "auth": "535 5.7.8 no"}, WITH_PASSWORD, 'check both.* It said: "535 5.7.8 no"'),
+        ({"ehlo": "250 relay"}, WITH_PASSWORD, "takes no password here: set SMTP_SECURITY"),
+        ({"mail": "530 5.7.0 Authentication required"}, {}, "set SMTP_USERNAME and SMTP_PASSWORD"),
+        ({"mail": "530 Must issue a STARTTLS command first"}, {}, "set SMTP_SECURITY=starttls"),
+        ({"mail": "553 not yours"}, {}, 'as welcome@engines.example.com: set MAIL_FROM.* "553 not yours"'),
+        ({"rcpt": "550 no such user"}, {}, 'for this address: check it.* "550 no such user"'),
+        ({"rcpt": "451 later"}, {}, 'for this address: check it.* "451 later"'),
+        ({"rcpt": "554 5.7.1 relay denied"}, {}, "wants SMTP_USERNAME and SMTP_PASSWORD"),
+        ({"dot": "554 spam"}, {}, 'does not take the message.* "554 spam"'),
+        ({"dot": DROP}, {}, "hangs up"),
+        ({"ehlo": "250 relay"}, {"smtp_security": Security.STARTTLS}, "no STARTTLS: set SMTP_SECURITY=tls"),
+        ({"greeting": "220 in clear"}, {"smtp_security": Security.TLS}, "No encryption .* tls on 465"),
+    ],
+)
+async def test_what_the_relay_does_is_explained(
+    relay: ScriptedRelay,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: dict[str, Answer],
+    changes: dict[str, object],
+    words: str,
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.5)
+    relay.answers |= answers
+
+    told = await trouble(settings, **changes)
+
+    assert re.search(words, told)
+    assert "swordfish" not in told
+
+
+async def test_a_port_where_nothing_listens_is_told(settings: Settings) -> None:
+    port = free_port()
+
+    for host in ("localhost", "127.0.0.1"):
+        told = await trouble(settings, smtp_host=host, smtp_port=port)
+        assert told.startswith(f"Nothing listens at {host}:{port}: check SMTP_PORT")
+
+
+async def test_a_name_that_nobody_knows_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody_knows(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody_knows)
+
+    told = await trouble(settings, smtp_host="smpt.engines.example.com")
+
+    assert told.startswith(
+        "No address is known for smpt.engines.example.com: check the spelling of SMTP_HOST"
+    )
+
+
+@pytest.fixture(params=[Security.TLS, Security.STARTTLS])
+async def unproved(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedRelay]:
+    """Of an authority that this machine does not know."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(tls)
+    relay = ScriptedRelay(answers={"ehlo": OFFER}, starttls=request.param is Security.STARTTLS, tls=tls)
+    await relay.start()
+    yield relay
+    await relay.stop()
+
+
+async def test_a_certificate_that_proves_nothing_is_told(unproved: ScriptedRelay, settings: Settings) -> None:
+    security = Security.STARTTLS if unproved.starttls else Security.TLS
+
+    told = await trouble(settings, smtp_port=unproved.port, smtp_security=security)
+
+    assert told.startswith("localhost does not prove who it is (unable to get local issuer certificate): set")
+
+
+async def test_a_test_mail_is_a_welcome_mail_and_nothing_is_stored(
+    relay: ScriptedRelay, tmp_path: Path
+) -> None:
+    sent = await asyncio.to_thread(
+        run, "send-test", "Ada@Example.com", folder=tmp_path, SMTP_HOST="127.0.0.1", SMTP_PORT=relay.port
+    )
+
+    assert sent.returncode == 0
+    assert sent.stdout.startswith("The relay took it: 250 2.0.0 queued\n")
+    [mail] = relay.accepted
+    assert mail.recipient == "Ada@example.com"
+    assert "Our service" in str(mail.message["Subject"])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "words"),
+    [("nobody", 2, "not an email address"), ("ada@example.com", 1, "550 no such user")],
+)
+async def test_a_test_mail_that_cannot_be_sent_fails(
+    relay: ScriptedRelay, tmp_path: Path, address: str, status: int, words: str
+) -> None:
+    relay.answers["rcpt"] = "550 no such user"
+
+    sent = await asyncio.to_thread(
+        run, "send-test", address, folder=tmp_path, SMTP_HOST="127.0.0.1", SMTP_PORT=relay.port
+    )
+
+    assert sent.returncode == status
+    assert words in sent.stderr
+    assert "Traceback" not in sent.stderr
+
+
+async def test_a_check_finds_a_sender_that_the_relay_refuses(relay: ScriptedRelay, tmp_path: Path) -> None:
+    relay.answers["mail"] = "553 not yours"
+    run("migrate", folder=tmp_path)
+
+    checked = await asyncio.to_thread(
+        run, "check", folder=tmp_path, SMTP_HOST="127.0.0.1", SMTP_PORT=relay.port
+    )
+
+    assert checked.returncode == 1
+    assert "set MAIL_FROM" in checked.stderr
+    assert relay.stages["rcpt"] == 0

@@ -1,0 +1,299 @@
+"""The commands: what they print, and how they fail - in a sentence, with the mend."""
+
+import json
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from service.cli import all_in_one
+from service.cli.common import CommandFailed
+from service.cli.main import app
+from service.database.engine import Database
+from service.inbox.smtp_server import CAUGHT
+from service.outbox.repository import Outbox
+from service.outbox.row import Failed, Released, Sent
+from tests.audit.test_retention import store
+from tests.conftest import rows
+from tests.outbox.test_repository import enqueue
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Process
+from tests.support.relay import ScriptedRelay
+
+
+def run(
+    *command: str, folder: Path, typed: object = "", **environment: object
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "service", *command],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+        | {name: str(value) for name, value in environment.items()},
+        input=str(typed),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+async def everything(tmp_path: Path) -> AsyncIterator[Process]:
+    """`service up`, on ports of its own."""
+    ports = {"INBOX_SMTP_PORT": free_port(), "INBOX_HTTP_PORT": free_port()}
+    process = Process("up", folder=tmp_path, environment=ports)
+    await process.start()
+    await process.ready(path="/readyz")
+    yield process
+    await process.stop()
+
+
+async def test_up_brings_all_that_a_signup_needs(everything: Process) -> None:
+    await eventually(lambda: "curl" in everything.log)
+    inbox = re.search(r"Inbox\s+(http://\S+)", everything.log)
+    curl = re.search(r"curl -i (\S+) .* -d '(.+)'", everything.log)
+    preview = re.search(r"looks like: (http://[^)]+)", everything.log)
+    assert inbox
+    assert curl
+    assert preview
+
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(curl[1], content=curl[2], headers={"Content-Type": "application/json"})
+        assert answer.status_code == 201
+        assert (await client.get(preview[1])).status_code == 200
+
+        async def arrived() -> bool:
+            found = (await client.get(f"{inbox[1]}/api/v2/messages")).json()
+            return bool(found["total"] == 1)
+
+        await eventually(arrived)
+
+
+async def test_up_ends_at_once_and_cleanly(everything: Process) -> None:
+    everything.signal(signal.SIGINT)
+
+    assert await everything.ended(within=5) == 0
+    assert "Traceback" not in everything.log
+
+
+@pytest.mark.parametrize("setting", ["PORT", "INBOX_SMTP_PORT", "INBOX_HTTP_PORT"])
+def test_a_port_in_use_is_one_sentence_with_the_setting(tmp_path: Path, setting: str) -> None:
+    ports = {name: free_port() for name in ("PORT", "INBOX_SMTP_PORT", "INBOX_HTTP_PORT")}
+    with socket.create_server(("127.0.0.1", ports[setting])):
+        ended = run("up", folder=tmp_path, **ports)
+
+    assert ended.returncode == 1
+    assert f"Address already in use): stop what uses it, or set {setting}." in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+ELSEWHERE, HERE = "250 2.0.0 queued", f"{CAUGHT} 1"
+
+
+@pytest.mark.parametrize(
+    ("words", "waits", "refuses_on"),
+    [
+        (None, True, set()),
+        (HERE, True, set()),
+        (ELSEWHERE, False, {"postgresql"}),  # where others may be at work
+        (ELSEWHERE, True, {"postgresql", "sqlite"}),
+    ],
+)
+async def test_up_leaves_alone_what_another_relay_is_for(
+    outbox: Outbox, database: Database, engine_name: str, words: str | None, waits: bool, refuses_on: set[str]
+) -> None:
+    if words:
+        email = await enqueue(database, claimed=True)
+        assert email
+        await outbox.record(email, Sent(words))
+    if waits:
+        await enqueue(database)
+
+    refusal = None
+    try:
+        await all_in_one.spare_what_others_mail(database)
+    except CommandFailed as exc:
+        refusal = str(exc)
+
+    assert (refusal is not None) == (engine_name in refuses_on)
+    assert refusal is None or "take --relay" in refusal
+
+
+async def test_up_says_so_and_touches_nothing(
+    outbox: Outbox, database: Database, database_url: str, tmp_path: Path
+) -> None:
+    for outcome in (Sent(ELSEWHERE), Released()):
+        email = await enqueue(database, claimed=True)
+        assert email
+        await outbox.record(email, outcome)
+    before = await rows(database, "SELECT * FROM outbox")
+    ports = {name: free_port() for name in ("PORT", "INBOX_SMTP_PORT", "INBOX_HTTP_PORT")}
+
+    ended = run("up", folder=tmp_path, DATABASE_URL=database_url, **ports)
+
+    assert ended.returncode == 1
+    assert "take --relay, or another DATABASE_URL or DATA_DIR." in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert await rows(database, "SELECT * FROM outbox") == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"SMTP_PORT": "many"}, "SMTP_PORT"),
+        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL must begin with"),
+        ({"DATABASE_URL": "postgresql://ada@127.0.0.1:9/x"}, "The database cannot be used"),
+        ({"SMTP_HOST": "smtp.real.example"}, "MAIL_FROM still is the example"),
+    ],
+)
+def test_a_wrong_setting_is_a_sentence(tmp_path: Path, environment: dict[str, str], words: str) -> None:
+    ended = run("check", folder=tmp_path, **environment)
+
+    assert ended.returncode == 1
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_several_processes_that_cannot_start_are_not_started_for_ever(tmp_path: Path) -> None:
+    ended = run("serve", "--workers", "2", folder=tmp_path, PORT=free_port(), DATABASE_URL="mysql://x")
+
+    assert ended.returncode != 0
+    assert "DATABASE_URL must begin with" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_check_tries_the_templates(tmp_path: Path) -> None:
+    (tmp_path / "welcome.txt").write_text("Hello {{ nobody }}")
+
+    ended = run("check", folder=tmp_path, TEMPLATES_DIR=tmp_path)
+
+    assert ended.returncode == 1
+    assert "welcome.txt" in ended.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("not a folder")
+
+    ended = run("serve", folder=tmp_path, PORT=free_port())
+
+    assert ended.returncode == 1
+    assert "DATA_DIR" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_check_goes_through_settings_database_and_relay(relay_port: int, tmp_path: Path) -> None:
+    without_schema = run("check", folder=tmp_path)
+    run("migrate", folder=tmp_path)
+    without_relay = run("check", folder=tmp_path, SMTP_HOST="127.0.0.1", SMTP_PORT=relay_port)
+
+    assert "migrate" in without_schema.stderr
+    assert "database  ok" in without_relay.stdout
+    assert f"Nothing listens at 127.0.0.1:{relay_port}: check SMTP_PORT" in without_relay.stderr
+
+
+@pytest.fixture
+def relay_port() -> int:
+    return free_port()
+
+
+async def test_failed_emails_are_listed_and_sent_again(
+    outbox: Outbox, database: Database, database_url: str, tmp_path: Path, relay: ScriptedRelay
+) -> None:
+    email = await enqueue(database, claimed=True)
+    assert email
+    await outbox.record(email, Failed("550 no such user"))
+
+    listed = run("outbox", "list", "--status", "failed", "--json", folder=tmp_path, DATABASE_URL=database_url)
+    table = run("outbox", "list", folder=tmp_path, DATABASE_URL=database_url)
+    retried = run("outbox", "retry", str(email.id), folder=tmp_path, DATABASE_URL=database_url)
+    again = run("outbox", "retry", "--since", "1h", folder=tmp_path, DATABASE_URL=database_url)
+
+    assert json.loads(listed.stdout)["last_reply"] == "550 no such user"
+    assert "550 no such user" in table.stdout
+    assert retried.stdout.startswith("1 failed emails are due again")
+    assert again.stdout.startswith("0 failed emails")
+    assert [row["status"] for row in await rows(database, "SELECT status FROM outbox")] == ["pending"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--all", "--since", "1h"], ["--since", "yesterday"], ["nobody"]])
+def test_a_retry_of_nothing_in_particular_is_refused(tmp_path: Path, arguments: list[str]) -> None:
+    assert run("outbox", "retry", *arguments, folder=tmp_path).returncode == 2
+
+
+async def test_verify_names_what_is_wrong_and_fails(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    await store(database, tmp_path / "audit", [0] * 5)
+    in_order = run("audit", "verify", folder=tmp_path, DATABASE_URL=database_url)
+    listed = run("audit", "list", "--json", folder=tmp_path, DATABASE_URL=database_url)
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("DELETE FROM audit_log WHERE seq = 3")
+
+    tampered = run("audit", "verify", folder=tmp_path, DATABASE_URL=database_url)
+
+    assert (in_order.returncode, in_order.stdout) == (0, "5 entries, 0 faults.\n")
+    assert len(listed.stdout.splitlines()) == 5
+    assert tampered.returncode == 1
+    assert "missing: entry 3" in tampered.stdout
+
+
+def commands(group: object, *above: str) -> Iterator[tuple[str, TyperCommand]]:
+    """Each with its full name."""
+    assert isinstance(group, TyperGroup)
+    for name, command in group.commands.items():
+        if isinstance(command, TyperCommand):
+            yield " ".join((*above, name)), command
+        else:
+            yield from commands(command, *above, name)
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_examples_that_it_takes(name: str) -> None:
+    given = [
+        line.removeprefix("signup-service ")
+        for line in (COMMANDS[name].epilog or "").splitlines()
+        if line.startswith("signup-service ")
+    ]
+
+    assert given
+    for example in given:
+        assert example.startswith(name)
+        arguments = shlex.split(example.partition(" > ")[0].removeprefix(name))
+        COMMANDS[name].make_context(name, arguments)  # complains of what it does not know
+
+
+def test_help_shows_the_examples(tmp_path: Path) -> None:
+    shown = run("outbox", "retry", "--help", folder=tmp_path).stdout
+
+    assert "signup-service outbox retry --since 2h" in shown
+
+
+def test_the_shell_completes_commands() -> None:
+    asked = {
+        "_SIGNUP_SERVICE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "signup-service send",
+        "COMP_CWORD": 1,
+    }
+    program = "import sys; sys.argv = ['signup-service']; from service.cli.main import main; main()"
+
+    completed = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(ROOT)} | {name: str(value) for name, value in asked.items()},
+        capture_output=True,
+        check=False,
+    )
+
+    assert completed.stdout.split() == [b"send-test"]

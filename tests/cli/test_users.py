@@ -1,0 +1,167 @@
+"""The commands about people: shown, handed out so that nothing runs, and forgotten."""
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Protocol
+
+import pytest
+
+from service.cli.users import harmless
+from service.database.engine import Database
+from service.settings import Settings
+from tests.cli.test_main import run
+from tests.conftest import rows, running
+from tests.signup.test_users import numbered, store
+from tests.support.eventually import eventually
+from tests.support.processes import ROOT
+from tests.support.relay import ScriptedRelay
+
+
+class Users(Protocol):
+    def __call__(self, *command: str, typed: str = "") -> CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def users(database_url: str, tmp_path: Path) -> Users:
+    """Runs `service users COMMAND` on the test's database."""
+
+    def users(*command: str, typed: str = "") -> CompletedProcess[str]:
+        return run("users", *command, folder=tmp_path, typed=typed, DATABASE_URL=database_url, LC_ALL="C")
+
+    return users
+
+
+async def test_users_are_listed_the_newest_first(users: Users, database: Database) -> None:
+    [ada, grace] = await store(database, ("ada@example.com", "Ada"), ("grace@münchen.de", None))
+
+    table, lines = users("list"), users("list", "--json", "--limit", "1")
+
+    assert table.stdout.index("grace@münchen.de") < table.stdout.index("ada@example.com")
+    assert str(ada) in table.stdout
+    assert json.loads(lines.stdout) == {
+        "id": str(grace),
+        "email": "grace@münchen.de",
+        "name": None,
+        "created_at": "2026-01-01T00:00:01+00:00",
+    }
+
+
+PEOPLE = [
+    ("ada@example.com", "Ada"),
+    ("=a@example.com", '=cmd|" /C calc"!A0'),
+    ("+b@example.com", "+1"),
+    ("-c@example.com", "-2"),
+    ("d@example.com", "@SUM(1;1)"),
+    ("e@example.com", "\uff1d1+1"),
+    ("f@example.com", '"O", \'Neil'),
+    ("g@münchen.de", None),
+]
+
+
+async def test_the_export_for_a_spreadsheet_has_no_formula(users: Users, database: Database) -> None:
+    await store(database, *PEOPLE)
+
+    exported = users("export").stdout
+
+    header, *found = csv.reader(io.StringIO(exported, newline=""), strict=True)
+    assert header == ["id", "email", "name", "created_at"]
+    assert [(email, name) for _, email, name, _ in found] == [
+        ("ada@example.com", "Ada"),
+        ("'=a@example.com", '\'=cmd|" /C calc"!A0'),
+        ("'+b@example.com", "'+1"),
+        ("'-c@example.com", "'-2"),
+        ("d@example.com", "'@SUM(1;1)"),
+        ("e@example.com", "'\uff1d1+1"),
+        ("f@example.com", '"O", \'Neil'),
+        ("g@münchen.de", ""),
+    ]
+
+
+@pytest.mark.parametrize("first", "=+-@\t\r\n＝＋－＠")
+def test_whatever_a_spreadsheet_may_take_for_a_formula_is_text(first: str) -> None:
+    assert harmless(f"{first}1+1") == f"'{first}1+1"
+
+
+@pytest.mark.parametrize("text", ["", "Ada", "O'Neil", "1+1", " =1", "a=b"])
+def test_what_is_no_formula_stays_as_it_is(text: str) -> None:
+    assert harmless(text) == text
+
+
+async def test_the_export_for_programs_is_as_stored(users: Users, database: Database) -> None:
+    await store(database, *PEOPLE)
+
+    found = [json.loads(line) for line in users("export", "--json").stdout.splitlines()]
+
+    assert [(user["email"], user["name"]) for user in found] == PEOPLE
+
+
+async def test_a_long_export_shows_its_progress_to_a_terminal_alone(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    await store(database, *numbered(3))
+    terminal, stderr = pty.openpty()
+
+    exported = subprocess.run(  # noqa: ASYNC221  # nothing else runs here
+        [sys.executable, "-m", "service", "users", "export"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "DATABASE_URL": database_url, "TERM": "xterm"},
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        check=True,
+    )
+
+    assert "Exporting" in os.read(terminal, 100_000).decode()
+    assert len(exported.stdout.splitlines()) == 1 + 3
+    for end in (terminal, stderr):
+        os.close(end)
+
+
+@pytest.mark.parametrize(("argument", "typed"), [("ADA@example.com", ""), ("-", "Ada@Example.com\n")])
+async def test_a_user_is_erased_and_the_audit_still_verifies(
+    users: Users,
+    settings: Settings,
+    database: Database,
+    relay: ScriptedRelay,
+    tmp_path: Path,
+    argument: str,
+    typed: str,
+) -> None:
+    async with running(settings) as live:
+        signup = await live.client.post("/signup", json={"email": "ada@example.com", "name": "Ada"})
+        await eventually(lambda: relay.accepted)
+    user_id = signup.json()["id"]
+
+    erased, again = (users("erase", argument, typed=typed) for _ in range(2))
+
+    assert erased.returncode == 0
+    assert f"Erased user {user_id} and the welcome email" in erased.stdout
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr == "Nobody has signed up with this address.\n"
+    assert await rows(database, "SELECT * FROM users") == await rows(database, "SELECT * FROM outbox") == []
+    assert [
+        str(row["user_id"]).replace("-", "") for row in await rows(database, "SELECT * FROM audit_log")
+    ] == [user_id.replace("-", "")]
+    verified = run("audit", "verify", folder=tmp_path, DATABASE_URL=settings.database_url.get_secret_value())
+    assert (verified.returncode, verified.stdout) == (0, "1 entries, 0 faults.\n")
+
+
+async def test_who_is_erased_while_the_mail_is_on_its_way_stays_erased(
+    users: Users, settings: Settings, database: Database, relay: ScriptedRelay
+) -> None:
+    relay.delays["dot"] = 1.0
+    async with running(settings) as live:
+        signup = await live.client.post("/signup", json={"email": "ada@example.com"})
+        await eventually(lambda: relay.stages["dot"])
+
+        assert users("erase", "ada@example.com").returncode == 0
+
+        await eventually(lambda: relay.accepted)
+        assert (await live.client.get(signup.headers["Location"])).status_code == 404
+    assert await rows(database, "SELECT * FROM outbox") == []

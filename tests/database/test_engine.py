@@ -1,0 +1,189 @@
+"""Addresses in every usual spelling, and a database that can be trusted or says why not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from service.database.engine import Database, DatabaseAway, Refused
+from service.database.models import User
+from service.settings import InvalidSettings, Settings
+from tests.faults.proxy import Proxy
+
+
+def database_at(url: str, tmp_path: Path) -> Database:
+    return Database(Settings(database_url=url, data_dir=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("postgres://ada@db/engines", "postgresql+asyncpg"),
+        ("postgresql://ada@db/engines?sslmode=require", "postgresql+asyncpg"),
+        ("postgresql://ada@db/engines?sslmode=require&channel_binding=require", "postgresql+asyncpg"),
+        ("postgresql://ada@/engines?host=/var/run/postgresql", "postgresql+asyncpg"),
+        ("postgresql+asyncpg://ada@db/engines", "postgresql+asyncpg"),
+        ("postgresql+psycopg://ada@db/engines", "postgresql+asyncpg"),
+        ("sqlite:///engines.db", "sqlite+aiosqlite"),
+        ("sqlite+aiosqlite:///engines.db", "sqlite+aiosqlite"),
+        ("", "sqlite+aiosqlite"),
+    ],
+)
+def test_any_usual_spelling_of_the_address_works(url: str, driver: str, tmp_path: Path) -> None:
+    assert database_at(url, tmp_path).engine.url.drivername == driver
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("nonsense", "not a URL"),
+        ("postgresql://ada@db:port/engines", "not a URL"),
+        ("postgresql://ada@db/engines?sslrootcert=/nowhere", "sslrootcert"),
+        ("mysql://ada@db/engines", "must begin with"),
+        ("sqlite://", "names no file"),
+        ("postgresql://ada@db/engines?colour=red", "colour"),
+    ],
+)
+def test_any_other_is_refused_in_a_sentence(url: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match=words):
+        database_at(url, tmp_path)
+
+
+async def test_a_refused_value_says_nothing_of_it(database: Database) -> None:
+    now = datetime.now(UTC)
+    user = {
+        "id": UUID(int=1),
+        "email": "ada@example.com",
+        "canonical_email": "ada@example.com",
+        "created_at": now,
+    }
+
+    async def insert() -> None:
+        async with database.transaction() as connection:
+            await connection.execute(database.insert(User), user)
+
+    await insert()
+    with pytest.raises(Refused) as caught:
+        await insert()
+
+    assert "ada@example.com" not in str(caught.value)
+
+
+async def test_a_server_that_is_not_there_is_away_within_the_time_a_caller_has(tmp_path: Path) -> None:
+    database = database_at("postgresql://ada@127.0.0.1:9/engines", tmp_path)
+
+    async with asyncio.timeout(2.5):
+        with pytest.raises(DatabaseAway):
+            async with database.transaction():
+                pass
+
+
+@pytest.fixture
+async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
+    proxy = await Proxy.started(urlsplit(postgres_url).port or 5432)
+    yield proxy
+    await proxy.stop()
+
+
+@pytest.fixture
+async def behind_proxy(postgres_url: str, proxy: Proxy, tmp_path: Path) -> Database:
+    """With three open connections."""
+    port = urlsplit(postgres_url).port or 5432
+    database = database_at(postgres_url.replace(f":{port}/", f":{proxy.port}/"), tmp_path)
+
+    async def hold() -> None:
+        async with database.transaction():
+            await asyncio.sleep(0.1)
+
+    await asyncio.gather(hold(), hold(), hold())
+    return database
+
+
+async def test_one_silent_connection_is_enough_to_try_new_ones(
+    behind_proxy: Database, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.database.engine.TRANSACTION_TIMEOUT", 0.5)
+    proxy.swallow()
+    with pytest.raises(DatabaseAway):
+        async with behind_proxy.transaction() as connection:
+            await behind_proxy.now(connection)
+
+    async with behind_proxy.transaction() as connection:
+        await behind_proxy.now(connection)
+
+    await behind_proxy.close()
+
+
+async def test_silent_connections_are_closed_all_the_same(behind_proxy: Database, proxy: Proxy) -> None:
+    proxy.swallow()
+
+    async with asyncio.timeout(3):
+        await behind_proxy.close()
+
+
+async def test_a_query_that_is_given_up_ends_on_the_server_too(
+    behind_proxy: Database, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.database.engine.CHECKOUT_TIMEOUT", 0.2)
+    with pytest.raises(DatabaseAway):
+        async with behind_proxy.reading() as connection:
+            await connection.exec_driver_sql("SELECT pg_sleep(3600)")
+
+    admin = await asyncpg.connect(postgres_url)
+    asleep = (
+        "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(3600)' AND state = 'active'"
+    )
+    assert await admin.fetchval(asleep) == 0
+    await admin.close()
+    await behind_proxy.close()
+
+
+async def test_a_server_that_would_forget_confirmed_signups_is_refused(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute("CREATE DATABASE forgetful")
+    await admin.execute("ALTER DATABASE forgetful SET synchronous_commit = off")
+    database = database_at(postgres_url.rpartition("/")[0] + "/forgetful", tmp_path)
+
+    with pytest.raises(DatabaseAway, match=r"synchronous_commit is off.*set it to on"):
+        async with database.transaction():
+            pass
+
+    await database.close()
+    await admin.execute("DROP DATABASE forgetful WITH (FORCE)")
+    await admin.close()
+
+
+async def test_a_writer_that_holds_its_transaction_does_not_stop_readers(database: Database) -> None:
+    async with database.transaction() as writer:
+        await writer.exec_driver_sql("DELETE FROM users")
+
+        async with asyncio.timeout(1), database.reading() as reader:
+            assert (await reader.exec_driver_sql("SELECT count(*) FROM users")).scalar_one() == 0
+
+
+async def test_a_reader_waits_no_longer_than_a_caller_may(database: Database) -> None:
+    with pytest.raises(DatabaseAway):
+        async with database.reading(timeout=0.2):
+            await asyncio.sleep(1)
+
+
+async def test_two_processes_on_one_sqlite_file_wait_for_each_other(
+    database: Database, settings: Settings
+) -> None:
+    other = Database(settings)
+
+    async def write(into: Database) -> None:
+        for _ in range(20):
+            async with into.transaction() as connection:
+                await connection.exec_driver_sql("UPDATE users SET name = NULL")
+
+    await asyncio.gather(write(database), write(other), write(database), write(other))
+
+    await other.close()

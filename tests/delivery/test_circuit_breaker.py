@@ -1,0 +1,160 @@
+"""How many deliveries the relay is given at once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from service.delivery.circuit_breaker import Paused, Window
+from service.observability.metrics import Metrics
+
+
+@pytest.fixture
+def window(metrics: Metrics) -> Window:
+    return Window(10, metrics)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> "Clock":
+    clock = Clock()
+    monkeypatch.setattr("service.delivery.circuit_breaker.time.monotonic", clock.read)
+    return clock
+
+
+class Clock:
+    now = 1000.0
+
+    def read(self) -> float:
+        return self.now
+
+
+async def test_a_healthy_relay_is_given_all_connections(window: Window) -> None:
+    assert window.allowed == 10
+
+
+async def test_trouble_pauses_and_then_allows_one(window: Window, clock: Clock) -> None:
+    window.pause("421 closing")
+
+    assert window.allowed == 0
+    assert window.trouble == "421 closing"
+
+    clock.now += 1
+    assert window.allowed == 1
+
+
+async def test_each_message_taken_doubles_what_is_allowed(window: Window, clock: Clock) -> None:
+    window.pause("down")
+    clock.now += 1
+
+    seen = []
+    for _ in range(5):
+        window.taken()
+        seen.append(window.allowed)
+
+    assert seen == [2, 4, 8, 10, 10]
+    assert window.trouble is None
+
+
+async def test_pauses_grow_up_to_a_minute(window: Window, clock: Clock) -> None:
+    lengths = []
+    for _ in range(12):
+        window.pause("down")
+        lengths.append(window.paused_for)
+        clock.now += window.paused_for
+
+    assert 0.5 <= lengths[0] <= 1
+    assert 30 <= lengths[-1] <= 60
+    assert max(lengths) <= 60
+
+
+async def test_those_that_fail_together_count_as_one(window: Window, clock: Clock) -> None:
+    for _ in range(10):
+        window.pause("down")
+
+    assert window.paused_for <= 1
+
+
+async def test_a_message_taken_ends_the_row_of_pauses(window: Window, clock: Clock) -> None:
+    for _ in range(8):
+        window.pause("down")
+        clock.now += window.paused_for
+    window.taken()
+
+    window.pause("down again")
+
+    assert window.paused_for <= 1
+
+
+@asynccontextmanager
+async def place(window: Window) -> AsyncIterator[None]:
+    await window.enter()
+    try:
+        yield
+    finally:
+        window.leave()
+
+
+async def test_places_are_given_in_the_order_of_asking(metrics: Metrics) -> None:
+    window = Window(1, metrics)
+    order: list[int] = []
+
+    async def deliver(number: int) -> None:
+        async with place(window):
+            await asyncio.sleep(0)
+            order.append(number)
+
+    await asyncio.gather(*(deliver(number) for number in range(5)))
+
+    assert order == [0, 1, 2, 3, 4]
+
+
+async def test_no_more_than_allowed_are_inside(window: Window) -> None:
+    inside = most = 0
+
+    async def deliver() -> None:
+        nonlocal inside, most
+        async with place(window):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.001)
+            inside -= 1
+
+    await asyncio.gather(*(deliver() for _ in range(50)))
+
+    assert most == 10
+
+
+@pytest.mark.parametrize("end", ["pause", "close"])
+async def test_those_who_wait_are_turned_away(metrics: Metrics, end: str) -> None:
+    window = Window(1, metrics)
+    async with place(window):
+        waiting = asyncio.create_task(_enter(window))
+        await asyncio.sleep(0)
+
+        window.pause("down") if end == "pause" else window.close()
+
+        with pytest.raises(Paused):
+            await waiting
+
+
+async def test_whoever_leaves_the_line_takes_no_place_with_him(metrics: Metrics) -> None:
+    window = Window(1, metrics)
+    async with place(window):
+        waiting = asyncio.create_task(_enter(window))
+        await asyncio.sleep(0)
+        waiting.cancel()
+
+    async with asyncio.timeout(1):
+        await _enter(window)
+
+
+async def _enter(window: Window) -> None:
+    async with place(window):
+        pass
+
+
+async def test_the_relays_words_are_repeated_without_addresses(window: Window) -> None:
+    window.pause("554 5.7.1 <ada@example.com>: Relay access denied")
+
+    assert window.trouble == "554 5.7.1 <…>: Relay access denied"

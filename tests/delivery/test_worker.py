@@ -1,0 +1,216 @@
+"""The safety net: whatever was left over is found and sent."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from service.database.engine import Conflict, Database, DatabaseAway
+from service.delivery import circuit_breaker as window_module
+from service.delivery import deliver as delivery_module
+from service.delivery import worker as module
+from service.delivery.assembly import Mailing
+from service.observability.metrics import Metrics
+from service.outbox.row import Email
+from service.settings import Settings
+from tests.conftest import rows
+from tests.outbox.test_repository import enqueue, make_due
+from tests.support.eventually import eventually
+from tests.support.relay import Envelope, ScriptedRelay
+
+
+@pytest.fixture
+async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[Mailing]:
+    mailing = Mailing.build(settings, database=database, metrics=metrics)
+    yield mailing
+    await mailing.delivery.drain()
+    await mailing.worker.stop()
+    await mailing.relay.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(window_module, "LONGEST_PAUSE", 0.1)
+
+
+async def test_one_round_claims_what_is_due_and_sends_it(
+    mailing: Mailing, database: Database, relay: ScriptedRelay
+) -> None:
+    for number in range(3):
+        await enqueue(database, name=f"user{number}")
+
+    assert await mailing.worker.run_once() == 3
+
+    await eventually(lambda: len(relay.accepted) == 3)
+    assert await mailing.worker.run_once() == 0
+
+
+async def test_what_a_dead_process_held_is_sent_when_its_lease_ends(
+    mailing: Mailing, database: Database, relay: ScriptedRelay
+) -> None:
+    await enqueue(database, claimed=True)
+    assert await mailing.worker.run_once() == 0
+
+    await make_due(database)
+
+    assert await mailing.worker.run_once() == 1
+    await eventually(lambda: relay.recipients["ada@example.com"] == 1)
+
+
+async def test_a_mail_that_finds_no_room_is_claimed_as_soon_as_there_is(
+    mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_module, "MOST_IN_HAND", 2)
+    monkeypatch.setattr(module, "LOOK_EVERY", 60.0)
+    relay.delays["dot"] = 0.1  # longer than a look
+    for number in range(4):
+        await enqueue(database, name=f"user{number}")
+
+    mailing.worker.start()
+
+    await eventually(lambda: len(relay.accepted) == 4)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_mails_wait_for_a_relay_that_is_down_and_go_when_it_appears(
+    mailing: Mailing, database: Database, relay: ScriptedRelay
+) -> None:
+    await relay.stop()
+    for number in range(5):
+        await enqueue(database, name=f"user{number}")
+    mailing.worker.start()
+    await eventually(lambda: mailing.window.trouble)
+
+    await relay.start()
+
+    await eventually(lambda: len(relay.accepted) == 5, within=15)
+    assert set(relay.recipients.values()) == {1}
+
+
+@pytest.mark.usefixtures("quick")
+async def test_after_trouble_the_relay_is_approached_with_one_connection(
+    mailing: Mailing, database: Database, relay: ScriptedRelay
+) -> None:
+    most_before_recovery = 0
+
+    async def watch(stage: str, _: Envelope) -> None:
+        nonlocal most_before_recovery
+        if not relay.accepted:
+            most_before_recovery = max(most_before_recovery, relay.connections)
+
+    await relay.stop()
+    mailing.window.pause("it was down")
+    for number in range(30):
+        await enqueue(database, name=f"user{number}")
+    relay.on_stage = watch
+    relay.most_connections = 0
+    await relay.start()
+
+    mailing.worker.start()
+
+    await eventually(lambda: len(relay.accepted) == 30, within=15)
+    assert most_before_recovery == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_mails_that_the_relay_never_takes_do_not_keep_others_waiting(
+    mailing: Mailing, database: Database, relay: ScriptedRelay
+) -> None:
+    relay.answers["rcpt"] = lambda envelope: (
+        "554 5.7.1 not you" if envelope.recipient.startswith("never") else "250 2.1.5 ok"
+    )
+    for kind in ("never", "good"):
+        for number in range(40):
+            await enqueue(database, name=f"{kind}{number}")
+    mailing.window.pause("it was down")
+    mailing.worker.start()
+
+    await eventually(lambda: relay.accepted, within=20)
+
+    assert relay.stages["rcpt"] < 40
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_is_past_its_time_is_given_up_while_the_relay_is_away(
+    mailing: Mailing, database: Database, relay: ScriptedRelay
+) -> None:
+    await relay.stop()
+    for number in range(3):
+        await enqueue(database, name=f"user{number}")
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("UPDATE outbox SET give_up_at = '2020-01-01 00:00:00'")
+    mailing.worker.start()
+
+    async def given_up() -> bool:
+        found = await rows(database, "SELECT status, last_reply FROM outbox")
+        return all(row["status"] == "failed" and "Error connecting" in row["last_reply"] for row in found)
+
+    await eventually(given_up, within=15)
+
+
+async def test_a_slow_relay_does_not_look_like_a_dead_process(
+    mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_EVERY", 0.05)
+    relay.delays["dot"] = 0.5
+    email = await enqueue(database, claimed=True)
+    assert email
+    mailing.worker.start()
+    delivery = asyncio.create_task(mailing.delivery.deliver(email))
+    await eventually(lambda: relay.stages["dot"])
+    held_until = email.held_until
+
+    await make_due(database)
+    await eventually(lambda: email.held_until > held_until)
+
+    await delivery
+    assert relay.recipients == {"ada@example.com": 1}
+
+
+async def test_a_renewal_that_deadlocks_is_not_the_last(
+    mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_EVERY", 0.02)
+    renew, troubles = mailing.outbox.renew, [Conflict("40P01")] * 3
+
+    async def renew_later(emails: Sequence[Email]) -> None:
+        if troubles:
+            raise troubles.pop()
+        await renew(emails)
+
+    monkeypatch.setattr(mailing.outbox, "renew", renew_later)
+    relay.delays["dot"] = 0.5
+    email = await enqueue(database, claimed=True)
+    assert email
+    mailing.worker.start()
+    delivery = asyncio.create_task(mailing.delivery.deliver(email))
+    held_until = email.held_until
+
+    await eventually(lambda: email.held_until > held_until)
+
+    await delivery
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("trouble", [DatabaseAway("restarting"), Conflict("40P01"), RuntimeError("a bug")])
+async def test_the_worker_outlives_a_database_that_goes_away_and_a_round_that_breaks(
+    mailing: Mailing,
+    database: Database,
+    relay: ScriptedRelay,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: Exception,
+) -> None:
+    claim, troubles = mailing.outbox.claim, [trouble] * 3
+
+    async def claim_later(limit: int, *, probing: bool) -> object:
+        if troubles:
+            raise troubles.pop()
+        return await claim(limit, probing=probing)
+
+    monkeypatch.setattr(mailing.outbox, "claim", claim_later)
+    await enqueue(database)
+
+    mailing.worker.start()
+
+    await eventually(lambda: relay.accepted)

@@ -1,0 +1,78 @@
+"""Rules and dashboard speak of what /metrics tells, and of nothing else."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.deploy.test_containers import SERVICES
+from tests.support.processes import ROOT
+
+FOLDER = ROOT / "observability"
+RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text("utf-8"))["groups"][0]["rules"]
+DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana/signup-service.json").read_text("utf-8"))
+
+# PromQL without its strings, label matchers, durations and groupings leaves names.
+NO_NAMES = re.compile(r'"[^"]*"|\{[^}]*\}|\[\w+\]|by \([^)]*\)|\b\d[\d.e]*\b')
+WORDS = {"max", "min", "sum", "rate", "increase", "delta", "histogram_quantile", "and", "or"}
+
+
+def expressions() -> Iterator[str]:
+    yield from (rule["expr"] for rule in RULES)
+    yield from (target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"])
+
+
+def names(expression: str) -> set[str]:
+    return set(re.findall(r"[a-z_]+", NO_NAMES.sub(" ", expression))) - WORDS
+
+
+async def told(client: httpx.AsyncClient) -> set[str]:
+    """After one signup."""
+    await client.post("/signup", json={"email": "ada@example.com"})
+    text = (await client.get("/metrics")).text
+    return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+
+
+async def test_every_metric_asked_for_is_told(client: httpx.AsyncClient) -> None:
+    known = await told(client)
+
+    for expression in expressions():
+        assert names(expression)
+        assert names(expression) <= known
+
+
+@pytest.mark.parametrize("label", ["POST", "/signup", "sent"])
+async def test_every_label_asked_for_is_told(client: httpx.AsyncClient, label: str) -> None:
+    await told(client)
+
+    assert f'"{label}"' in (await client.get("/metrics")).text
+    assert any(f'"{label}"' in expression for expression in expressions())
+
+
+def test_an_alert_says_how_to_mend_it() -> None:
+    assert [rule["alert"] for rule in RULES] == ["WelcomeEmailsWait", "WelcomeEmailsFail", "AuditEntriesWait"]
+    for rule in RULES:
+        assert "`" in rule["annotations"]["description"]
+
+
+@pytest.mark.parametrize("name", ["prometheus", "grafana"])
+def test_what_a_container_reads_is_there_and_stays_as_it_is(name: str) -> None:
+    files = [volume for volume in SERVICES[name]["volumes"] if volume.startswith("./")]
+
+    assert files
+    for file in files:
+        assert (ROOT / file.partition(":")[0]).is_file()
+        assert file.endswith(":ro")
+
+
+def test_nobody_gets_them_who_did_not_ask() -> None:
+    asked_for = {name for name, service in SERVICES.items() if service.get("profiles") == ["observability"]}
+
+    assert asked_for == {"prometheus", "grafana"}
+    for name in asked_for:
+        assert SERVICES[name]["networks"] == ["metrics"]

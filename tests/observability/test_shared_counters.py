@@ -1,0 +1,96 @@
+"""What all processes count together, and what each tells of it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from service.database.engine import Database, DatabaseAway
+from service.observability import shared_counters as module
+from service.observability.metrics import Metrics
+from service.observability.shared_counters import Tallies
+from tests.conftest import rows
+from tests.support.eventually import eventually
+
+
+class Replica:
+    def __init__(self, database: Database) -> None:
+        self.metrics = Metrics()
+        self.tallies = Tallies(self.metrics, database=database)
+
+    def sends(self, count: int) -> None:
+        self.metrics.emails.labels("sent").inc(count)
+
+    async def knows(self, name: str, **labels: str) -> float | None:
+        samples = [sample for family in await self.tallies.sums() for sample in family.samples]
+        [value] = [sample.value for sample in samples if (sample.name, sample.labels) == (name, labels)]
+        return value
+
+
+@pytest.fixture
+def replica(database: Database) -> Callable[[], Replica]:
+    return lambda: Replica(database)
+
+
+async def test_each_process_tells_what_all_counted(replica: Callable[[], Replica]) -> None:
+    one, other = replica(), replica()
+    one.sends(2)
+    other.sends(3)
+    other.metrics.signups.labels("overloaded").inc()
+    other.metrics.delivery_seconds.observe(0.2)
+
+    for process in (one, other, one):
+        await process.tallies.add()
+
+    for process in (one, other, replica()):
+        assert await process.knows("welcome_emails_total", outcome="sent") == 5
+        assert await process.knows("signups_total", result="overloaded") == 1
+        assert await process.knows("welcome_email_delivery_duration_seconds_bucket", le="0.1") == 0
+        assert await process.knows("welcome_email_delivery_duration_seconds_bucket", le="0.25") == 1
+        assert await process.knows("welcome_email_delivery_duration_seconds_sum") == pytest.approx(0.2)
+
+
+async def test_what_nobody_counted_is_zero_and_not_stored(
+    replica: Callable[[], Replica], database: Database
+) -> None:
+    process = replica()
+
+    await process.tallies.add()
+
+    assert await process.knows("welcome_emails_total", outcome="failed") == 0
+    assert await process.knows("welcome_emails_unknown_outcome_total") == 0
+    assert await rows(database, "SELECT * FROM tallies") == []
+
+
+async def test_a_process_adds_by_itself_and_once_more_at_its_end(
+    replica: Callable[[], Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ADD_EVERY", 0.01)
+    process, reader = replica(), replica()
+
+    async def counted(count: int) -> bool:
+        return await reader.knows("welcome_emails_total", outcome="sent") == count
+
+    async with process.tallies.running():
+        process.sends(1)
+        await eventually(lambda: counted(1))
+        monkeypatch.setattr(module, "ADD_EVERY", 60)
+        process.sends(1)
+
+    await eventually(lambda: counted(2))
+
+
+async def test_what_the_database_did_not_take_is_added_when_it_is_back(
+    replica: Callable[[], Replica], database: Database
+) -> None:
+    process = replica()
+    process.sends(1)
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("ALTER TABLE tallies RENAME TO away")
+    with pytest.raises(DatabaseAway):
+        await process.tallies.add()
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("ALTER TABLE away RENAME TO tallies")
+
+    await process.tallies.add()
+
+    assert await process.knows("welcome_emails_total", outcome="sent") == 1

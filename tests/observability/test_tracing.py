@@ -1,0 +1,91 @@
+"""What a collector hears of the service, and what it does not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.processes import Process
+
+PARENT = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+class Collector:
+    """Takes OTLP over HTTP, and keeps it as it comes: text stands in protobuf as it is."""
+
+    def __init__(self) -> None:
+        self.heard: dict[str, bytes] = {}
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        path, length = head.split()[1], head.partition("content-length: ")[2].split()[0]
+        self.heard[path] = self.heard.get(path, b"") + await reader.readexactly(int(length))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    def has_heard(self, path: str, words: bytes) -> bool:
+        return words in self.heard.get(path, b"")
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[tuple[Collector, int]]:
+    collector, port = Collector(), free_port()
+    async with await asyncio.start_server(collector, "127.0.0.1", port):
+        yield collector, port
+
+
+async def served(folder: Path, port: int) -> Process:
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": 1,  # s; at its end a process tries as long to say the rest
+        "OTEL_SERVICE_NAME": "engines",
+        "OTEL_BSP_SCHEDULE_DELAY": 50,
+        "OTEL_METRIC_EXPORT_INTERVAL": 200,
+    }
+    process = Process("serve", folder=folder, environment=variables)
+    return await (await process.start()).ready()
+
+
+async def test_a_collector_hears_of_requests_and_nothing_of_people(
+    collector: tuple[Collector, int], tmp_path: Path
+) -> None:
+    heard, port = collector
+    process = await served(tmp_path, port)
+    try:
+        async with httpx.AsyncClient(base_url=process.url) as client:
+            traced = {"traceparent": f"00-{PARENT}-00f067aa0ba902b7-01"}
+            await client.post("/signup?of=grace", json={"email": "ada@example.com"}, headers=traced)
+            await client.get("/ada@example.com")
+            await client.get("/healthz")
+
+        await eventually(lambda: heard.has_heard("/v1/traces", b"POST /signup"))
+        await eventually(lambda: heard.has_heard("/v1/metrics", b"http.server.request.duration"))
+        process.signal(15)
+        assert await process.ended(within=10) == 0
+    finally:
+        await process.stop()
+
+    assert heard.heard.keys() == {"/v1/traces", "/v1/metrics"}  # and no logs
+    everything = b"".join(heard.heard.values())
+    for expected in (b"engines", b"http.route", bytes.fromhex(PARENT)):
+        assert expected in everything
+    for personal in (b"ada@", b"grace", b"/healthz"):
+        assert personal not in everything
+
+
+async def test_a_collector_that_is_away_delays_neither_answer_nor_end(tmp_path: Path) -> None:
+    process = await served(tmp_path, free_port())
+    try:
+        async with httpx.AsyncClient(base_url=process.url) as client:
+            assert (await client.get("/")).elapsed.total_seconds() < 1
+        process.signal(15)
+
+        assert await process.ended(within=10) == 0
+    finally:
+        await process.stop()

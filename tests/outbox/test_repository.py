@@ -1,0 +1,280 @@
+"""Rows: claimed by one, renewed while held, finished once."""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from service.database.email_status import EmailStatus
+from service.database.engine import Database
+from service.database.json_rows import document
+from service.database.models import OUTBOX, User, table
+from service.observability.metrics import Metrics
+from service.outbox.repository import Outbox
+from service.outbox.row import (
+    LONGEST_REPLY,
+    Deferred,
+    Email,
+    Failed,
+    NewEmail,
+    Outcome,
+    Released,
+    Sent,
+    backoff,
+)
+from service.outbox.sql import enqueueing
+from service.runtime.ids import new_id
+from tests.conftest import rows
+
+
+async def enqueue(
+    database: Database,
+    *,
+    claimed: bool = False,
+    name: str = "ada",
+    domain: str = "example.com",
+) -> Email | None:
+    """A user with an email, as a signup stores them."""
+    user_id = new_id()
+    async with database.transaction() as connection:
+        now = await database.now(connection)
+        await connection.execute(
+            database.insert(User),
+            {
+                "id": user_id,
+                "email": f"{name}@example.com",
+                "canonical_email": f"{user_id}@example.com",
+                "created_at": now,
+            },
+        )
+        email = NewEmail(
+            user_id=user_id,
+            recipient=f"{name}@{domain}",
+            name=name.title(),
+            request_id="r",
+            claimed=claimed,
+        )
+        await connection.execute(enqueueing(database, table(User)), {"emails": document([email.row()])})
+        return email.born()
+
+
+async def make_due(database: Database) -> None:
+    async with database.transaction() as connection:
+        long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+        await connection.execute(OUTBOX.update().values(due_at=long_ago))
+
+
+async def only_row(database: Database) -> dict[str, object]:
+    [row] = await rows(database, "SELECT * FROM outbox")
+    return dict(row)
+
+
+async def test_a_waiting_email_is_claimed_once(outbox: Outbox, database: Database) -> None:
+    await enqueue(database)
+
+    [email] = await outbox.claim(10)
+
+    assert (email.recipient, email.name, email.attempt) == ("ada@example.com", "Ada", 1)
+    assert await outbox.claim(10) == []
+
+
+async def test_an_email_born_claimed_is_left_to_its_holder(outbox: Outbox, database: Database) -> None:
+    email = await enqueue(database, claimed=True)
+
+    assert email is not None
+    assert email.attempt == 1
+    assert await outbox.claim(10) == []
+
+
+async def test_two_claimers_never_get_the_same_email(
+    outbox: Outbox, database: Database, metrics: Metrics
+) -> None:
+    for number in range(20):
+        await enqueue(database, name=f"user{number}")
+    other = Outbox(database, metrics)
+
+    claims = await asyncio.gather(*(claimer.claim(7) for claimer in (outbox, other, outbox, other)))
+
+    ids = [email.id for claim in claims for email in claim]
+    assert len(ids) == len(set(ids)) == 20
+
+
+async def test_the_longest_due_is_claimed_first(outbox: Outbox, database: Database) -> None:
+    for name in ("first", "second", "third"):
+        await enqueue(database, name=name)
+
+    claimed = [await outbox.claim(1) for _ in range(3)]
+
+    assert [email.recipient for [email] in claimed] == [
+        f"{n}@example.com" for n in ("first", "second", "third")
+    ]
+
+
+async def test_a_probe_takes_any_of_those_due_long(outbox: Outbox, database: Database) -> None:
+    names = [f"user{number}" for number in range(20)]
+    for name in names:
+        await enqueue(database, name=name)
+
+    claimed = [email for _ in names for email in await outbox.claim(1, probing=True)]
+
+    recipients = [email.recipient for email in claimed]
+    in_turn = [f"{name}@example.com" for name in names]
+    assert sorted(recipients) == sorted(in_turn)
+    assert recipients != in_turn
+
+
+async def test_a_lease_that_ran_out_is_claimed_anew(outbox: Outbox, database: Database) -> None:
+    await enqueue(database, claimed=True)
+    await make_due(database)
+
+    [email] = await outbox.claim(10)
+
+    assert email.attempt == 2
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "reply"),
+    [
+        (Sent("250 queued"), EmailStatus.SENT, "250 queued"),
+        (Failed("550 no such user"), EmailStatus.FAILED, "550 no such user"),
+        (Deferred("451 busy"), EmailStatus.PENDING, "451 busy"),
+        (Released(words="421 closing"), EmailStatus.PENDING, "421 closing"),
+        (Released(), EmailStatus.PENDING, None),
+    ],
+)
+async def test_the_outcome_is_recorded(
+    outbox: Outbox, database: Database, outcome: Outcome, status: EmailStatus, reply: str | None
+) -> None:
+    email = await enqueue(database, claimed=True)
+    assert email
+
+    await outbox.record(email, outcome)
+
+    row = await only_row(database)
+    assert (row["status"], row["last_reply"]) == (status, reply)
+    assert (row["finished_at"] is None) == (status is EmailStatus.PENDING)
+
+
+async def test_an_outcome_of_a_lost_claim_changes_nothing(outbox: Outbox, database: Database) -> None:
+    email = await enqueue(database, claimed=True)
+    assert email
+    await make_due(database)
+    await outbox.claim(1)
+
+    await outbox.record(email, Failed("550 too late"))
+
+    assert (await only_row(database))["status"] == EmailStatus.PENDING
+
+
+async def test_what_is_sent_stays_sent(outbox: Outbox, database: Database) -> None:
+    email = await enqueue(database, claimed=True)
+    assert email
+    await outbox.record(email, Sent("250 queued"))
+
+    await outbox.record(email, Failed("550 no"))
+
+    assert (await only_row(database))["status"] == EmailStatus.SENT
+
+
+async def test_a_released_email_can_be_claimed_at_once_and_costs_nothing(
+    outbox: Outbox, database: Database
+) -> None:
+    email = await enqueue(database, claimed=True)
+    assert email
+
+    await outbox.record(email, Released())
+
+    [again] = await outbox.claim(1)
+    assert (again.attempt, again.deferrals) == (2, 0)
+
+
+async def test_a_deferred_email_waits(outbox: Outbox, database: Database) -> None:
+    email = await enqueue(database, claimed=True)
+    assert email
+
+    await outbox.record(email, Deferred("451 later"))
+
+    assert await outbox.claim(1) == []
+    assert (await only_row(database))["deferrals"] == 1
+
+
+async def test_a_deferral_past_the_end_is_a_failure_with_the_relays_words(
+    outbox: Outbox, database: Database
+) -> None:
+    email = await enqueue(database, claimed=True)
+    assert email
+    async with database.transaction() as connection:
+        await connection.execute(OUTBOX.update().values(give_up_at=datetime.now(UTC)))
+
+    await outbox.record(email, Deferred("451 still busy"))
+
+    row = await only_row(database)
+    assert (row["status"], row["last_reply"]) == (EmailStatus.FAILED, "451 still busy")
+
+
+async def test_renewing_keeps_what_is_ours_and_only_that(outbox: Outbox, database: Database) -> None:
+    ours = await enqueue(database, claimed=True, name="ours")
+    lost = await enqueue(database, claimed=True, name="lost")
+    assert ours
+    assert lost
+    await make_due(database)
+    lost.attempt = 0
+    ours.held_until = lost.held_until = 0.0
+
+    await outbox.renew([ours, lost])
+
+    assert ours.is_held()
+    assert not lost.is_held()
+    assert [email.recipient for email in await outbox.claim(10)] == ["lost@example.com"]
+
+
+async def test_renewing_does_not_undo_a_deferral(outbox: Outbox, database: Database) -> None:
+    email = await enqueue(database, claimed=True)
+    assert email
+    email.deferrals = 5
+    await outbox.record(email, Deferred("451 in an hour"))
+    due_at = (await only_row(database))["due_at"]
+
+    await outbox.renew([email])
+
+    assert (await only_row(database))["due_at"] == due_at
+
+
+async def test_what_waited_too_long_is_given_up_with_the_reason(outbox: Outbox, database: Database) -> None:
+    await enqueue(database)
+    async with database.transaction() as connection:
+        await connection.execute(OUTBOX.update().values(give_up_at=datetime(2020, 1, 1, tzinfo=UTC)))
+
+    assert await outbox.abandon("name not found") == 1
+
+    row = await only_row(database)
+    assert (row["status"], row["last_reply"]) == (EmailStatus.FAILED, "name not found")
+
+
+async def test_words_that_a_column_cannot_hold_are_kept_as_far_as_it_can(
+    outbox: Outbox, database: Database
+) -> None:
+    email = await enqueue(database, claimed=True)
+    assert email
+
+    await outbox.record(email, Failed("550 \x00 \udce4 " + "x" * 5000))
+
+    reply = (await only_row(database))["last_reply"]
+    assert isinstance(reply, str)
+    assert reply.startswith("550 ")
+    assert len(reply) == LONGEST_REPLY
+
+
+async def test_an_unknown_user_has_no_email(outbox: Outbox) -> None:
+    assert await outbox.of_user(UUID(int=0)) is None
+
+
+@pytest.mark.parametrize(
+    ("deferrals", "longest"), [(0, 5), (1, 15), (2, 60), (3, 300), (4, 900), (5, 3600), (99, 3600)]
+)
+def test_the_backoff_grows_to_an_hour_with_jitter(deferrals: int, longest: int) -> None:
+    waits = [backoff(deferrals).total_seconds() for _ in range(200)]
+
+    assert max(waits) <= longest
+    assert len(set(waits)) > 100

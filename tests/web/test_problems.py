@@ -1,0 +1,104 @@
+"""One shape for every error, and one list of their types."""
+
+import asyncio
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.database.engine import Database
+from service.database.group_commit import Batcher
+from service.settings import Settings
+from service.web.problems import Kind
+from tests.conftest import rows, running
+from tests.support.eventually import eventually
+
+README = Path(__file__).parents[1] / "README.md"
+WRITERS_WAIT = {True: "SELECT 1", False: "LOCK TABLE users IN ACCESS EXCLUSIVE MODE"}  # by whether SQLite
+SIGNUP = {"email": "ada@example.com"}
+TOO_LARGE = {"content": b" " * 20_000, "headers": {"Content-Type": "application/json"}}
+
+
+def test_the_readme_lists_every_type_with_its_status() -> None:
+    listed = re.findall(r"^\| `(/problems/[a-z-]+)` \| (\w+)", README.read_text("utf-8"), re.MULTILINE)
+
+    assert listed == [(kind.uri, str(kind.status) if kind.status else "any") for kind in Kind]
+
+
+async def test_openapi_lists_every_type(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+
+    details = document["components"]["schemas"]["ProblemDetails"]
+    assert details["properties"]["type"]["enum"] == [kind.uri for kind in Kind]
+
+
+async def test_openapi_describes_errors_as_problems_and_for_forms_as_pages(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+
+    errors = {
+        (path, status): set(answer["content"])
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+        for status, answer in operation["responses"].items()
+        if status >= "400"
+    }
+    del errors["/readyz", "503"]  # names what is not ready
+    for (path, status), media_types in errors.items():
+        to_forms = {"text/html"} if path == "/signup" and status not in ("431", "500") else set()
+        assert media_types == {"application/problem+json"} | to_forms
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "kind"),
+    [
+        ({"json": SIGNUP}, 503, "/problems/paused"),
+        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 503, "/problems/paused"),
+        (
+            {"content": b"{}", "headers": {"Content-Type": "text/plain"}},
+            415,
+            "/problems/unsupported-media-type",
+        ),
+        (TOO_LARGE, 413, "/problems/too-large"),
+    ],
+)
+async def test_paused_signups_are_refused_after_what_is_no_signup(
+    settings: Settings, database: Database, request_: dict[str, Any], status: int, kind: str
+) -> None:
+    async with running(settings.model_copy(update={"signups_paused": True})) as live:
+        answer = await live.client.post("/signup", **request_)
+        health = await live.client.get("/readyz")
+
+    assert (answer.status_code, answer.json()["type"]) == (status, kind)
+    assert ("Retry-After" in answer.headers) == (status == 503)
+    assert health.status_code == 200
+    assert await rows(database, "SELECT * FROM users") == []
+
+
+async def test_f42_more_than_can_wait_is_refused_at_once_and_audited(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.signup.registration.Batcher", functools.partial(Batcher, capacity=10))
+    async with running(settings) as live:
+        async with database.transaction() as connection:
+            await connection.exec_driver_sql(WRITERS_WAIT[database.is_sqlite])
+            signups = [
+                asyncio.create_task(live.client.post("/signup", json={"email": f"user{number}@example.com"}))
+                for number in range(30)
+            ]
+            await eventually(lambda: sum(signup.done() for signup in signups) >= 19)
+
+        answers = await asyncio.gather(*signups)
+
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert {answer.json()["type"] for answer in refused} == {"/problems/overloaded"}
+        assert all(answer.headers["Retry-After"] for answer in refused)
+        assert len(refused) + len(await rows(database, "SELECT * FROM users")) == 30
+        await eventually(lambda: _audited(database, refused))
+
+
+async def _audited(database: Database, answers: list[httpx.Response]) -> bool:
+    entries = await rows(database, "SELECT request_id FROM audit_log WHERE status = 503")
+    return {entry["request_id"] for entry in entries} == {answer.json()["request_id"] for answer in answers}

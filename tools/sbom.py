@@ -1,0 +1,45 @@
+"""The software bill of materials: every pinned package, in CycloneDX."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.lock import Pin, pins
+
+
+class Incomplete(Exception):
+    """A sentence a line: what of the lock file is not in the list."""
+
+
+def write(lock: Path, sbom: Path) -> int:
+    """Returns how many packages it lists. Raises Incomplete."""
+    subprocess.run(
+        [
+            # Warns that the lock file does not tell who needs whom, which is so.
+            *(sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", str(lock)),
+            *("--pyproject", "pyproject.toml", "--output-reproducible"),
+            *("--output-format", "JSON", "--output-file", str(sbom)),
+        ],
+        check=True,
+    )
+    pinned = pins(lock)
+    check(json.loads(sbom.read_text("utf-8")), pinned)
+    return len(pinned)
+
+
+def check(bill: dict[str, Any], pinned: Sequence[Pin]) -> None:
+    """Raises Incomplete."""
+    if not pinned:
+        raise Incomplete("The lock file pins nothing.")
+    listed = {_pin(component) for component in bill["components"]}
+    missing = [f"{pin} is not listed with its version and hashes." for pin in pinned if pin not in listed]
+    if missing:
+        raise Incomplete("\n".join(missing))
+
+
+def _pin(component: dict[str, Any]) -> Pin:
+    hashes = [each for found in component.get("externalReferences", ()) for each in found.get("hashes", ())]
+    return Pin(component["name"], component["version"], frozenset(each["content"] for each in hashes))
