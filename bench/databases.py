@@ -51,7 +51,7 @@ class Store:
     async def signups_in(self, audit: str) -> int:
         """How many signups that audit table has."""
         counted = f"SELECT count(*) FROM {audit} WHERE method = 'POST'"  # noqa: S608  # our own names
-        async with self.database.reading() as connection:
+        async with self.database.read_only() as connection:
             return int((await connection.execute(text(counted))).scalar_one())
 
     async def fill(self, count: int, *, status: EmailStatus, above: int = 0) -> None:

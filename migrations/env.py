@@ -26,7 +26,7 @@ def run(connection: Connection) -> None:
 async def run_on_the_configured_database() -> None:
     database = Database(settings.load())
     try:
-        await migrations.locked(database, run)
+        await migrations.run_locked(database, run)
     finally:
         await database.close()
 

@@ -15,24 +15,24 @@ from service.audit.log import AuditLog
 from service.audit.middleware import AuditMiddleware
 from service.audit.spool import Spool
 from service.database.engine import Database
-from service.delivery.assembly import Mailing
+from service.delivery.assembly import DeliverySystem
 from service.limits.per_client import SignupLimit
 from service.limits.per_mailbox import MailboxLimit
-from service.monitoring import Figures
+from service.monitoring import MetricsExposition
 from service.observability import tracing
 from service.observability.metrics import Metrics
-from service.observability.shared_counters import Tallies
-from service.outbox.admin import Upkeep
-from service.settings import DuplicatePolicy, Settings, writable
+from service.observability.shared_counters import SharedCounters
+from service.outbox.admin import OutboxAdmin
+from service.settings import DuplicatePolicy, Settings, explain_write_errors
 from service.signup import routes as signup
-from service.signup.handler import Reception
+from service.signup.handler import SignupHandler
 from service.signup.pages import Pages
-from service.signup.preconditions import checks
-from service.signup.registration import Signups
+from service.signup.preconditions import build_preconditions
+from service.signup.registration import Registration
 from service.web import problems
-from service.web.client_address import Clients
-from service.web.middleware import Cors, Gate
-from service.web.openapi import with_problems
+from service.web.client_address import ClientAddresses
+from service.web.middleware import CorsMiddleware, MalformedRequestMiddleware
+from service.web.openapi import describe_problems
 
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-ID")
 ACCEPTED_HEADERS = ("Content-Type", "Idempotency-Key", "X-Request-ID")
@@ -54,7 +54,7 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
-            self.openapi_schema = with_problems(super().openapi())
+            self.openapi_schema = describe_problems(super().openapi())
         return self.openapi_schema
 
     def add(self, *routers: APIRouter) -> None:
@@ -71,15 +71,15 @@ def create_app(settings: Settings) -> Application:
     """Raises InvalidSettings."""
     metrics = Metrics()
     database = Database(settings)
-    clients = Clients(settings.trusted_proxies)
+    clients = ClientAddresses(settings.trusted_proxies)
     audit = _audit_log(settings, database=database, metrics=metrics)
-    mailing = Mailing.build(settings, database=database, metrics=metrics)
-    tallies = Tallies(metrics, database=database)
+    mailing = DeliverySystem.build(settings, database=database, metrics=metrics)
+    tallies = SharedCounters(metrics, database=database)
     limit = SignupLimit(rate, database=database) if (rate := settings.signup_rate_limit) else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tracing.keep_discreet()
+        tracing.redact_spans()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
             await stack.enter_async_context(tallies.running())
@@ -94,8 +94,8 @@ def create_app(settings: Settings) -> Application:
 
     def outermost(app: ASGIApp) -> ASGIApp:
         return AuditMiddleware(
-            Cors(
-                Gate(app),
+            CorsMiddleware(
+                MalformedRequestMiddleware(app),
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST"),
                 allow_headers=ACCEPTED_HEADERS,
@@ -118,27 +118,27 @@ def create_app(settings: Settings) -> Application:
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
     )
-    problems.install(app)
+    problems.install_handlers(app)
     app.add(
         signup.routes(
             policy=settings.duplicate_policy,
-            checks=checks(settings, limit=limit, clients=clients, metrics=metrics),
-            reception=_reception(settings, database=database, mailing=mailing, metrics=metrics),
+            preconditions=build_preconditions(settings, limit=limit, clients=clients, metrics=metrics),
+            handler=_reception(settings, database=database, mailing=mailing, metrics=metrics),
             pages=Pages(settings),
         ),
         monitoring.routes(
             settings=settings,
             database=database,
-            window=mailing.window,
+            breaker=mailing.breaker,
             audit=audit,
-            figures=Figures(metrics=metrics, tallies=tallies, upkeep=Upkeep(database)),
+            exposition=MetricsExposition(metrics=metrics, tallies=tallies, admin=OutboxAdmin(database)),
         ),
     )
     return app
 
 
 def _audit_log(settings: Settings, *, database: Database, metrics: Metrics) -> AuditLog:
-    with writable(settings.data_dir):
+    with explain_write_errors(settings.data_dir):
         spool = Spool(settings.data_dir / "audit", key=settings.audit_key.get_secret_value().encode())
     return AuditLog(
         database=database,
@@ -148,22 +148,24 @@ def _audit_log(settings: Settings, *, database: Database, metrics: Metrics) -> A
     )
 
 
-def _reception(settings: Settings, *, database: Database, mailing: Mailing, metrics: Metrics) -> Reception:
+def _reception(
+    settings: Settings, *, database: Database, mailing: DeliverySystem, metrics: Metrics
+) -> SignupHandler:
     # Else the loop sends: it does not tell whose address was new, and it keeps to the budget.
     sends_at_once = (
         settings.worker
         and settings.duplicate_policy is DuplicatePolicy.CONFLICT
-        and not settings.has_mail_budget
+        and not settings.has_send_quota
     )
-    signups = Signups(
+    signups = Registration(
         database=database,
         outbox=mailing.outbox,
         mailboxes=MailboxLimit(rate, database=database) if (rate := settings.mailbox_rate_limit) else None,
         policy=settings.duplicate_policy,
-        claims=lambda: sends_at_once and mailing.delivery.room > 0,
+        claims=lambda: sends_at_once and mailing.delivery.capacity > 0,
         metrics=metrics,
     )
-    return Reception(
+    return SignupHandler(
         policy=settings.duplicate_policy,
         signups=signups,
         outbox=mailing.outbox,

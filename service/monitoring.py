@@ -13,20 +13,20 @@ from starlette.responses import PlainTextResponse
 
 from service.audit.log import AuditLog
 from service.database import migrations
-from service.database.engine import READ_TIMEOUT, Database, DatabaseAway
-from service.delivery.circuit_breaker import Window
+from service.database.engine import READ_TIMEOUT, Database, DatabaseUnavailable
+from service.delivery.circuit_breaker import CircuitBreaker
 from service.observability.metrics import Metrics
-from service.observability.shared_counters import Tallies
-from service.outbox.admin import Upkeep
+from service.observability.shared_counters import SharedCounters
+from service.outbox.admin import OutboxAdmin
 from service.settings import DuplicatePolicy, Settings
-from service.web.problems import Kind, Problem, responses
+from service.web.problems import Problem, ProblemType, problem_responses
 
 
-class Figures:
-    def __init__(self, *, metrics: Metrics, tallies: Tallies, upkeep: Upkeep) -> None:
+class MetricsExposition:
+    def __init__(self, *, metrics: Metrics, tallies: SharedCounters, admin: OutboxAdmin) -> None:
         self._metrics = metrics
         self._tallies = tallies
-        self._upkeep = upkeep
+        self._admin = admin
 
     async def text(self) -> bytes:
         """In Prometheus's format. Without the database it lacks the sums: smaller ones would look like
@@ -34,14 +34,14 @@ class Figures:
         try:
             async with asyncio.timeout(READ_TIMEOUT):
                 sums = await self._ask_database()
-        except (DatabaseAway, TimeoutError):
+        except (DatabaseUnavailable, TimeoutError):
             sums = []
         self._metrics.database_up.set(bool(sums))
         return generate_latest(_Families(sums)) + generate_latest(self._metrics.registry)
 
     async def _ask_database(self) -> list[Metric]:
         await self._tallies.add()
-        waiting = await self._upkeep.waiting()
+        waiting = await self._admin.queue_depth()
         self._metrics.pending.set(waiting.pending)
         self._metrics.failed.set(waiting.failed)
         self._metrics.oldest_seconds.set(waiting.oldest.total_seconds())
@@ -74,9 +74,9 @@ def routes(
     *,
     settings: Settings,
     database: Database,
-    window: Window,
+    breaker: CircuitBreaker,
     audit: AuditLog,
-    figures: Figures,
+    exposition: MetricsExposition,
 ) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
@@ -94,19 +94,22 @@ def routes(
         return Readiness(
             status="not ready" if trouble else "ready",
             database=trouble or "ok",
-            relay=f"paused: {window.trouble}" if window.trouble else "ok",
+            relay=f"paused: {breaker.trouble}" if breaker.trouble else "ok",
             audit=audit.trouble or "ok",
         )
 
     async def metrics(authorization: Annotated[str, Header()] = "") -> Response:
         """Prometheus text. With `OPS_TOKEN` set it wants it as a bearer token."""
         _check_token(authorization, settings.ops_token.get_secret_value())
-        return Response(await figures.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await exposition.text(), media_type=CONTENT_TYPE_LATEST)
 
     # Its figures tell new addresses from known ones.
     if settings.duplicate_policy is DuplicatePolicy.CONFLICT or settings.ops_token.get_secret_value():
         router.add_api_route(
-            "/metrics", metrics, response_class=PlainTextResponse, responses=responses(Kind.UNAUTHORIZED)
+            "/metrics",
+            metrics,
+            response_class=PlainTextResponse,
+            responses=problem_responses(ProblemType.UNAUTHORIZED),
         )
 
     return router
@@ -114,8 +117,8 @@ def routes(
 
 async def _database_trouble(database: Database) -> str | None:
     try:
-        return await migrations.trouble(database)
-    except DatabaseAway as exc:
+        return await migrations.find_problem(database)
+    except DatabaseUnavailable as exc:
         return f"The database cannot be used: {exc}"
 
 
@@ -123,4 +126,4 @@ def _check_token(authorization: str, token: str) -> None:
     scheme, _, given = authorization.partition(" ")
     is_known = hmac.compare_digest(given.strip().encode(), token.encode())
     if token and not (scheme.lower() == "bearer" and is_known):
-        raise Problem(Kind.UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
+        raise Problem(ProblemType.UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})

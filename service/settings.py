@@ -102,7 +102,7 @@ def _rate(value: object) -> object:
 Port = Annotated[int, Field(ge=1, le=65535)]
 Host = Annotated[str, _like(r"\S+", "a name or an IP address")]
 Color = Annotated[str, _like("#[0-9a-fA-F]{6}", "a color such as #2563eb")]
-Mailbox = Annotated[str, _like(MAILBOX, "one address, such as Welcome <welcome@example.com>")]
+Sender = Annotated[str, _like(MAILBOX, "one address, such as Welcome <welcome@example.com>")]
 HeaderName = Annotated[str, _like(f"({NEW_HEADER})?", "the name of a header that the message does not have")]
 ProductName = Annotated[str, _like(r"(?=.*\S).{1,100}", "1 to 100 printable characters in one line")]
 PublicUrl = Annotated[
@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     smtp_security: Security = Security.NONE
     smtp_connections: Annotated[int, Field(ge=1, le=1000)] = 10
 
-    mail_from: Mailbox = DEFAULT_SENDER
+    mail_from: Sender = DEFAULT_SENDER
     mail_idempotency_header: HeaderName = ""
     product_name: ProductName = "Our service"
     public_url: PublicUrl = DEFAULT_PUBLIC_URL
@@ -206,7 +206,7 @@ class Settings(BaseSettings):
         return parseaddr(self.mail_from)[1]
 
     @property
-    def has_mail_budget(self) -> bool:
+    def has_send_quota(self) -> bool:
         return bool(self.domain_rate_limit or self.mail_budget)
 
     @property
@@ -263,7 +263,7 @@ def _is_real_host(host: str) -> bool:
 
 
 @contextmanager
-def writable(folder: Path) -> Iterator[None]:
+def explain_write_errors(folder: Path) -> Iterator[None]:
     """Turns the system's word about a folder into a sentence with the mend. Raises InvalidSettings."""
     try:
         yield

@@ -217,5 +217,5 @@ def named(url: str, name: str) -> str:
 
 async def rows(database: Database, statement: str) -> list[Any]:
     """For asserting on what is stored."""
-    async with database.reading(timeout=None) as connection:
+    async with database.read_only(timeout=None) as connection:
         return list((await connection.exec_driver_sql(statement)).mappings())

@@ -16,7 +16,7 @@ from service.mail.message import Messages
 from service.outbox.row import NewEmail
 from service.person.address import parse
 from service.settings import Settings
-from service.signup.registration import Registered, Signup
+from service.signup.registration import RegisteredUser, Signup
 from service.signup.schemas import SignupRequest
 from tests.conftest import rows
 from tests.mail.test_message import row
@@ -245,7 +245,7 @@ logs.configure(Settings(log_format="{log_format}", log_level="debug"))
     [
         parse(ADDRESS),
         Signup(address=parse(ADDRESS), name=NAME, request_id="r"),
-        Registered(UUID(int=0), ADDRESS, NAME, datetime.now(UTC), None),
+        RegisteredUser(UUID(int=0), ADDRESS, NAME, datetime.now(UTC), None),
         NewEmail(user_id=UUID(int=0), recipient=ADDRESS, name=NAME, request_id="r", claimed=True),
         row(name=NAME, recipient=ADDRESS),
         Messages(Settings()).welcome(row(name=NAME, recipient=ADDRESS)),

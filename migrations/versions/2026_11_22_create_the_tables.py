@@ -14,6 +14,7 @@ depends_on = None
 UtcTime = sa.DateTime(timezone=True)
 PENDING = sa.text("status = 'pending'")
 FAILED = sa.text("status = 'failed'")
+TAGGED = sa.text("untagged_email IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -22,12 +23,21 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid, nullable=False),
         sa.Column("email", sa.String(320), nullable=False),
         sa.Column("canonical_email", sa.String(254), nullable=False),
+        sa.Column("untagged_email", sa.String(254)),
         sa.Column("name", sa.String(100)),
+        sa.Column("locale", sa.String(35)),
         sa.Column("idempotency_key", sa.String(255)),
         sa.Column("created_at", UtcTime, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_users"),
         sa.UniqueConstraint("canonical_email", name="uq_users_canonical_email"),
         sa.UniqueConstraint("idempotency_key", name="uq_users_idempotency_key"),
+    )
+    op.create_index(
+        "ix_users_untagged_email",
+        "users",
+        ["untagged_email", "created_at"],
+        postgresql_where=TAGGED,
+        sqlite_where=TAGGED,
     )
     op.create_table(
         "outbox",
@@ -35,6 +45,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Uuid, nullable=False),
         sa.Column("recipient", sa.String(320), nullable=False),
         sa.Column("name", sa.String(100)),
+        sa.Column("locale", sa.String(35)),
         sa.Column("request_id", sa.String(64), nullable=False),
         sa.Column("status", sa.String(7), nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
@@ -80,8 +91,22 @@ def upgrade() -> None:
         sa.Column("last_seq", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("instance", name="pk_audit_instances"),
     )
+    op.create_table(
+        "rate_counts",
+        sa.Column("ends_at", UtcTime, nullable=False),
+        sa.Column("scope", sa.String(300), nullable=False),
+        sa.Column("count", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("ends_at", "scope", name="pk_rate_counts"),
+    )
+    op.create_table(
+        "tallies",
+        sa.Column("name", sa.String(100), nullable=False),
+        sa.Column("labels", sa.String(200), nullable=False),
+        sa.Column("sum", sa.Float, nullable=False),
+        sa.PrimaryKeyConstraint("name", "labels", name="pk_tallies"),
+    )
 
 
 def downgrade() -> None:
-    for table in ("audit_instances", "audit_log", "outbox", "users"):
+    for table in ("tallies", "rate_counts", "audit_instances", "audit_log", "outbox", "users"):
         op.drop_table(table)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
-from service.database.json_rows import moment
+from service.database.json_rows import format_timestamp
 
 DIGEST_SIZE = 32  # bytes
 
@@ -20,7 +20,7 @@ class Entry(NamedTuple):
 
     instance: str  # the process that answered, in hexadecimal digits
     seq: int  # gapless within the instance, from 1
-    occurred_at: str  # as `moment` spells it
+    occurred_at: str  # as `format_timestamp` spells it
     request_id: str
     method: str
     route: str | None  # the template, not the path
@@ -62,7 +62,7 @@ class Entry(NamedTuple):
         user_id = row["user_id"]
         spelled = {
             "instance": row["instance"].hex,
-            "occurred_at": moment(row["occurred_at"]),
+            "occurred_at": format_timestamp(row["occurred_at"]),
             "user_id": user_id and user_id.hex,
         }
         return cls(*(spelled.get(name, row[name]) for name in cls._fields))
@@ -74,8 +74,8 @@ def spooled(fields: tuple[object, ...], *, key: bytes) -> bytes:
     return b'%b,"%b"]\n' % (payload[:-1], digest(payload, key=key).encode("ascii"))
 
 
-def moment_of_ns(since_epoch: int) -> str:
-    """As `moment` spells it, at a third of the price: the second has mostly been spelled before."""
+def format_timestamp_ns(since_epoch: int) -> str:
+    """As `format_timestamp` spells it, at a third of the price: the second has mostly been spelled before."""
     seconds, rest = divmod(since_epoch, 1_000_000_000)
     return f"{_second(seconds)}.{rest // 1000:06}+00:00"
 

@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import bindparam, case, select, true
 
 from service.audit.entries import Entry
-from service.database.engine import Database, Refused
-from service.database.json_rows import given
+from service.database.engine import Database, DataRejected
+from service.database.json_rows import rows_from_json
 from service.database.models import AUDIT_INSTANCES, AUDIT_LOG, AuditEntry, AuditInstance
 
 COLUMNS = (*Entry._fields, "digest")  # a line is a JSON array in this order
@@ -18,7 +18,7 @@ class Loader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        entries = given(database, *(AUDIT_LOG.c[name] for name in COLUMNS), parameter="entries")
+        entries = rows_from_json(database, *(AUDIT_LOG.c[name] for name in COLUMNS), parameter="entries")
         self._inserting = (
             database.insert(AuditEntry)
             .from_select(entries.c.keys(), select(entries).where(true()))
@@ -36,7 +36,7 @@ class Loader:
     async def load(self, lines: Sequence[bytes]) -> None:
         """Stores each entry once, however often it is loaded.
 
-        Raises DatabaseAway, and Refused or ValueError for a line that is no entry.
+        Raises DatabaseUnavailable, and Refused or ValueError for a line that is no entry.
         """
         (first, _), (last, _) = Entry.from_line(lines[0]), Entry.from_line(lines[-1])
         seen = {"of": UUID(first.instance), "first": first.seq, "last": last.seq}
@@ -57,6 +57,6 @@ class Loader:
             async with self._database.transaction() as connection:
                 await connection.execute(self._widening, seen)
                 await self._database.copy(connection, AUDIT_LOG, COLUMNS, csv)
-        except Refused:
+        except DataRejected:
             return False
         return True

@@ -12,10 +12,10 @@ from service.audit.entries import Entry
 from service.audit.loading import Loader
 from service.audit.retention import prune
 from service.audit.spool import Segment, Spool
-from service.database.engine import Database, DatabaseAway, Refused
+from service.database.engine import Database, DatabaseUnavailable, DataRejected
 from service.observability.metrics import Metrics
 
-GATHER = 0.2  # s; entries are safe in the spool, and a commit is as dear for one as for hundreds
+LINGER = 0.2  # s; entries are safe in the spool, and a commit is as dear for one as for hundreds
 TRY_AGAIN_AFTER = 1.0  # s
 CLEAN_UP_EVERY = 30.0  # s: adopting what dead processes left, and dropping what is too old
 
@@ -59,14 +59,16 @@ class AuditLog:
         if self._mover:
             self._mover.cancel()
             await asyncio.gather(self._mover, return_exceptions=True)
-        with contextlib.suppress(DatabaseAway, TimeoutError):
+        with contextlib.suppress(DatabaseUnavailable, TimeoutError):
             async with asyncio.timeout(2):
                 await self.move()
                 await self.move()
         self._spool.close()
 
     async def move(self) -> int:
-        """Moves a segment of this process to the table; returns how many entries. Raises DatabaseAway."""
+        """Moves a segment of this process to the table and returns how many entries.
+
+        Raises DatabaseUnavailable."""
         self._metrics.audit_entries.inc(self._recorded)
         self._recorded = 0
         segment = self._spool.full_segment()
@@ -75,7 +77,7 @@ class AuditLog:
         return moved
 
     async def adopt(self) -> int:
-        """Moves what dead processes left behind; returns how many entries. Raises DatabaseAway."""
+        """Moves what dead processes left behind; returns how many entries. Raises DatabaseUnavailable."""
         moved = 0
         for segment in self._spool.orphans():
             try:
@@ -97,7 +99,7 @@ class AuditLog:
                     await self.adopt()
                     await prune(self._database, keep=self._keep)
                 self.trouble = None
-            except DatabaseAway as exc:
+            except DatabaseUnavailable as exc:
                 self._complain(f"The database does not take audit entries: {exc}")
                 await asyncio.sleep(TRY_AGAIN_AFTER)
             except Exception as exc:  # a spool that cannot be read, or a bug: it must not end the mover
@@ -112,7 +114,7 @@ class AuditLog:
             async with asyncio.timeout(max(seconds, 0)):
                 if not self._spool.size:
                     await self._wake.wait()
-                await asyncio.sleep(GATHER)
+                await asyncio.sleep(LINGER)
         self._wake.clear()
 
     def _complain(self, trouble: str) -> None:
@@ -132,10 +134,14 @@ class AuditLog:
         self._metrics.batch_sizes.labels("audit").observe(len(lines))
         try:
             await self._loader.load(lines)
-        except (DatabaseAway, Refused, ValueError) as exc:  # SQLite has no error of its own for bad JSON
+        except (
+            DatabaseUnavailable,
+            DataRejected,
+            ValueError,
+        ) as exc:  # SQLite has no error of its own for bad JSON
             readable = [line for line in lines if _is_entry(line)]
             if len(readable) == len(lines):
-                raise DatabaseAway(str(exc)) from exc
+                raise DatabaseUnavailable(str(exc)) from exc
             # Damaged on the disk. `audit verify` will name what is missing.
             log.error("audit.unreadable", entries=len(lines) - len(readable))
             if readable:

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.audit.entries import moment_of_ns
+from service.audit.entries import format_timestamp_ns
 from service.audit.log import AuditLog
 from service.observability.metrics import Metrics
 from service.runtime.ids import new_hex
-from service.web.client_address import Clients
+from service.web.client_address import ClientAddresses
 from service.web.problems import CLIENT_LEFT
 
 ADOPTED_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -26,7 +26,7 @@ class AuditMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, *, log: AuditLog, clients: Clients, exclude: Set[str], metrics: Metrics
+        self, app: ASGIApp, *, log: AuditLog, clients: ClientAddresses, exclude: Set[str], metrics: Metrics
     ) -> None:
         self.app = app
         self._log = log
@@ -74,7 +74,7 @@ class AuditMiddleware:
             return
         user_id: UUID | None = seen.state.get("user_id")
         self._log.record(
-            moment_of_ns(seen.began_at),
+            format_timestamp_ns(seen.began_at),
             seen.request_id,
             seen.method,
             route,

@@ -13,7 +13,7 @@ BATCH = 5_000  # entries per transaction: short ones, so that nobody waits behin
 
 
 async def prune(database: Database, *, keep: timedelta) -> int:
-    """Deletes entries older than `keep`; returns how many. Raises DatabaseAway.
+    """Deletes entries older than `keep`; returns how many. Raises DatabaseUnavailable.
 
     An instance's `first_seq` moves along in the same transaction. Where an older entry stands
     behind a younger one, because its request took long, it waits for that one to grow old.

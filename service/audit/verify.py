@@ -34,8 +34,8 @@ class Verification:
         self.total = 0
 
     async def findings(self) -> AsyncIterator[Finding]:
-        """Raises DatabaseAway."""
-        async with self._database.reading(timeout=None) as connection:
+        """Raises DatabaseUnavailable."""
+        async with self._database.read_only(timeout=None) as connection:
             self.total = await connection.scalar(select(func.count()).select_from(AUDIT_LOG)) or 0
             instances = (await connection.execute(select(AUDIT_INSTANCES))).all()
             orphans = await connection.execute(
@@ -70,7 +70,7 @@ class Verification:
             yield Finding(str(instance.instance), seq, "missing")
 
     async def _page(self, instance: Row[Any], start: int) -> list[Any]:
-        async with self._database.reading() as connection:
+        async with self._database.read_only() as connection:
             found = await connection.execute(
                 select(AUDIT_LOG)
                 .where(

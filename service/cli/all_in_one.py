@@ -8,12 +8,12 @@ from service.app import create_app
 from service.cli.common import CommandFailed
 from service.database import migrations
 from service.database.engine import Database
-from service.inbox.http_server import InboxHttp
-from service.inbox.smtp_server import CAUGHT, InboxSmtp
-from service.inbox.store import Mailbox
+from service.inbox.http_server import InboxHttpServer
+from service.inbox.smtp_server import CAUGHT, InboxSmtpServer
+from service.inbox.store import MailStore
 from service.mail import preview
-from service.outbox.admin import Upkeep
-from service.runtime.gc_tuning import settle
+from service.outbox.admin import OutboxAdmin
+from service.runtime.gc_tuning import tune_gc
 from service.settings import Security, Settings, load
 from service.web.server import Server, config, explain_port_errors, listen
 
@@ -38,28 +38,28 @@ async def run_all(settings: Settings, *, say: Callable[[str], None], with_inbox:
         database = Database(settings)
         try:
             if with_inbox:
-                await spare_what_others_mail(database)
+                await refuse_foreign_database(database)
             await migrations.migrate(database)
         finally:
             await database.close()
         async with _inbox(settings) if with_inbox else contextlib.nullcontext():
             app = create_app(settings)
             app.add(preview.routes(settings))
-            settle()
+            tune_gc()
             api = Server(config(app), on_started=lambda: _announce(settings, say=say, with_inbox=with_inbox))
             await api.serve([listener])
 
 
-async def spare_what_others_mail(database: Database) -> None:
+async def refuse_foreign_database(database: Database) -> None:
     """Raises CommandFailed for the database of a service that mails to people: the inbox would take what
     is theirs. Others may be at work on a server's right now; a file from which all have left is free."""
-    upkeep = Upkeep(database)
+    admin = OutboxAdmin(database)
     if await migrations.is_empty(database):
         return
-    words = await upkeep.last_taken()
+    words = await admin.last_taken()
     if words is None or words.startswith(CAUGHT):
         return
-    if not database.is_sqlite or (await upkeep.waiting()).pending:
+    if not database.is_sqlite or (await admin.queue_depth()).pending:
         raise CommandFailed(
             "This database belongs to a service that mails through a relay, and the inbox would catch what "
             "waits there for people: take --relay, or another DATABASE_URL or DATA_DIR."
@@ -68,9 +68,9 @@ async def spare_what_others_mail(database: Database) -> None:
 
 @asynccontextmanager
 async def _inbox(settings: Settings) -> AsyncIterator[None]:
-    mailbox = Mailbox()
-    smtp = InboxSmtp(mailbox, host=LOOPBACK, port=settings.inbox_smtp_port)
-    pages = InboxHttp(mailbox, host=LOOPBACK, port=settings.inbox_http_port)
+    store = MailStore()
+    smtp = InboxSmtpServer(store, host=LOOPBACK, port=settings.inbox_smtp_port)
+    pages = InboxHttpServer(store, host=LOOPBACK, port=settings.inbox_http_port)
     try:
         with explain_port_errors(LOOPBACK, settings.inbox_smtp_port, setting="INBOX_SMTP_PORT"):
             await smtp.start()

@@ -21,7 +21,7 @@ def list_audit(limit: Limit = 50, as_json: AsJson = False) -> None:
     from service.database.models import AUDIT_LOG
 
     async def look(database: "Database", _: "Settings") -> None:
-        async with database.reading() as connection:
+        async with database.read_only() as connection:
             newest = select(AUDIT_LOG).order_by(AUDIT_LOG.c.occurred_at.desc()).limit(limit)
             found = (await connection.execute(newest)).mappings().all()
         columns = ("occurred_at", "method", "route", "status", "duration_us", "request_id", "client_network")

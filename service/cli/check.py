@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 def check() -> None:
     """Look at settings, database and relay, and say what is wrong and how to fix it."""
     from service.mail.message import Messages
-    from service.settings import writable
+    from service.settings import explain_write_errors
     from service.signup.pages import Pages
 
     settings = configure()
     settings.require_production_values()
     Messages(settings)
     Pages(settings)
-    with writable(settings.data_dir):
+    with explain_write_errors(settings.data_dir):
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     console.print("settings  ok")
     run_with_database(_check)
@@ -32,13 +32,13 @@ def send_test(
     address: Annotated[str, typer.Argument(help="Whom to send it to: yourself.")],
 ) -> None:
     """Send one welcome mail, now, and show what the relay says. Nothing is stored."""
-    from service.person.address import NotAnAddress, parse
+    from service.person.address import InvalidAddress, parse
 
     settings = configure()
     settings.require_production_values()
     try:
         mailbox = parse(address).mailbox
-    except NotAnAddress as exc:
+    except InvalidAddress as exc:
         raise typer.BadParameter(str(exc)) from exc
     words = run(send_one(mailbox, settings))
     console.print(f"The relay took it: {words}", markup=False, highlight=False)
@@ -78,7 +78,7 @@ async def _check(database: "Database", settings: "Settings") -> None:
     from service.mail.diagnosis import explain
     from service.mail.relay import Relay, RelayTrouble
 
-    if trouble := await migrations.trouble(database):
+    if trouble := await migrations.find_problem(database):
         raise CommandFailed(trouble)
     console.print("database  ok")
     try:

@@ -36,14 +36,14 @@ def examples(*commands: str) -> str:
 
 def explain(exc: Exception) -> str | None:
     """The sentence for people, or None if it is a bug."""
-    from service.database.engine import DatabaseAway
+    from service.database.engine import DatabaseUnavailable
     from service.settings import InvalidSettings
     from service.web.server import PortInUse
 
     match exc:
         case CommandFailed() | InvalidSettings() | PortInUse():
             return str(exc)
-        case DatabaseAway():
+        case DatabaseUnavailable():
             return f"The database cannot be used: {exc}. Check DATABASE_URL, and that the server runs."
         case _:
             return None

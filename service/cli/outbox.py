@@ -23,10 +23,10 @@ outbox = typer.Typer(help="The emails: what waits, what failed and why.", no_arg
 @outbox.command("list", epilog=examples("outbox list --status failed", "outbox list --limit 1000 --json"))
 def list_outbox(status: EmailStatus | None = None, limit: Limit = 50, as_json: AsJson = False) -> None:
     """Show emails, the newest first."""
-    from service.outbox.admin import Upkeep
+    from service.outbox.admin import OutboxAdmin
 
     async def look(database: "Database", _: "Settings") -> None:
-        found = await Upkeep(database).newest(limit, status=status)
+        found = await OutboxAdmin(database).newest(limit, status=status)
         columns = ("id", "recipient", "status", "attempt", "due_at", "finished_at", "last_reply")
         show(found, columns=columns, as_json=as_json)
 
@@ -42,18 +42,18 @@ def retry(
     ] = "",
 ) -> None:
     """Send failed emails again."""
-    from service.outbox.admin import Upkeep
+    from service.outbox.admin import OutboxAdmin
 
     if sum(map(bool, (email_id, everything, since))) != 1:
         raise typer.BadParameter("give one of ID, --all and --since")
     failed_since = _duration(since) if since else None
 
     async def again(database: "Database", _: "Settings") -> None:
-        upkeep, retried = Upkeep(database), 0
+        admin, retried = OutboxAdmin(database), 0
         with progress() as bar:
-            total = await upkeep.count_failed(email_id=email_id, failed_since=failed_since)
+            total = await admin.count_failed(email_id=email_id, failed_since=failed_since)
             task = bar.add_task("Making due again", total=total)
-            async for some in upkeep.retry(email_id=email_id, failed_since=failed_since):
+            async for some in admin.retry(email_id=email_id, failed_since=failed_since):
                 retried += some
                 bar.advance(task, some)
         console.print(f"{retried} failed emails are due again.")

@@ -43,10 +43,10 @@ def run_server(listener: socket.socket, *, workers: int) -> None:
 def application() -> "FastAPI":
     """The app of this process, from its environment. Raises InvalidSettings."""
     from service.app import create_app
-    from service.runtime.gc_tuning import settle
+    from service.runtime.gc_tuning import tune_gc
 
     app = create_app(configure())
-    settle()
+    tune_gc()
     return app
 
 

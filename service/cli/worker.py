@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Touched while the loop goes round, for a container's health check to look at.
 HEARTBEAT = Path(tempfile.gettempdir()) / "signup-worker.alive"
 BEAT_EVERY = 5.0  # s
-LONGEST_ROUND = 30.0  # s; a claim is given up long before
+MAX_ROUND = 30.0  # s; a claim is given up long before
 
 
 def worker() -> None:
@@ -30,10 +30,10 @@ def worker() -> None:
 async def work(settings: "Settings") -> None:
     """Returns when a signal has ended it."""
     from service.database.engine import Database
-    from service.delivery.assembly import Mailing
+    from service.delivery.assembly import DeliverySystem
     from service.observability.metrics import Metrics
-    from service.observability.shared_counters import Tallies
-    from service.runtime.gc_tuning import settle
+    from service.observability.shared_counters import SharedCounters
+    from service.runtime.gc_tuning import tune_gc
     from service.runtime.signals import SIGNALS
 
     stop = asyncio.Event()
@@ -42,10 +42,10 @@ async def work(settings: "Settings") -> None:
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     database = Database(settings)
     metrics = Metrics()
-    mailing = Mailing.build(settings, database=database, metrics=metrics)
-    settle()
+    mailing = DeliverySystem.build(settings, database=database, metrics=metrics)
+    tune_gc()
     try:
-        async with Tallies(metrics, database=database).running(), mailing.running():
+        async with SharedCounters(metrics, database=database).running(), mailing.running():
             while not stop.is_set():
                 _beat(mailing.worker)
                 with contextlib.suppress(TimeoutError):
@@ -56,6 +56,6 @@ async def work(settings: "Settings") -> None:
 
 
 def _beat(worker: "Worker") -> None:
-    if time.monotonic() - worker.last_round < LONGEST_ROUND:
+    if time.monotonic() - worker.last_round < MAX_ROUND:
         with contextlib.suppress(OSError):  # no mail waits for a full or foreign /tmp
             HEARTBEAT.touch()

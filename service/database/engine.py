@@ -33,7 +33,7 @@ from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import UTCDateTime
 
 from service.database.models import table
-from service.settings import InvalidSettings, Settings, writable
+from service.settings import InvalidSettings, Settings, explain_write_errors
 
 Insert = postgresql.Insert | sqlite.Insert
 
@@ -41,32 +41,32 @@ POOL_SIZE = 6  # two for signups, outcomes, audit, worker, and one for reading
 TRANSACTION_TIMEOUT = 10.0  # s; then the connection is given up
 CHECKOUT_TIMEOUT = 2.0  # s to wait for a connection, of the pool or a new one
 READ_TIMEOUT = 2.0  # s for a whole query of somebody who waits for the answer
-TRUSTED_FOR = 1.0  # s that a connection may idle and be used again without a question
+PING_AFTER_IDLE = 1.0  # s that a connection may idle and be used again without a question
 CLOSE_TIMEOUT = 0.3  # s to take leave of the server
 BUSY_TIMEOUT_MS = 5_000  # SQLite: how long to wait for another process's write
 
 NO_TIME = timedelta(0)
-SQLITE_MOMENT: ColumnElement[str] = literal_column(
+SQLITE_TIMESTAMP: ColumnElement[str] = literal_column(
     "'%Y-%m-%d %H:%M:%f000'"
 )  # as SQLAlchemy spells it, to the millisecond
 # Whose texts name the server's own things. The others may quote a row: a trigger's own words do.
 QUOTABLE = ("", "08", "25", "28", "3D", "42", "53", "55", "57", "58")
 DATA_ERRORS = ("22", "23")  # sqlstate classes: data exception, integrity violation
 # Common in the URLs that hosting companies hand out; they only name a client or tune it.
-WITHOUT_EFFECT = ("application_name", "channel_binding", "connect_timeout")
-OF_DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError)  # where we ask it directly
+IGNORED_PARAMETERS = ("application_name", "channel_binding", "connect_timeout")
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)  # where we ask it directly
 CONFLICTS = ("40001", "40P01")  # serialization failure, deadlock: nothing happened, try again
 
 
-class DatabaseAway(Exception):
+class DatabaseUnavailable(Exception):
     """Not reachable, not ready or too slow. What was asked for may or may not have happened."""
 
 
-class Refused(Exception):
+class DataRejected(Exception):
     """The database will never take these values. Nothing happened."""
 
 
-class Conflict(DatabaseAway):
+class TransactionConflict(DatabaseUnavailable):
     """Another transaction was in the way. Nothing happened; the same again may succeed at once."""
 
 
@@ -99,25 +99,25 @@ class Database:
         self._writer: contextlib.AbstractAsyncContextManager[Any]
         if self.is_sqlite:
             self._writer = asyncio.Lock()
-            self._reading: dict[str, Any] = {"reading": True}
+            self._read_only: dict[str, Any] = {"reading": True}
             _configure_sqlite(self.engine)
         else:
             self._writer = contextlib.nullcontext()
-            self._reading = {"isolation_level": "AUTOCOMMIT"}
+            self._read_only = {"isolation_level": "AUTOCOMMIT"}
             _configure_postgresql(self.engine)
 
     @contextlib.asynccontextmanager
-    async def transaction(self, *, begun: bool = True) -> AsyncIterator[AsyncConnection]:
-        """Commits at the end, or, not begun, each statement by itself.
+    async def transaction(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Commits at the end, or with `autocommit` after each statement.
 
-        Raises DatabaseAway, Refused or Conflict.
+        Raises DatabaseUnavailable, Refused or Conflict.
         """
-        with _translated():
+        with _translate_errors():
             try:
                 async with (
                     asyncio.timeout(TRANSACTION_TIMEOUT),
                     self._writer,
-                    (self.engine if begun else self._autocommit).begin() as connection,
+                    (self._autocommit if autocommit else self.engine).begin() as connection,
                 ):
                     yield connection
             except TimeoutError:
@@ -128,31 +128,31 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def unbounded_transaction(self) -> AsyncIterator[AsyncConnection]:
-        """For migrations, which take the time they need. Raises DatabaseAway."""
-        with _translated():
+        """For migrations, which take the time they need. Raises DatabaseUnavailable."""
+        with _translate_errors():
             async with self.engine.begin() as connection:
                 yield connection
 
     @contextlib.asynccontextmanager
-    async def reading(self, *, timeout: float | None = READ_TIMEOUT) -> AsyncIterator[AsyncConnection]:  # noqa: ASYNC109  # for all that is done inside
+    async def read_only(self, *, timeout: float | None = READ_TIMEOUT) -> AsyncIterator[AsyncConnection]:  # noqa: ASYNC109  # for all that is done inside
         """For queries alone: takes no write lock. None for commands, which somebody waits for who can
-        see them work. Raises DatabaseAway."""
-        with _translated():
+        see them work. Raises DatabaseUnavailable."""
+        with _translate_errors():
             async with asyncio.timeout(timeout), self.engine.connect() as connection:
-                await connection.execution_options(**self._reading)
+                await connection.execution_options(**self._read_only)
                 yield connection
 
-    def statement(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
+    def single_statement(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
         """A transaction of one statement, which PostgreSQL commits by itself: that saves two of four
         round trips, each of which waits for its turn in a busy process. SQLite may take several."""
-        return self.transaction(begun=self.is_sqlite)
+        return self.transaction(autocommit=not self.is_sqlite)
 
     def clock(self, *, after: timedelta | ColumnElement[float] = NO_TIME) -> ColumnElement[datetime]:
         """The one clock of all replicas, some time (s, if it is a column) from now: the server's on
         PostgreSQL, the host's on SQLite."""
         seconds = literal_column(str(after.total_seconds())) if isinstance(after, timedelta) else after
         moment = (
-            func.strftime(SQLITE_MOMENT, literal_column("'now'"), cast(seconds, Text) + " seconds")
+            func.strftime(SQLITE_TIMESTAMP, literal_column("'now'"), cast(seconds, Text) + " seconds")
             if self.is_sqlite
             else func.now() + seconds * literal_column("interval '1 second'")
         )
@@ -196,7 +196,7 @@ def _sqlite_address(url: URL) -> tuple[URL, dict[str, Any]]:
     if not url.database or url.database == ":memory:":
         raise InvalidSettings("DATABASE_URL names no file: try sqlite:///data/service.db.")
     folder = Path(url.database).parent
-    with writable(folder):
+    with explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return url.set(drivername="sqlite+aiosqlite"), {}
 
@@ -216,7 +216,7 @@ def _postgresql_address(url: URL) -> tuple[URL, dict[str, Any]]:
 
 def _libpq_parameters(query: Mapping[str, Any]) -> dict[str, Any]:
     """libpq's spelling of where and how securely to connect, for asyncpg."""
-    unknown = set(query) - {"host", "port", "sslmode", "sslrootcert", *WITHOUT_EFFECT}
+    unknown = set(query) - {"host", "port", "sslmode", "sslrootcert", *IGNORED_PARAMETERS}
     if unknown:
         raise InvalidSettings(f"DATABASE_URL has a parameter this service does not know: {min(unknown)}.")
     arguments = {name: query[name] for name in ("host", "port") if name in query}
@@ -238,7 +238,9 @@ def _configure_sqlite(engine: AsyncEngine) -> None:
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         _answer(connection, f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         if _answer(connection, "PRAGMA journal_mode = WAL") != "wal":
-            raise DatabaseAway("this file system does not do SQLite's WAL: put DATA_DIR on a local disk")
+            raise DatabaseUnavailable(
+                "this file system does not do SQLite's WAL: put DATA_DIR on a local disk"
+            )
         _answer(connection, "PRAGMA synchronous = FULL")
         _answer(connection, "PRAGMA foreign_keys = ON")
 
@@ -261,7 +263,7 @@ def _configure_postgresql(engine: AsyncEngine) -> None:
         # `pool_pre_ping` does, cost a tenth of all signups under load.
         if connection.driver_connection.is_closed():
             raise InvalidatePoolError
-        if time.monotonic() - record.info.get("idle_since", math.inf) > TRUSTED_FOR:
+        if time.monotonic() - record.info.get("idle_since", math.inf) > PING_AFTER_IDLE:
             try:
                 connection.ping()
             except Exception as exc:
@@ -270,11 +272,11 @@ def _configure_postgresql(engine: AsyncEngine) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         if _answer(connection, "SHOW synchronous_commit") == "off":
-            raise DatabaseAway(
+            raise DatabaseUnavailable(
                 "synchronous_commit is off, and a crash would lose confirmed signups: set it to on"
             )
         if _answer(connection, "SHOW server_encoding") != "UTF8":
-            raise DatabaseAway("this database cannot hold every name: create it with ENCODING 'UTF8'")
+            raise DatabaseUnavailable("this database cannot hold every name: create it with ENCODING 'UTF8'")
 
 
 def _answer(connection: DBAPIConnection, statement: str) -> object:
@@ -286,23 +288,23 @@ def _answer(connection: DBAPIConnection, statement: str) -> object:
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
-    except (SQLAlchemyError, *OF_DRIVER, OSError, TimeoutError) as exc:
+    except (SQLAlchemyError, *DRIVER_ERRORS, OSError, TimeoutError) as exc:
         sqlstate = _sqlstate(exc)
         # The server's text may quote the row's values, so of a data error only the number goes on, and
         # of what caused it nothing: whoever logs the traceback would log the row.
         if sqlstate in CONFLICTS:
-            raise Conflict(sqlstate) from None
+            raise TransactionConflict(sqlstate) from None
         if sqlstate.startswith(DATA_ERRORS):
-            raise Refused(sqlstate) from None
+            raise DataRejected(sqlstate) from None
         if sqlstate[:2] not in QUOTABLE:
-            raise DatabaseAway(f"the server refused with error {sqlstate}") from None
-        raise DatabaseAway(_in_a_line(exc)) from exc
+            raise DatabaseUnavailable(f"the server refused with error {sqlstate}") from None
+        raise DatabaseUnavailable(_first_line(exc)) from exc
 
 
-def _in_a_line(exc: BaseException) -> str:
+def _first_line(exc: BaseException) -> str:
     cause = getattr(exc, "orig", None) or exc
     lines = str(cause).splitlines() or ["no answer in time"]
     return lines[0].removeprefix("<class 'asyncpg.exceptions.").replace("'>:", ":")

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from prometheus_client import Histogram
 
-from service.database.engine import Conflict, DatabaseAway, Refused
+from service.database.engine import DatabaseUnavailable, DataRejected, TransactionConflict
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -16,14 +16,14 @@ PATIENCE = 2.0  # s that a caller waits for its commit
 BATCH = 500
 CAPACITY = 5_000  # items that may wait: what a healthy database writes in PATIENCE
 CONFLICT_RETRIES = 3
-WORTH_A_WRITER = 8  # items that wait while another batch is being written
+MIN_WAITING_FOR_WRITER = 8  # items that wait while another batch is being written
 
 
 class Overloaded(Exception):
     """More wait than can be written in time. Nothing happened."""
 
 
-class Batcher(Generic[Item, Result]):
+class GroupCommit(Generic[Item, Result]):
     """Hands batches to `flush`, up to `writers` at a time.
 
     `flush` writes all of a batch in one transaction and returns a result per item, in order.
@@ -44,7 +44,7 @@ class Batcher(Generic[Item, Result]):
         self._flush = flush
         self._sizes = sizes
         self._capacity = capacity
-        self._gather = gather
+        self._linger = gather
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._most_writers = writers
         self._writers: set[asyncio.Task[Any] | None] = set()
@@ -52,7 +52,7 @@ class Batcher(Generic[Item, Result]):
     async def submit(self, item: Item, *, patience: float | None = PATIENCE) -> Result:
         """The item's result, once its transaction is on disk.
 
-        Raises Overloaded (nothing happened), DatabaseAway (it may have happened: a commit whose
+        Raises Overloaded (nothing happened), DatabaseUnavailable (it may have happened: a commit whose
         answer was lost looks the same either way) or Refused (the database does not take this item).
         """
         if len(self._waiting) >= self._capacity:
@@ -70,12 +70,12 @@ class Batcher(Generic[Item, Result]):
                 timer.cancel()
 
     def _is_worth_another(self) -> bool:
-        return len(self._writers) < self._most_writers and len(self._waiting) >= WORTH_A_WRITER
+        return len(self._writers) < self._most_writers and len(self._waiting) >= MIN_WAITING_FOR_WRITER
 
     async def _write_all(self) -> None:
         try:
             while self._waiting:
-                await asyncio.sleep(self._gather)
+                await asyncio.sleep(self._linger)
                 if batch := self._next():
                     if self._sizes:
                         self._sizes.observe(len(batch))
@@ -94,7 +94,7 @@ class Batcher(Generic[Item, Result]):
     async def _write(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._flush_with_retries([item for item, _ in batch])
-        except Refused as exc:
+        except DataRejected as exc:
             if len(batch) == 1:
                 _fail(batch, exc)
             else:  # one bad item must not fail its neighbours
@@ -113,15 +113,15 @@ class Batcher(Generic[Item, Result]):
         while True:
             try:
                 return await self._flush(items)
-            except Conflict as exc:
+            except TransactionConflict as exc:
                 retries += 1
                 if retries > CONFLICT_RETRIES:
-                    raise DatabaseAway("other transactions were in the way too often") from exc
+                    raise DatabaseUnavailable("other transactions were in the way too often") from exc
 
 
 def _give_up(written: asyncio.Future[Result]) -> None:
     if not written.done():
-        written.set_exception(DatabaseAway("the database did not answer in time"))
+        written.set_exception(DatabaseUnavailable("the database did not answer in time"))
 
 
 def _fail(batch: Sequence[tuple[Item, asyncio.Future[Result]]], exc: Exception) -> None:

@@ -27,11 +27,11 @@ from sqlmodel.sql.sqltypes import AutoString, UTCDateTime
 
 from service.database.engine import Database
 
-MOMENT_LENGTH = 26  # characters of 2026-11-22 15:04:05.123456, which is how SQLite keeps it
+TIMESTAMP_LENGTH = 26  # characters of 2026-11-22 15:04:05.123456, which is how SQLite keeps it
 
 
-def given(database: Database, *columns: Column[Any], parameter: str) -> Subquery:
-    """The rows of a `document`, whose values are for these columns and in their order."""
+def rows_from_json(database: Database, *columns: Column[Any], parameter: str) -> Subquery:
+    """The rows of a `encode_rows`, whose values are for these columns and in their order."""
     text = bindparam(parameter, type_=Text)
     # JSON would be read once more for each column: a quarter of what a batch of signups takes.
     elements = func.json_each(text) if database.is_sqlite else func.jsonb_array_elements(cast(text, JSONB))
@@ -43,18 +43,20 @@ def given(database: Database, *columns: Column[Any], parameter: str) -> Subquery
     ).subquery(f"given_{parameter}")
 
 
-def document(rows: Iterable[Sequence[object]]) -> str:
-    """The parameter of `given`."""
+def encode_rows(rows: Iterable[Sequence[object]]) -> str:
+    """The parameter of `rows_from_json`."""
     return _ENCODER.encode(list(rows))
 
 
-def moment(at: datetime) -> str:
+def format_timestamp(at: datetime) -> str:
     """As SQLite keeps it and PostgreSQL takes it."""
     return at.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
 
 
 def _as_sqlite_keeps_it(field: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
-    return type_coerce(func.substr(field, 1, MOMENT_LENGTH) if isinstance(kind, UTCDateTime) else field, kind)
+    return type_coerce(
+        func.substr(field, 1, TIMESTAMP_LENGTH) if isinstance(kind, UTCDateTime) else field, kind
+    )
 
 
 def _as_postgresql_takes_it(field: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
@@ -62,13 +64,13 @@ def _as_postgresql_takes_it(field: ColumnElement[Any], kind: Any) -> ColumnEleme
     return cast(field, Text if isinstance(kind, AutoString) else kind)
 
 
-def _spelled(value: object) -> str:
+def _encode_value(value: object) -> str:
     match value:
         case UUID():
             return value.hex
         case datetime():
-            return moment(value)
+            return format_timestamp(value)
     raise TypeError(f"no column takes a {type(value).__name__}")
 
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_spelled)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_encode_value)

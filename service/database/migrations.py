@@ -20,7 +20,7 @@ RUN_MIGRATE = "run `signup-service migrate`"
 async def migrate(database: Database) -> None:
     """Brings the database to this release's revision. Safe when several replicas start at once.
 
-    Raises DatabaseAway if it cannot be reached.
+    Raises DatabaseUnavailable if it cannot be reached.
     """
 
     def upgrade(connection: Connection) -> None:
@@ -28,10 +28,10 @@ async def migrate(database: Database) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
-    await locked(database, upgrade)
+    await run_locked(database, upgrade)
 
 
-async def locked(database: Database, work: Callable[[Connection], None]) -> None:
+async def run_locked(database: Database, work: Callable[[Connection], None]) -> None:
     """Runs `work` in a transaction that only one process at a time can be in."""
     async with database.unbounded_transaction() as connection:
         if not database.is_sqlite:  # whose transactions take the write lock at once
@@ -41,16 +41,16 @@ async def locked(database: Database, work: Callable[[Connection], None]) -> None
 
 
 async def is_empty(database: Database) -> bool:
-    """Whether it has no emails, for it has no table of them. Raises DatabaseAway."""
-    async with database.reading() as connection:
+    """Whether it has no emails, for it has no table of them. Raises DatabaseUnavailable."""
+    async with database.read_only() as connection:
         return not await connection.run_sync(lambda sync: inspect(sync).has_table("outbox"))
 
 
-async def trouble(database: Database) -> str | None:
+async def find_problem(database: Database) -> str | None:
     """Why this release cannot work on the database's schema, or None. A newer schema is fine, since
-    migrations only ever expand. Raises DatabaseAway.
+    migrations only ever expand. Raises DatabaseUnavailable.
     """
-    async with database.reading() as connection:
+    async with database.read_only() as connection:
         if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
             return f"The database is empty: {RUN_MIGRATE}."
         version = await connection.scalar(select(column("version_num")).select_from(table("alembic_version")))

@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 from service.database.email_status import EmailStatus
 
-LONGEST_TAG = 35  # characters of a language tag; RFC 5646, section 4.4.1
+MAX_LANGUAGE_TAG = 35  # characters of a language tag; RFC 5646, section 4.4.1
 
 # Names that migrations can rely on, whatever the database would make up.
 SQLModel.metadata.naming_convention = {
@@ -42,7 +42,7 @@ class User(SQLModel, table=True):
     untagged_email: str | None = Field(default=None, max_length=254)  # without the +tag, if there is one
     name: str | None = Field(default=None, max_length=100)
     locale: str | None = Field(
-        default=None, max_length=LONGEST_TAG
+        default=None, max_length=MAX_LANGUAGE_TAG
     )  # the language that they are written to in
     idempotency_key: str | None = Field(default=None, max_length=255, unique=True)
     created_at: datetime
@@ -73,7 +73,7 @@ class OutboxEmail(SQLModel, table=True):
     user_id: UUID = Field(foreign_key="users.id", ondelete="CASCADE", unique=True)
     recipient: str = Field(max_length=320)  # the ASCII form that goes into envelope and header
     name: str | None = Field(default=None, max_length=100)
-    locale: str | None = Field(default=None, max_length=LONGEST_TAG)
+    locale: str | None = Field(default=None, max_length=MAX_LANGUAGE_TAG)
     request_id: str = Field(max_length=64)  # of the signup, so that logs can be joined
     status: str = Field(default=EmailStatus.PENDING, max_length=7)
     attempt: int = 0  # the fence: one more with every claim
@@ -125,7 +125,7 @@ class RateCount(SQLModel, table=True):
     count: int
 
 
-class Tally(SQLModel, table=True):
+class SharedCounter(SQLModel, table=True):
     """What all processes have counted of one thing since the database was new."""
 
     __tablename__ = "tallies"

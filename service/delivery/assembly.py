@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from typing import Self
 
 from service.database.engine import Database
-from service.delivery.circuit_breaker import Window
+from service.delivery.circuit_breaker import CircuitBreaker
 from service.delivery.deliver import Delivery
 from service.delivery.worker import Worker
 from service.mail.message import Messages
 from service.mail.relay import Relay
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
-from service.outbox.send_quota import Budget
-from service.runtime.signals import draining_on_signals
+from service.outbox.send_quota import SendQuota
+from service.runtime.signals import drain_on_signals
 from service.settings import Settings
 
 
 @dataclass(frozen=True)
-class Mailing:
+class DeliverySystem:
     outbox: Outbox
-    window: Window
+    breaker: CircuitBreaker
     relay: Relay
     messages: Messages
     delivery: Delivery
@@ -30,20 +30,20 @@ class Mailing:
     @classmethod
     def build(cls, settings: Settings, *, database: Database, metrics: Metrics) -> Self:
         """Raises InvalidSettings for a broken template."""
-        outbox = Outbox(database, metrics, Budget.of(settings, database=database))
-        window = Window(settings.smtp_connections, metrics)
+        outbox = Outbox(database, metrics, SendQuota.from_settings(settings, database=database))
+        breaker = CircuitBreaker(settings.smtp_connections, metrics)
         relay = Relay(settings)
         messages = Messages(settings)
-        delivery = Delivery(outbox=outbox, messages=messages, relay=relay, window=window, metrics=metrics)
-        worker = Worker(outbox=outbox, delivery=delivery, relay=relay, window=window)
+        delivery = Delivery(outbox=outbox, messages=messages, relay=relay, breaker=breaker, metrics=metrics)
+        worker = Worker(outbox=outbox, delivery=delivery, relay=relay, breaker=breaker)
         return cls(
-            outbox=outbox, window=window, relay=relay, messages=messages, delivery=delivery, worker=worker
+            outbox=outbox, breaker=breaker, relay=relay, messages=messages, delivery=delivery, worker=worker
         )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         self.worker.start()
-        with draining_on_signals(self.delivery.close):
+        with drain_on_signals(self.delivery.close):
             try:
                 yield
             finally:

@@ -7,10 +7,10 @@ from collections import deque
 
 import structlog
 
-from service.observability.logs import without_addresses
+from service.observability.logs import redact_addresses
 from service.observability.metrics import Metrics
 
-LONGEST_PAUSE = 60.0  # s
+MAX_PAUSE = 60.0  # s
 
 log = structlog.get_logger()
 
@@ -19,7 +19,7 @@ class Paused(Exception):
     """The relay is left alone for a while; whoever waited for it should not any longer."""
 
 
-class Window:
+class CircuitBreaker:
     """One integer. Above zero it is how many deliveries are allowed at once; it doubles with each
     message that the relay takes, up to the limit. At or below zero it counts the pauses since the
     relay last took one: each is longer than the one before, and after it one delivery is allowed.
@@ -51,8 +51,8 @@ class Window:
         """Whether the relay has taken nothing since it gave trouble."""
         return self._level <= 0
 
-    async def enter(self) -> None:
-        """Takes a place among those allowed, in the order of asking; `leave` gives it back. Raises Paused."""
+    async def acquire(self) -> None:
+        """Takes one of the allowed places, in the order of asking; `release` gives it back. Raises Paused."""
         if self.allowed == 0:
             raise Paused
         if self._in_use < self.allowed and not self._queue:
@@ -60,11 +60,11 @@ class Window:
         else:
             await self._queue_up()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         self._in_use -= 1
         self._admit()
 
-    def taken(self) -> None:
+    def record_success(self) -> None:
         """The relay took a message."""
         if self.is_recovering:
             log.info("relay.recovered")
@@ -79,9 +79,9 @@ class Window:
         if self.paused_for:
             return
         self._level = min(self._level, 0) - 1
-        longest = min(2.0 ** -(self._level + 1), LONGEST_PAUSE)
+        longest = min(2.0 ** -(self._level + 1), MAX_PAUSE)
         self._paused_until = time.monotonic() + longest * random.uniform(0.5, 1)  # noqa: S311  # not a secret
-        reason = without_addresses(reason)  # the relay may name anybody, and this goes to /readyz too
+        reason = redact_addresses(reason)  # the relay may name anybody, and this goes to /readyz too
         if self.trouble is None:
             log.error("relay.paused", reason=reason)
         self.trouble = reason
@@ -100,7 +100,7 @@ class Window:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.leave()  # the place came at the same moment
+                self.release()  # the place came at the same moment
             raise
 
     def _admit(self) -> None:

@@ -7,8 +7,8 @@ import time
 
 import structlog
 
-from service.database.engine import DatabaseAway
-from service.delivery.circuit_breaker import Paused, Window
+from service.database.engine import DatabaseUnavailable
+from service.delivery.circuit_breaker import CircuitBreaker, Paused
 from service.mail.message import CannotBuild, Messages
 from service.mail.relay import FinalRefusal, LaterRefusal, Relay, RelayTrouble, Withdrawn
 from service.observability.metrics import Metrics
@@ -16,7 +16,7 @@ from service.outbox.repository import Outbox
 from service.outbox.row import Deferred, Email, Failed, Outcome, Released, Sent
 from service.runtime.signals import DRAIN_SECONDS
 
-MOST_IN_HAND = 1000  # claimed emails of this process, those that wait for a connection included
+MAX_IN_FLIGHT = 1000  # claimed emails of this process, those that wait for a connection included
 SUSPICIOUS_STREAK = 10  # final refusals without a 250 between: it is the relay, not the recipients
 RECORD_AGAIN_AFTER = 0.5  # s
 
@@ -27,15 +27,15 @@ class Delivery:
     """`deliver` is the only way an email is sent, for the route's task and the worker alike."""
 
     def __init__(
-        self, *, outbox: Outbox, messages: Messages, relay: Relay, window: Window, metrics: Metrics
+        self, *, outbox: Outbox, messages: Messages, relay: Relay, breaker: CircuitBreaker, metrics: Metrics
     ) -> None:
         self._outbox = outbox
         self._messages = messages
         self._relay = relay
-        self._window = window
+        self._breaker = breaker
         self._metrics = metrics
-        self._in_hand: dict[Email, None] = {}
-        metrics.in_hand.set_function(lambda: len(self._in_hand))
+        self._in_flight: dict[Email, None] = {}
+        metrics.in_flight.set_function(lambda: len(self._in_flight))
         self._held_back = 0  # outcomes that the database did not take at the first try
         self._refused_in_a_row = 0
         self._closed_at = 0.0
@@ -43,18 +43,18 @@ class Delivery:
         self._idle.set()
 
     @property
-    def in_hand(self) -> list[Email]:
+    def in_flight(self) -> list[Email]:
         """What this process has claimed and not finished."""
-        return list(self._in_hand)
+        return list(self._in_flight)
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many more emails may be claimed. None while an outcome waits for the database:
         what has been sent must be on record before anybody takes it for unsent."""
-        if self._held_back or not (allowed := self._window.allowed):
+        if self._held_back or not (allowed := self._breaker.allowed):
             return 0
-        most = allowed if self._window.is_recovering else MOST_IN_HAND
-        return max(most - len(self._in_hand), 0)
+        most = allowed if self._breaker.is_recovering else MAX_IN_FLIGHT
+        return max(most - len(self._in_flight), 0)
 
     async def deliver(self, email: Email) -> None:
         """Sends a claimed email and records the outcome. Never raises."""
@@ -70,7 +70,7 @@ class Delivery:
     def close(self) -> None:
         """Starts nothing more and hands back what has not begun."""
         self._closed_at = self._closed_at or time.monotonic()
-        self._window.close()
+        self._breaker.close()
 
     async def drain(self) -> None:
         """Lets what has begun finish, until DRAIN_SECONDS after the close."""
@@ -79,26 +79,26 @@ class Delivery:
             async with asyncio.timeout(self._closed_at + DRAIN_SECONDS - time.monotonic()):
                 await self._idle.wait()
         except TimeoutError:
-            log.warning("delivery.drain_cut_short", in_hand=len(self._in_hand))
+            log.warning("delivery.drain_cut_short", in_flight=len(self._in_flight))
 
     def _take(self, email: Email) -> None:
-        self._in_hand[email] = None
+        self._in_flight[email] = None
         self._idle.clear()
 
     def _let_go(self, email: Email) -> None:
-        del self._in_hand[email]
-        if not self._in_hand:
+        del self._in_flight[email]
+        if not self._in_flight:
             self._idle.set()
 
     async def _outcome(self, email: Email) -> Outcome | None:
         try:
-            await self._window.enter()
+            await self._breaker.acquire()
         except Paused:
             return Released()
         try:
             return await self._attempt(email)
         finally:
-            self._window.leave()
+            self._breaker.release()
 
     async def _attempt(self, email: Email) -> Outcome | None:
         """None if the email is no longer ours: its next holder will send it."""
@@ -113,7 +113,7 @@ class Delivery:
         except Exception as exc:
             return self._unsent(email, exc)
         self._refused_in_a_row = 0
-        self._window.taken()
+        self._breaker.record_success()
         return Sent(reply)
 
     def _unsent(self, email: Email, exc: Exception) -> Outcome:
@@ -141,11 +141,11 @@ class Delivery:
     def _unknown(self, email: Email, reason: str) -> Outcome:
         """Every repeat may be one mail more to a person, so unlike other trouble this costs the email."""
         self._metrics.unknown_outcomes.inc()
-        self._window.pause(email.anonymous(reason))
+        self._breaker.pause(email.anonymous(reason))
         return Deferred(reason)
 
     def _relay_at_fault(self, email: Email, reason: str) -> Outcome:
-        self._window.pause(email.anonymous(reason))
+        self._breaker.pause(email.anonymous(reason))
         return Released(reason)
 
     async def _record(self, email: Email, outcome: Outcome | None) -> None:
@@ -155,7 +155,7 @@ class Delivery:
             return
         try:
             await self._outbox.record(email, outcome)
-        except DatabaseAway:
+        except DatabaseUnavailable:
             await self._record_later(email, outcome)
         self._report(email, outcome)
 
@@ -164,7 +164,7 @@ class Delivery:
         try:
             while True:
                 await asyncio.sleep(RECORD_AGAIN_AFTER * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
-                with contextlib.suppress(DatabaseAway):
+                with contextlib.suppress(DatabaseUnavailable):
                     return await self._outbox.record(email, outcome)
         finally:
             self._held_back -= 1

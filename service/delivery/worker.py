@@ -5,8 +5,8 @@ import time
 
 import structlog
 
-from service.database.engine import DatabaseAway
-from service.delivery.circuit_breaker import Window
+from service.database.engine import DatabaseUnavailable
+from service.delivery.circuit_breaker import CircuitBreaker
 from service.delivery.deliver import Delivery
 from service.mail.relay import Relay
 from service.outbox.repository import Outbox
@@ -23,11 +23,11 @@ log = structlog.get_logger()
 class Worker:
     """Any number of these, in any number of processes, share one outbox."""
 
-    def __init__(self, *, outbox: Outbox, delivery: Delivery, relay: Relay, window: Window) -> None:
+    def __init__(self, *, outbox: Outbox, delivery: Delivery, relay: Relay, breaker: CircuitBreaker) -> None:
         self._outbox = outbox
         self._delivery = delivery
         self._relay = relay
-        self._window = window
+        self._breaker = breaker
         self._duties: list[asyncio.Task[None]] = []
         self._deliveries: set[asyncio.Task[None]] = set()
         self.last_round = time.monotonic()  # when the loop last went round; a liveness check compares
@@ -44,8 +44,8 @@ class Worker:
 
     async def run_once(self) -> int:
         """Claims what is due, up to what may be in hand, and starts delivering it; returns how many."""
-        limit = min(self._delivery.room, CLAIM_AT_MOST)
-        emails = await self._outbox.claim(limit, probing=self._window.is_recovering) if limit else []
+        limit = min(self._delivery.capacity, CLAIM_AT_MOST)
+        emails = await self._outbox.claim(limit, probing=self._breaker.is_recovering) if limit else []
         for email in emails:
             delivery = asyncio.create_task(self._delivery.deliver(email))
             self._deliveries.add(delivery)
@@ -56,9 +56,9 @@ class Worker:
         while True:
             try:
                 claimed = await self.run_once()
-                if not claimed and self._window.trouble:
-                    await self._outbox.abandon(f"The relay could not be used: {self._window.trouble}")
-            except DatabaseAway as exc:
+                if not claimed and self._breaker.trouble:
+                    await self._outbox.fail_expired(f"The relay could not be used: {self._breaker.trouble}")
+            except DatabaseUnavailable as exc:
                 log.warning("worker.database_away", reason=str(exc))
                 claimed = 0
             except Exception:  # a bug in one round must not end all others
@@ -66,8 +66,8 @@ class Worker:
                 claimed = 0
             self.last_round = time.monotonic()
             # Without room no query was made. Trouble has pauses of its own.
-            looks_soon = claimed or not (self._delivery.room or self._window.trouble)
-            pause = LOOK_AGAIN if looks_soon else self._window.paused_for or LOOK_EVERY
+            looks_soon = claimed or not (self._delivery.capacity or self._breaker.trouble)
+            pause = LOOK_AGAIN if looks_soon else self._breaker.paused_for or LOOK_EVERY
             await asyncio.sleep(min(pause, LOOK_EVERY))
 
     async def _keep(self) -> None:
@@ -76,7 +76,7 @@ class Worker:
             await asyncio.sleep(RENEW_EVERY)
             try:
                 await self._relay.close_stale()
-                if emails := self._delivery.in_hand:
+                if emails := self._delivery.in_flight:
                     await self._outbox.renew(emails)
             except Exception as exc:  # whatever it is, the next renewal is due before the leases end
                 log.warning("worker.renewal_failed", reason=str(exc))

@@ -4,19 +4,19 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from service.inbox.mailhog_api import Api
+from service.inbox.mailhog_api import MailhogApi
 from service.inbox.pages import Pages
 from service.inbox.same_origin import SameOrigin
-from service.inbox.store import Mailbox
+from service.inbox.store import MailStore
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
-def create_inbox(mailbox: Mailbox, *, host: str = "127.0.0.1") -> Starlette:
+def create_inbox(store: MailStore, *, host: str = "127.0.0.1") -> Starlette:
     """`host` is the address it will be served on. Under another name it does not answer:
     a website can point its own name at this machine (DNS rebinding), but not these."""
     return Starlette(
-        routes=[*Api(mailbox).routes, *Pages(mailbox).routes],
+        routes=[*MailhogApi(store).routes, *Pages(store).routes],
         middleware=[
             Middleware(SameOrigin),
             Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, host], www_redirect=False),

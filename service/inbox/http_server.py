@@ -8,21 +8,21 @@ from contextlib import contextmanager
 import uvicorn
 
 from service.inbox.app import create_inbox
-from service.inbox.store import Mailbox
+from service.inbox.store import MailStore
 
 GRACE = 1  # s for a download that is under way
 
 
-class InboxHttp:
+class InboxHttpServer:
     """Serves the pages and MailHog's API over the mailbox."""
 
-    def __init__(self, mailbox: Mailbox, *, host: str, port: int) -> None:
-        self._mailbox = mailbox
+    def __init__(self, store: MailStore, *, host: str, port: int) -> None:
+        self._store = store
         self._host = host
         self._port = port
         self._server = _Guest(
             uvicorn.Config(
-                create_inbox(mailbox, host=host),
+                create_inbox(store, host=host),
                 access_log=False,
                 lifespan="off",
                 log_config=None,
@@ -49,7 +49,7 @@ class InboxHttp:
         """Ends the pages' waiting for mails too."""
         if self._serving is None:
             return
-        self._mailbox.close()
+        self._store.close()
         self._server.should_exit = True
         await self._serving
 

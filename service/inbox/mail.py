@@ -23,7 +23,7 @@ class CaughtMail:
     @cached_property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Names and values in their order, unfolded but not decoded."""
-        return split(self.raw)[0]
+        return split_message(self.raw)[0]
 
     @property
     def subject(self) -> str:
@@ -57,7 +57,7 @@ class CaughtMail:
             return None
 
 
-def split(raw: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
+def split_message(raw: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
     """The headers, unfolded but not decoded, and the body; without a blank line all of it is body."""
     head, blank_line, body = raw.partition(BLANK_LINE)
     if not blank_line:
@@ -72,14 +72,14 @@ def split(raw: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
     return tuple((name.rstrip(), value.lstrip()) for name, colon, value in pairs if colon), body
 
 
-def well_formed(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """Without the lone surrogates that some charsets and raw bytes leave, and UTF-8 refuses."""
     return text.encode(errors="replace").decode()
 
 
 def _decoded_words(value: str) -> str:
     try:
-        return well_formed(str(make_header(decode_header(value))))
+        return replace_surrogates(str(make_header(decode_header(value))))
     except (LookupError, ValueError, HeaderParseError):
         return value
 
@@ -93,6 +93,6 @@ def _content(part: Message) -> str:
     if not isinstance(payload, bytes):
         return ""
     try:
-        return well_formed(payload.decode(part.get_content_charset("utf-8"), errors="replace"))
+        return replace_surrogates(payload.decode(part.get_content_charset("utf-8"), errors="replace"))
     except (LookupError, ValueError):  # a charset that is unknown, or that is none
         return payload.decode(errors="replace")

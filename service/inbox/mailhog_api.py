@@ -5,23 +5,23 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from service.inbox import mailhog_json
-from service.inbox.query_params import number, search_kind
-from service.inbox.store import Mailbox
+from service.inbox.query_params import int_param, search_kind
+from service.inbox.store import MailStore
 
 ALL = 1_000  # what MailHog's version 1, which has no pages, means by it
 DEFAULT_LIMIT = 50
 HIGHEST_LIMIT = 250
 
 
-class Api:
+class MailhogApi:
     """The endpoints over one mailbox.
 
     Unlike MailHog, an unknown id is 404 (there 500, or 200 for a GET; `null` either way),
     repeated headers keep every value, and `containing` finds decoded text too.
     """
 
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
+    def __init__(self, store: MailStore) -> None:
+        self._store = store
 
     @property
     def routes(self) -> list[Route]:
@@ -37,23 +37,23 @@ class Api:
         ]
 
     async def all_messages(self, request: Request) -> Response:
-        mails = self._mailbox.page(start=0, limit=ALL)
+        mails = self._store.page(start=0, limit=ALL)
         return _TextJson([mailhog_json.message(mail) for mail in mails])
 
     async def delete_all(self, request: Request) -> Response:
-        self._mailbox.clear()
+        self._store.clear()
         return Response(media_type=_TextJson.media_type)
 
     async def message(self, request: Request) -> Response:
-        mail = self._mailbox.get(request.path_params["id"])
+        mail = self._store.get(request.path_params["id"])
         return _TextJson(mailhog_json.message(mail)) if mail else _not_found()
 
     async def delete(self, request: Request) -> Response:
-        deleted = self._mailbox.delete(request.path_params["id"])
+        deleted = self._store.delete(request.path_params["id"])
         return Response(media_type=_TextJson.media_type) if deleted else _not_found()
 
     async def download(self, request: Request) -> Response:
-        mail = self._mailbox.get(request.path_params["id"])
+        mail = self._store.get(request.path_params["id"])
         if mail is None:
             return _not_found()
         file = {"Content-Disposition": f'attachment; filename="{mail.id}.eml"'}
@@ -65,15 +65,15 @@ class Api:
 
     async def messages(self, request: Request) -> Response:
         start, limit = _window(request)
-        mails = self._mailbox.page(start=start, limit=limit)
-        return _TextJson(mailhog_json.page(mails, start=start, total=len(self._mailbox)))
+        mails = self._store.page(start=start, limit=limit)
+        return _TextJson(mailhog_json.page(mails, start=start, total=len(self._store)))
 
     async def search(self, request: Request) -> Response:
         kind, query = search_kind(request), request.query_params.get("query")
         if kind is None or not query:
             return Response(status_code=400)
         start, limit = _window(request)
-        found = await self._mailbox.search(query, kind=kind)
+        found = await self._store.search(query, kind=kind)
         return JSONResponse(mailhog_json.page(found[start : start + limit], start=start, total=len(found)))
 
 
@@ -86,5 +86,5 @@ def _not_found() -> Response:
 
 
 def _window(request: Request) -> tuple[int, int]:
-    limit = number(request, name="limit") or DEFAULT_LIMIT
-    return number(request, name="start"), min(limit, HIGHEST_LIMIT)
+    limit = int_param(request, name="limit") or DEFAULT_LIMIT
+    return int_param(request, name="start"), min(limit, HIGHEST_LIMIT)

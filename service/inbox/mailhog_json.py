@@ -5,7 +5,7 @@ from email.message import Message as MimeHeader
 from email.utils import format_datetime
 from typing import TypedDict
 
-from service.inbox.mail import CaughtMail, split
+from service.inbox.mail import CaughtMail, split_message
 from service.inbox.store import HOSTNAME
 
 DEEPEST = 20  # multiparts within multiparts; beyond it a part is shown whole
@@ -13,7 +13,7 @@ DEEPEST = 20  # multiparts within multiparts; beyond it a part is shown whole
 
 class Path(TypedDict):
     Relays: list[str] | None
-    Mailbox: str
+    MailStore: str
     Domain: str
     Params: str
 
@@ -80,7 +80,7 @@ def page(mails: Iterable[CaughtMail], *, start: int, total: int) -> Page:
 
 
 def _content(raw: bytes, *, depth: int = 0) -> Content:
-    fields, body = split(raw)
+    fields, body = split_message(raw)
     body = body.removesuffix(b"\r\n")  # the one before the final dot
     headers: dict[str, list[str]] = {}
     for name, value in fields:
@@ -123,5 +123,5 @@ def _received(mail: CaughtMail) -> str:
 
 
 def _path(address: str) -> Path:
-    mailbox, _, domain = address.partition("@")
-    return Path(Relays=None, Mailbox=mailbox, Domain=domain, Params="")
+    store, _, domain = address.partition("@")
+    return Path(Relays=None, MailStore=store, Domain=domain, Params="")

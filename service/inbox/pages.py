@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from service.inbox.query_params import number, search_kind
-from service.inbox.store import Mailbox, SearchKind
+from service.inbox.query_params import int_param, search_kind
+from service.inbox.store import MailStore, SearchKind
 
 PAGE = 50
 DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)  # a tag before it would take its effect
@@ -28,8 +28,8 @@ MAIL_POLICY = f"sandbox {MAIL_SANDBOX}; default-src 'none'; style-src 'unsafe-in
 
 
 class Pages:
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
+    def __init__(self, store: MailStore) -> None:
+        self._store = store
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=True,
@@ -52,8 +52,8 @@ class Pages:
     async def mails(self, request: Request) -> Response:
         kind = search_kind(request) or SearchKind.CONTAINING
         query = request.query_params.get("query", "").strip()
-        start, version = number(request, name="start"), self._mailbox.version
-        found = await self._mailbox.search(query, kind=kind) if query else list(self._mailbox)
+        start, version = int_param(request, name="start"), self._store.version
+        found = await self._store.search(query, kind=kind) if query else list(self._store)
         return self._page(
             "mails.html",
             mails=found[start : start + PAGE],
@@ -69,11 +69,11 @@ class Pages:
         """The mailbox's version, as soon as it is another than `since`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                await self._mailbox.changed(since=number(request, name="since"))
-        return PlainTextResponse(str(self._mailbox.version))
+                await self._store.wait_for_change(since=int_param(request, name="since"))
+        return PlainTextResponse(str(self._store.version))
 
     async def mail(self, request: Request) -> Response:
-        mail = self._mailbox.get(request.path_params["id"])
+        mail = self._store.get(request.path_params["id"])
         if mail is None:
             return self._page("gone.html", status=HTTPStatus.NOT_FOUND)
         contents = {"html": mail.html, "text": mail.text, "headers": mail.headers, "source": mail.source}
@@ -85,18 +85,18 @@ class Pages:
         )
 
     async def html(self, request: Request) -> Response:
-        mail = self._mailbox.get(request.path_params["id"])
+        mail = self._store.get(request.path_params["id"])
         html = mail.html if mail else None
         if html is None:
             return self._page("gone.html", status=HTTPStatus.NOT_FOUND)
         return HTMLResponse(_in_windows_of_their_own(html), headers={"Content-Security-Policy": MAIL_POLICY})
 
     async def delete(self, request: Request) -> Response:
-        self._mailbox.delete(request.path_params["id"])
+        self._store.delete(request.path_params["id"])
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
 
     async def delete_all(self, request: Request) -> Response:
-        self._mailbox.clear()
+        self._store.clear()
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
 
     def _page(self, template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: object) -> Response:

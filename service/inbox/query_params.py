@@ -7,7 +7,7 @@ from starlette.requests import Request
 from service.inbox.store import SearchKind
 
 
-def number(request: Request, *, name: str) -> int:
+def int_param(request: Request, *, name: str) -> int:
     """0 for what is missing, negative or no number."""
     text = request.query_params.get(name, "")
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0

@@ -5,19 +5,19 @@ import logging
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from service.inbox.mail import well_formed
-from service.inbox.store import HOSTNAME, Mailbox
+from service.inbox.mail import replace_surrogates
+from service.inbox.store import HOSTNAME, MailStore
 
-MOST_BYTES = 10 * 2**20  # of one mail, announced as SIZE
+MAX_BYTES = 10 * 2**20  # of one mail, announced as SIZE
 CAUGHT = "250 2.0.0 OK: caught as"
 IDLE = 24 * 60 * 60  # s; the senders' pools keep connections for as long as they like
 
 
-class InboxSmtp:
+class InboxSmtpServer:
     """Accepts every mail, for any recipient, into the mailbox."""
 
-    def __init__(self, mailbox: Mailbox, *, host: str, port: int) -> None:
-        self._mailbox = mailbox
+    def __init__(self, store: MailStore, *, host: str, port: int) -> None:
+        self._store = store
         self._host = host
         self._port = port
         self._connections: set[_Connection] = set()
@@ -45,11 +45,11 @@ class InboxSmtp:
         await asyncio.gather(*hung_up, return_exceptions=True)  # some hang up on us meanwhile
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
-        mail = self._mailbox.add(
-            sender=well_formed(envelope.mail_from or "").removeprefix("<>"),
-            recipients=[well_formed(recipient) for recipient in envelope.rcpt_tos],
+        mail = self._store.add(
+            sender=replace_surrogates(envelope.mail_from or "").removeprefix("<>"),
+            recipients=[replace_surrogates(recipient) for recipient in envelope.rcpt_tos],
             raw=envelope.original_content or b"",
-            helo=well_formed(session.host_name or ""),
+            helo=replace_surrogates(session.host_name or ""),
         )
         return f"{CAUGHT} {mail.id}"
 
@@ -60,12 +60,12 @@ class InboxSmtp:
 class _Connection(SMTP):
     """Known among the open ones: a closed asyncio server leaves its connections alone."""
 
-    line_length_limit = MOST_BYTES  # not the standard's 1,000 bytes: what MailHog takes is taken here
+    line_length_limit = MAX_BYTES  # not the standard's 1,000 bytes: what MailHog takes is taken here
 
-    def __init__(self, inbox: InboxSmtp, *, among: set["_Connection"]) -> None:
+    def __init__(self, inbox: InboxSmtpServer, *, among: set["_Connection"]) -> None:
         super().__init__(
             inbox,
-            data_size_limit=MOST_BYTES,
+            data_size_limit=MAX_BYTES,
             enable_SMTPUTF8=True,
             hostname=HOSTNAME,  # else aiosmtpd asks the DNS for it, blocking, at every connection
             timeout=IDLE,

@@ -11,8 +11,8 @@ from itertools import islice
 from service.inbox.mail import CaughtMail
 
 HOSTNAME = "inbox.localhost"
-MOST_MAILS = 5_000
-MOST_BYTES = 64 * 2**20
+MAX_MAILS = 5_000
+MAX_BYTES = 64 * 2**20
 
 
 class SearchKind(StrEnum):
@@ -21,12 +21,12 @@ class SearchKind(StrEnum):
     CONTAINING = "containing"  # anything in the mail, as sent or as read
 
 
-class Mailbox:
+class MailStore:
     """Keeps what was caught until it is deleted or newer mails need the room."""
 
-    def __init__(self, *, most_mails: int = MOST_MAILS, most_bytes: int = MOST_BYTES) -> None:
-        self._most_mails = most_mails
-        self._most_bytes = most_bytes
+    def __init__(self, *, max_mails: int = MAX_MAILS, max_bytes: int = MAX_BYTES) -> None:
+        self._max_mails = max_mails
+        self._max_bytes = max_bytes
         self._mails: OrderedDict[str, CaughtMail] = OrderedDict()
         self._bytes = 0
         self._change = asyncio.Event()
@@ -84,7 +84,7 @@ class Mailbox:
         self._bytes = 0
         self._announce()
 
-    async def changed(self, *, since: int) -> int:
+    async def wait_for_change(self, *, since: int) -> int:
         """Waits until the version is another than `since`, or the mailbox is closed; gives the version."""
         while self.version == since and not self._closed:
             await self._change.wait()
@@ -96,7 +96,7 @@ class Mailbox:
         self._change.set()
 
     def _make_room(self) -> None:
-        while len(self._mails) > self._most_mails or self._bytes > self._most_bytes:
+        while len(self._mails) > self._max_mails or self._bytes > self._max_bytes:
             _, oldest = self._mails.popitem(last=False)
             self._bytes -= len(oldest.raw)
 

@@ -12,7 +12,7 @@ from service.database.models import RateCount, table
 COUNTS = table(RateCount)
 
 
-class Counts:
+class Counters:
     """Every query on the counts; each runs in its caller's transaction."""
 
     def __init__(self, database: Database) -> None:
@@ -37,7 +37,7 @@ class Counts:
         )
         return {scope: count for scope, count in found}
 
-    async def used_up(
+    async def find_exhausted(
         self, connection: AsyncConnection, *, prefix: str, limit: int, ends_at: datetime, at_most: int
     ) -> dict[str, int]:
         """The counts of a window that have reached the limit, of the scopes that begin so."""
@@ -48,6 +48,6 @@ class Counts:
         )
         return {scope: count for scope, count in found}
 
-    async def forget(self, connection: AsyncConnection, *, now: datetime) -> None:
+    async def delete_expired(self, connection: AsyncConnection, *, now: datetime) -> None:
         """Deletes the counts of windows that have ended."""
         await connection.execute(delete(COUNTS).where(COUNTS.c.ends_at <= now))

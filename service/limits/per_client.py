@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 
 import structlog
 
-from service.database.engine import Database, DatabaseAway
-from service.limits.counters import Counts
+from service.database.engine import Database, DatabaseUnavailable
+from service.limits.counters import Counters
 from service.settings import Rate
 
 SHARE_EVERY = 1.0  # s
-MOST_CLIENTS = 50_000  # that are counted at once, some 15 MB; IPv6 has more /64s than any memory
-MOST_SHARED = 10_000  # of them in the table, for each window
+MAX_CLIENTS = 50_000  # that are counted at once, some 15 MB; IPv6 has more /64s than any memory
+MAX_SHARED = 10_000  # of them in the table, for each window
 SHARED_AT_ONCE = 1_000
 NOT_WORTH_SHARING = 0.05  # of the limit: a row for every passing client would be a gift to an attacker
 CLOCK_TOLERANCE = 1.0  # s
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Tally:
+class _Count:
     here: int = 0  # counted by this process
     shared: int = 0  # of these, in the table
     elsewhere: int = 0  # what other processes have put there
@@ -37,39 +37,39 @@ class _Tally:
 class _Window:
     ends_at: datetime
     ends: float  # on the monotonic clock
-    tallies: OrderedDict[str, _Tally] = field(default_factory=OrderedDict)  # who came last stands last
+    counts: OrderedDict[str, _Count] = field(default_factory=OrderedDict)  # who came last stands last
     unshared: set[str] = field(default_factory=set)
     in_table: int = 0
     is_first_look: bool = True
 
-    def tally(self, client: str) -> _Tally:
-        found = self.tallies.get(client)
+    def count_for(self, client: str) -> _Count:
+        found = self.counts.get(client)
         if found is None:
-            found = self.tallies[client] = _Tally()
-            if len(self.tallies) > MOST_CLIENTS:
-                self.tallies.popitem(last=False)
+            found = self.counts[client] = _Count()
+            if len(self.counts) > MAX_CLIENTS:
+                self.counts.popitem(last=False)
         else:
-            self.tallies.move_to_end(client)
+            self.counts.move_to_end(client)
         return found
 
-    def fresh(self) -> dict[str, int]:
+    def unshared_counts(self) -> dict[str, int]:
         """What the table does not have yet, the busiest clients first."""
-        known = [client for client in self.unshared if client in self.tallies]
-        chosen = heapq.nlargest(SHARED_AT_ONCE, known, key=lambda client: self.tallies[client].here)
+        known = [client for client in self.unshared if client in self.counts]
+        chosen = heapq.nlargest(SHARED_AT_ONCE, known, key=lambda client: self.counts[client].here)
         more = {}
         for client in chosen:
-            tally = self.tallies[client]
-            if tally.shared or self.in_table < MOST_SHARED:
-                self.in_table += not tally.shared
-                more[client] = tally.here - tally.shared
+            count_for = self.counts[client]
+            if count_for.shared or self.in_table < MAX_SHARED:
+                self.in_table += not count_for.shared
+                more[client] = count_for.here - count_for.shared
         self.unshared.difference_update(chosen)
         return more
 
-    def learn(self, fresh: Mapping[str, int], totals: Mapping[str, int]) -> None:
+    def apply_totals(self, unshared_counts: Mapping[str, int], totals: Mapping[str, int]) -> None:
         for client, total in totals.items():
-            tally = self.tally(client)
-            tally.shared += fresh.get(client, 0)
-            tally.elsewhere = max(total - tally.shared, 0)
+            count_for = self.count_for(client)
+            count_for.shared += unshared_counts.get(client, 0)
+            count_for.elsewhere = max(total - count_for.shared, 0)
 
 
 class SignupLimit:
@@ -78,21 +78,21 @@ class SignupLimit:
     def __init__(self, rate: Rate, *, database: Database) -> None:
         self._rate = rate
         self._database = database
-        self._counts = Counts(database)
+        self._counts = Counters(database)
         self._worth_sharing = max(int(rate.limit * NOT_WORTH_SHARING), 1)
         self._ahead = time.time() - time.monotonic()  # until the database tells its time
         self._window = self._new_window()
         self._sharing: asyncio.Task[None] | None = None
         self._is_alone = False
 
-    def wait(self, client: str) -> int:
+    def hit(self, client: str) -> int:
         """Counts one signup. Returns 0, or if it is one too many, after how many seconds to try again."""
         window = self._current_window()
-        tally = window.tally(client)
-        if tally.here + tally.elsewhere >= self._rate.limit:
+        count_for = window.count_for(client)
+        if count_for.here + count_for.elsewhere >= self._rate.limit:
             return max(math.ceil(window.ends - time.monotonic()), 1)
-        tally.here += 1
-        if tally.here >= self._worth_sharing:
+        count_for.here += 1
+        if count_for.here >= self._worth_sharing:
             window.unshared.add(client)
         return 0
 
@@ -105,32 +105,34 @@ class SignupLimit:
             await asyncio.gather(self._sharing, return_exceptions=True)
 
     async def share(self) -> None:
-        """Tells the others what was counted here, and learns who has used it up. Raises DatabaseAway."""
+        """Writes what was counted here, and reads who is at the limit. Raises DatabaseUnavailable."""
         window = self._current_window()
-        fresh = window.fresh()
+        unshared_counts = window.unshared_counts()
         try:
-            now, totals = await self._exchange(window, fresh)
-        except DatabaseAway:
-            window.unshared.update(fresh)
+            now, totals = await self._exchange(window, unshared_counts)
+        except DatabaseUnavailable:
+            window.unshared.update(unshared_counts)
             raise
         window.is_first_look = False
-        window.learn(fresh, totals)
+        window.apply_totals(unshared_counts, totals)
         self._set_clock(now)
 
-    async def _exchange(self, window: _Window, fresh: Mapping[str, int]) -> tuple[datetime, dict[str, int]]:
-        writes = fresh or window.is_first_look
-        async with self._database.transaction() if writes else self._database.reading() as connection:
+    async def _exchange(
+        self, window: _Window, unshared_counts: Mapping[str, int]
+    ) -> tuple[datetime, dict[str, int]]:
+        writes = unshared_counts or window.is_first_look
+        async with self._database.transaction() if writes else self._database.read_only() as connection:
             now = await self._database.now(connection)
             if window.is_first_look:
-                await self._counts.forget(connection, now=now)
-            more = {f"{PREFIX}{client}": count for client, count in fresh.items()}
+                await self._counts.delete_expired(connection, now=now)
+            more = {f"{PREFIX}{client}": count for client, count in unshared_counts.items()}
             totals = await self._counts.add(connection, more, ends_at=window.ends_at)
-            totals |= await self._counts.used_up(
+            totals |= await self._counts.find_exhausted(
                 connection,
                 prefix=PREFIX,
                 limit=self._rate.limit,
                 ends_at=window.ends_at,
-                at_most=MOST_SHARED,
+                at_most=MAX_SHARED,
             )
         return now, {scope.removeprefix(PREFIX): count for scope, count in totals.items()}
 
@@ -138,7 +140,7 @@ class SignupLimit:
         while True:
             try:
                 await self.share()
-            except DatabaseAway as exc:
+            except DatabaseUnavailable as exc:
                 if not self._is_alone:
                     log.warning("limits.not_shared", reason=str(exc))
                 self._is_alone = True

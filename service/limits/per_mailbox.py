@@ -17,12 +17,12 @@ from service.settings import Rate
 NEW = timedelta(0)
 
 
-class MailboxFull(Exception):
+class MailboxLimitExceeded(Exception):
     """This address would be one user too many for its mailbox. Nothing happened."""
 
-    def __init__(self, room_in: timedelta) -> None:
+    def __init__(self, retry_after: timedelta) -> None:
         super().__init__("too many users for one mailbox")
-        self.room_in = room_in
+        self.retry_after = retry_after
 
 
 class MailboxLimit:
@@ -36,7 +36,7 @@ class MailboxLimit:
         self._rate = rate
         self._database = database
 
-    async def too_many(
+    async def find_excess(
         self, connection: AsyncConnection, addresses: Sequence[Address]
     ) -> dict[str, timedelta]:
         """Which new addresses, by canonical form, are too many, and after how long there is room.
@@ -49,17 +49,17 @@ class MailboxLimit:
         if not self._database.is_sqlite:  # whose transactions take the write lock at once
             await _lock(connection, mailboxes)
         known, ages = await self._stored(connection, tagged)
-        too_many = {}
+        excess = {}
         for address in addresses:
             mailbox = address.untagged or address.canonical
             if mailbox not in mailboxes or address.canonical in known:
                 continue
             known.add(address.canonical)
             if address.untagged and len(ages[mailbox]) >= self._rate.limit:
-                too_many[address.canonical] = self._rate.period - sorted(ages[mailbox])[self._rate.limit - 1]
+                excess[address.canonical] = self._rate.period - sorted(ages[mailbox])[self._rate.limit - 1]
             else:
                 ages[mailbox].append(NEW)
-        return too_many
+        return excess
 
     async def _stored(
         self, connection: AsyncConnection, tagged: Mapping[str, str]

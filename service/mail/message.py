@@ -12,9 +12,9 @@ from pathlib import Path
 
 from jinja2 import Environment
 
-from service.mail.mime_part import BOUNDARY, Part
+from service.mail.mime_part import BOUNDARY, MimePart
 from service.outbox.row import Email
-from service.person.greetable import greets
+from service.person.greetable import is_greetable
 from service.settings import InvalidSettings, Settings
 from service.templating import environment
 from service.templating.languages import DEFAULT
@@ -44,8 +44,8 @@ class _Words:
     """What the message says in one language."""
 
     headers: bytes  # that all messages have in common
-    text: Part
-    html: Part
+    text: MimePart
+    html: MimePart
 
 
 class Messages:
@@ -56,7 +56,7 @@ class Messages:
     """
 
     def __init__(self, settings: Settings) -> None:
-        templates = environment.environment(settings, built_in=TEMPLATES)
+        templates = environment.create_environment(settings, built_in=TEMPLATES)
         self.languages = environment.languages(templates, pattern=TEMPLATE_NAMES)
         self._sender = settings.sender
         self._domain = settings.sender.rpartition("@")[2]
@@ -69,7 +69,7 @@ class Messages:
 
     def welcome(self, email: Email) -> Message:
         """Raises CannotBuild."""
-        name = email.name if email.name and greets(email.name) else None
+        name = email.name if email.name and is_greetable(email.name) else None
         words = self._words.get(email.locale or DEFAULT) or self._words[DEFAULT]
         try:
             text, html = words.text.render(name), words.html.render(name)
@@ -98,11 +98,13 @@ class Messages:
 def _words(templates: Environment, language: str, *, mail_from: str) -> _Words:
     """Raises InvalidSettings."""
     stem = "welcome" if language == DEFAULT else f"welcome.{language}"
-    subject = environment.tried(templates, f"{stem}.subject.txt", {}).render().strip()
+    subject = environment.load_template(templates, f"{stem}.subject.txt", {}).render().strip()
     if len(subject.splitlines()) != 1:
         raise InvalidSettings(f"TEMPLATES_DIR: {stem}.subject.txt must make one line.")
     text, html = (
-        Part(kind, environment.tried(templates, f"{stem}.{ending}", {"name": "Ada"}, {"name": None}))
+        MimePart(
+            kind, environment.load_template(templates, f"{stem}.{ending}", {"name": "Ada"}, {"name": None})
+        )
         for kind, ending in (("text/plain", "txt"), ("text/html", "html"))
     )
     return _Words(headers=_common_headers(mail_from, subject), text=text, html=html)
@@ -119,7 +121,7 @@ def _common_headers(mail_from: str, subject: str) -> bytes:
         "Content-Type": Header(f'multipart/alternative; boundary="{BOUNDARY}"'),
     }
     lines = [f"{name}: {value.encode(linesep=CRLF)}{CRLF}" for name, value in headers.items()]
-    return proved("".join(lines).encode("ascii"), names=[*headers])
+    return check_headers("".join(lines).encode("ascii"), names=[*headers])
 
 
 def _sender(mail_from: str) -> Header:
@@ -136,7 +138,7 @@ def _charset(text: str) -> str:
     return "us-ascii" if text.isascii() and "=?" not in text else "utf-8"
 
 
-def proved(headers: bytes, *, names: Sequence[str]) -> bytes:
+def check_headers(headers: bytes, *, names: Sequence[str]) -> bytes:
     """The headers, if they are those and no others, whatever this Python made of the settings.
 
     Raises InvalidSettings.

@@ -11,7 +11,7 @@ from jinja2 import Template
 BOUNDARY = "=_welcome"
 
 
-class Part:
+class MimePart:
     """Quoted-printable goes line by line, and most lines of a mail are those of every mail, so the lines
     above and below whatever differs between two mails are encoded once. (Encoding a whole mail took a
     third of the time of making it.)"""

@@ -18,7 +18,7 @@ from aiosmtplib import (
 )
 
 from service.mail.message import Message
-from service.mail.smtp_session import Conversation
+from service.mail.smtp_session import SmtpSession
 from service.settings import Security, Settings
 
 CONNECT_TIMEOUT = 10.0  # s, for name, connection, greeting, TLS and login together
@@ -71,23 +71,23 @@ class Relay:
         self.address = f"{settings.smtp_host}:{settings.smtp_port}"
         self._settings = settings
         self._tls = None if settings.smtp_security is Security.NONE else ssl.create_default_context()
-        self._idle: deque[tuple[Conversation, float]] = deque()
+        self._idle: deque[tuple[SmtpSession, float]] = deque()
 
     async def send(self, message: Message, *, may_begin: Callable[[], bool] = lambda: True) -> str:
         """The relay's words after taking the message. `may_begin` is asked last of all before the content.
 
         Raises FinalRefusal, LaterRefusal, RelayTrouble or Withdrawn.
         """
-        conversation = await self._begun(message)
+        session = await self._start_message(message)
         try:
-            await _address(conversation, message.recipient)
+            await _address(session, message.recipient)
             if not may_begin():
                 raise Withdrawn
-            reply = await _hand_over(conversation, message.content)
+            reply = await _send_content(session, message.content)
         except BaseException:
-            conversation.close()
+            session.close()
             raise
-        self._idle.append((conversation, time.monotonic()))
+        self._idle.append((session, time.monotonic()))
         return reply
 
     async def probe(self) -> None:
@@ -100,33 +100,33 @@ class Relay:
         while self._idle and time.monotonic() - self._idle[0][1] > IDLE_TIMEOUT:
             stale.append(self._idle.popleft()[0])
         # All at once: renewals wait for this, and a relay may answer none of them.
-        await asyncio.gather(*(conversation.quit() for conversation in stale))
+        await asyncio.gather(*(session.quit() for session in stale))
 
     async def close(self) -> None:
         idle, self._idle = self._idle, deque()
-        await asyncio.gather(*(conversation.quit() for conversation, _ in idle))
+        await asyncio.gather(*(session.quit() for session, _ in idle))
 
-    async def _begun(self, message: Message) -> Conversation:
+    async def _start_message(self, message: Message) -> SmtpSession:
         """One in which MAIL was accepted. An idle one that went stale costs nothing."""
         mail, rcpt = _mail(message.sender), _rcpt(message.recipient)
         while self._idle:
-            conversation, _ = self._idle.pop()
+            session, _ = self._idle.pop()
             with contextlib.suppress(SMTPException):
-                reply = await conversation.ask(mail, rcpt, DATA, within=COMMAND_TIMEOUT)
+                reply = await session.command(mail, rcpt, DATA, within=COMMAND_TIMEOUT)
                 if reply.code == SMTPStatus.completed:
-                    return conversation
-            conversation.close()
+                    return session
+            session.close()
         return await self._open(message.sender)
 
-    async def _open(self, sender: str) -> Conversation:
+    async def _open(self, sender: str) -> SmtpSession:
         """A new one, in which MAIL was accepted. Raises RelayTrouble."""
         connection = await self._connect()
         try:
             await connection.mail(sender, timeout=COMMAND_TIMEOUT)  # says EHLO too
-            return Conversation(connection)
+            return SmtpSession(connection)
         except (SMTPException, OSError) as exc:
             connection.close()
-            raise RelayTrouble(_words(exc)) from exc
+            raise RelayTrouble(_reply_text(exc)) from exc
 
     async def _connect(self) -> SMTP:
         settings = self._settings
@@ -149,7 +149,7 @@ class Relay:
         except TimeoutError as exc:  # whose own words do not say who was asked
             raise RelayTrouble(f"{self.address} did not answer within {CONNECT_TIMEOUT:g} s") from exc
         except (SMTPException, OSError) as exc:
-            raise RelayTrouble(_words(exc)) from exc
+            raise RelayTrouble(_reply_text(exc)) from exc
         return connection
 
 
@@ -161,34 +161,34 @@ def _rcpt(recipient: str) -> bytes:
     return b"RCPT TO:<%b>\r\n" % recipient.encode("ascii")
 
 
-async def _address(conversation: Conversation, recipient: str) -> None:
+async def _address(session: SmtpSession, recipient: str) -> None:
     """Until the relay waits for the content."""
     rcpt = _rcpt(recipient)
     try:
-        reply = await conversation.ask(rcpt, DATA, within=COMMAND_TIMEOUT)
+        reply = await session.command(rcpt, DATA, within=COMMAND_TIMEOUT)
         if reply.code not in (SMTPStatus.completed, SMTPStatus.will_forward):
             raise SMTPRecipientRefused(reply.code, reply.message, recipient)
-        reply = await conversation.ask(DATA, within=COMMAND_TIMEOUT)
+        reply = await session.command(DATA, within=COMMAND_TIMEOUT)
         if reply.code != SMTPStatus.start_input:
             raise SMTPDataError(reply.code, reply.message)
     except SMTPResponseException as exc:
-        raise _refused(exc, at_rcpt=isinstance(exc, SMTPRecipientRefused)) from exc
+        raise _classify(exc, at_rcpt=isinstance(exc, SMTPRecipientRefused)) from exc
     except SMTPException as exc:
-        raise RelayTrouble(_words(exc)) from exc
+        raise RelayTrouble(_reply_text(exc)) from exc
 
 
-async def _hand_over(conversation: Conversation, content: bytes) -> str:
+async def _send_content(session: SmtpSession, content: bytes) -> str:
     try:
-        conversation.say(_dots_stuffed(content) + b".\r\n")
+        session.send_data(_dots_stuffed(content) + b".\r\n")
     except SMTPException as exc:
-        raise RelayTrouble(_words(exc)) from exc
+        raise RelayTrouble(_reply_text(exc)) from exc
     try:
-        reply = await conversation.reply(within=FINAL_DOT_TIMEOUT)
+        reply = await session.read_reply(within=FINAL_DOT_TIMEOUT)
     except SMTPException as exc:
-        raise RelayTrouble(_words(exc), unknown=True) from exc
+        raise RelayTrouble(_reply_text(exc), unknown=True) from exc
     if not 200 <= reply.code < 300:  # noqa: PLR2004  # RFC 5321, section 4.2.1: the first digit decides
         refusal = SMTPDataError(reply.code, reply.message)
-        raise _refused(refusal, at_rcpt=False) from refusal
+        raise _classify(refusal, at_rcpt=False) from refusal
     return f"{reply.code} {reply.message}"
 
 
@@ -197,12 +197,12 @@ def _dots_stuffed(content: bytes) -> bytes:
     return content.replace(b"\n.", b"\n..")
 
 
-def _refused(exc: SMTPResponseException, *, at_rcpt: bool) -> Refusal | RelayTrouble:
+def _classify(exc: SMTPResponseException, *, at_rcpt: bool) -> Refusal | RelayTrouble:
     """Whose fault an answer to RCPT, DATA or the final dot is.
 
     5.7.x is security or policy (RFC 3463, section 3.8): at RCPT it says that we may not relay.
     """
-    words = _words(exc)
+    words = _reply_text(exc)
     if exc.code in NOT_ABOUT_THIS_MESSAGE or (at_rcpt and exc.message.startswith("5.7.")):
         return RelayTrouble(words)
     if 500 <= exc.code < 600:  # noqa: PLR2004  # RFC 5321, section 4.2.1
@@ -210,7 +210,7 @@ def _refused(exc: SMTPResponseException, *, at_rcpt: bool) -> Refusal | RelayTro
     return LaterRefusal(words)
 
 
-def _words(exc: Exception) -> str:
+def _reply_text(exc: Exception) -> str:
     if isinstance(exc, SMTPResponseException):
         return f"{exc.code} {exc.message}"
     return str(exc) or type(exc).__name__

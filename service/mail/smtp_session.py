@@ -16,12 +16,12 @@ from aiosmtplib import (
 from aiosmtplib.response import SMTPResponse as Reply
 
 A_LINE = re.compile(rb"\d{3}")
-LONGEST_REPLY = 64 * 1024  # bytes
+MAX_REPLY = 64 * 1024  # bytes
 QUIT_TIMEOUT = 2.0  # s
 MALFORMED = -1  # in place of a code, as aiosmtplib has it
 
 
-class Conversation(asyncio.Protocol):
+class SmtpSession(asyncio.Protocol):
     """Takes the connection over, because aiosmtplib says one thing at a time: where the relay takes several
     at once, a mail needs two round trips instead of four, and the event loop half the work.
 
@@ -45,7 +45,7 @@ class Conversation(asyncio.Protocol):
         self._end: SMTPException | None = None
         self._transport.set_protocol(self)
 
-    async def ask(self, command: bytes, *following: bytes, within: float) -> Reply:
+    async def command(self, command: bytes, *following: bytes, within: float) -> Reply:
         """The answer to one command. Those that will be asked next, in their order, are sent along with it
         if the relay takes that (RFC 2920). Raises SMTPException."""
         if self._sent_along:
@@ -54,20 +54,20 @@ class Conversation(asyncio.Protocol):
             along = following if self._pipelines else ()
             self._send(b"".join([command, *along]), replies=1 + len(along))
             self._sent_along = len(along)
-        return await self.reply(within=within)
+        return await self.read_reply(within=within)
 
-    def say(self, content: bytes) -> None:
-        """For `reply` to hear the answer. Raises SMTPServerDisconnected, and nothing was sent then."""
+    def send_data(self, content: bytes) -> None:
+        """For `read_reply` to hear the answer. Raises SMTPServerDisconnected, and nothing was sent then."""
         self._send(content, replies=1)
 
-    async def reply(self, *, within: float) -> Reply:
+    async def read_reply(self, *, within: float) -> Reply:
         if not self._replies:
             await self._wait(within)
         return self._replies.popleft()
 
     async def quit(self) -> None:
         with contextlib.suppress(SMTPException):
-            await self.ask(b"QUIT\r\n", within=QUIT_TIMEOUT)
+            await self.command(b"QUIT\r\n", within=QUIT_TIMEOUT)
         self.close()
 
     def close(self) -> None:
@@ -75,16 +75,16 @@ class Conversation(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._size += len(data)
-        if self._size > LONGEST_REPLY:
-            self._give_up(SMTPResponseException(MALFORMED, "Response too long"))
+        if self._size > MAX_REPLY:
+            self._fail(SMTPResponseException(MALFORMED, "Response too long"))
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
-            self._take(line)
+            self._read_line(line)
 
     def connection_lost(self, exc: Exception | None) -> None:
         lost = SMTPServerDisconnected("Connection lost")
         lost.__cause__ = exc
-        self._give_up(lost)
+        self._fail(lost)
 
     def _send(self, data: bytes, *, replies: int) -> None:
         if self._end or self._transport.is_closing():
@@ -92,20 +92,20 @@ class Conversation(asyncio.Protocol):
         self._expected += replies
         self._transport.write(data)
 
-    def _take(self, line: bytes) -> None:
+    def _read_line(self, line: bytes) -> None:
         if self._end:
             return
         if not A_LINE.match(line):
             text = line.decode("utf-8", "ignore")
-            self._give_up(SMTPResponseException(MALFORMED, f"Malformed SMTP response line: {text}"))
+            self._fail(SMTPResponseException(MALFORMED, f"Malformed SMTP response line: {text}"))
         elif not self._expected:  # as a rule it is about to hang up
-            self._give_up(SMTPServerDisconnected("The relay spoke out of turn"))
+            self._fail(SMTPServerDisconnected("The relay spoke out of turn"))
         else:
             self._lines.append(line[4:].strip())
             if line[3:4] != b"-":
-                self._conclude(int(line[:3]))
+                self._finish_reply(int(line[:3]))
 
-    def _conclude(self, code: int) -> None:
+    def _finish_reply(self, code: int) -> None:
         self._replies.append(Reply(code, b"\n".join(self._lines).decode("utf-8", "surrogateescape")))
         self._lines.clear()
         self._size = 0
@@ -126,9 +126,9 @@ class Conversation(asyncio.Protocol):
             raise self._end
 
     def _time_out(self) -> None:
-        self._give_up(SMTPReadTimeoutError("Timed out waiting for server response"))
+        self._fail(SMTPReadTimeoutError("Timed out waiting for server response"))
 
-    def _give_up(self, why: SMTPException) -> None:
+    def _fail(self, why: SMTPException) -> None:
         self._end = self._end or why
         self._transport.close()
         self._wake()

@@ -15,7 +15,7 @@ _ENCODER = json.JSONEncoder(default=repr)
 ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
 
 
-def without_addresses(text: str) -> str:
+def redact_addresses(text: str) -> str:
     return ADDRESS.sub("…", text) if "@" in text else text
 
 
@@ -27,7 +27,7 @@ def configure(settings: Settings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     # A net beneath: texts that others write, such as a relay or a library, may quote what was handed to them.
-    quiet: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, _without_addresses]
+    quiet: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, _redact_addresses]
     is_json = settings.effective_log_format == "json"
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
@@ -56,9 +56,9 @@ def configure(settings: Settings) -> None:
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[library_lines], force=True)
 
 
-def _without_addresses(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _redact_addresses(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {
-        name: without_addresses(value) if isinstance(value, str) else value for name, value in event.items()
+        name: redact_addresses(value) if isinstance(value, str) else value for name, value in event.items()
     }
 
 

@@ -37,7 +37,7 @@ class Metrics:
         self.relay_paused = Gauge(
             "relay_paused", "1 while this process leaves the relay alone.", registry=self.registry
         )
-        self.in_hand = Gauge(
+        self.in_flight = Gauge(
             "welcome_emails_in_hand", "Claimed by this process and not finished.", registry=self.registry
         )
         self.pending = Gauge("welcome_emails_pending", "Emails that wait, in all.", registry=self.registry)

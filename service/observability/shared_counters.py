@@ -13,11 +13,11 @@ from prometheus_client import Metric
 from prometheus_client.samples import Sample
 from sqlalchemy import select
 
-from service.database.engine import Database, DatabaseAway
-from service.database.models import Tally, table
+from service.database.engine import Database, DatabaseUnavailable
+from service.database.models import SharedCounter, table
 from service.observability.metrics import Metrics
 
-TALLIES = table(Tally)
+TALLIES = table(SharedCounter)
 
 ADD_EVERY = 10.0  # s; who is killed takes what it counted since along
 LAST_WORDS = 1.0  # s
@@ -25,7 +25,7 @@ LAST_WORDS = 1.0  # s
 Series = tuple[str, str]  # the name and, in JSON, the labels
 
 
-class Tallies:
+class SharedCounters:
     """Those of `Metrics.shared`, of this process and all others."""
 
     def __init__(self, metrics: Metrics, *, database: Database) -> None:
@@ -47,7 +47,7 @@ class Tallies:
                     await loop
 
     async def add(self) -> None:
-        """Adds what this process counted since it last did. Raises DatabaseAway."""
+        """Adds what this process counted since it last did. Raises DatabaseUnavailable."""
         async with self._adding:
             counted = {_series(sample): sample.value for _, sample in self._counted()}
             before = self._added
@@ -56,8 +56,8 @@ class Tallies:
             self._added = counted
 
     async def sums(self) -> list[Metric]:
-        """Of all processes, those that never counted anything included. Raises DatabaseAway."""
-        async with self._database.reading() as connection:
+        """Of all processes, those that never counted anything included. Raises DatabaseUnavailable."""
+        async with self._database.read_only() as connection:
             found = await connection.execute(select(TALLIES.c.name, TALLIES.c.labels, TALLIES.c.sum))
             sums = {(name, labels): total for name, labels, total in found}
         families: dict[str, Metric] = {}
@@ -75,11 +75,11 @@ class Tallies:
     async def _add(self, more: Mapping[Series, float]) -> None:
         if not more:
             return
-        added = self._database.insert(Tally).values(
+        added = self._database.insert(SharedCounter).values(
             # In one order, so that two processes cannot deadlock.
             [{"name": name, "labels": labels, "sum": more[name, labels]} for name, labels in sorted(more)]
         )
-        async with self._database.statement() as connection:
+        async with self._database.single_statement() as connection:
             await connection.execute(
                 added.on_conflict_do_update(
                     index_elements=[TALLIES.c.name, TALLIES.c.labels],
@@ -99,7 +99,7 @@ class Tallies:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ADD_EVERY):
                     is_ending = await ending.wait()
-            with contextlib.suppress(DatabaseAway):  # it is added when the database is back
+            with contextlib.suppress(DatabaseUnavailable):  # it is added when the database is back
                 await self.add()
 
 

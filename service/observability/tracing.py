@@ -7,7 +7,7 @@ from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-OF_NOBODY = frozenset({"/healthz", "/readyz", "/metrics"})  # asked by machines, all day long
+UNTRACED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})  # asked by machines, all day long
 PERSONAL = ("url.path", "url.query")  # what a client typed; `http.route` says enough
 
 
@@ -15,11 +15,11 @@ def config() -> TelemetryConfig:
     return {
         "auto_configure": True,
         "logs": False,  # ours are discreet; these would tell the texts of exceptions
-        "exclude": _is_of_nobody,
+        "exclude": _is_untraced,
     }
 
 
-def keep_discreet() -> None:
+def redact_spans() -> None:
     """For a lifespan: FastAPI has set up by then what there is to set up."""
     provider = trace.get_tracer_provider()
     if not hasattr(provider, "add_span_processor"):  # nobody collects
@@ -35,5 +35,5 @@ def keep_discreet() -> None:
     provider.add_span_processor(Discretion())
 
 
-def _is_of_nobody(scope: MutableMapping[str, Any]) -> bool:
-    return scope.get("path") in OF_NOBODY
+def _is_untraced(scope: MutableMapping[str, Any]) -> bool:
+    return scope.get("path") in UNTRACED_PATHS

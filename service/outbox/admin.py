@@ -19,23 +19,23 @@ NO_TIME = timedelta(0)
 
 
 @dataclass(frozen=True)
-class Waiting:
+class QueueDepth:
     pending: int
     failed: int
     oldest: timedelta  # since the signup of the email that has waited longest
     overdue: timedelta  # the same, of those that no refusal and no budget asks to wait
 
 
-class Upkeep:
-    """Every method raises DatabaseAway."""
+class OutboxAdmin:
+    """Every method raises DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def waiting(self) -> Waiting:
+    async def queue_depth(self) -> QueueDepth:
         oldest = func.min(OUTBOX.c.created_at)
         could_leave = (OUTBOX.c.deferrals == 0) & (OUTBOX.c.due_at <= self._database.clock(after=LEASE))
-        async with self._database.reading() as connection:
+        async with self._database.read_only() as connection:
             now = await self._database.now(connection)
             found = await connection.execute(
                 select(func.count(), oldest, oldest.filter(could_leave)).where(
@@ -46,18 +46,20 @@ class Upkeep:
             failed = await connection.scalar(
                 select(func.count()).select_from(OUTBOX).where(OUTBOX.c.status == EmailStatus.FAILED)
             )
-        return Waiting(pending, failed or 0, oldest=_since(oldest_at, now), overdue=_since(overdue_at, now))
+        return QueueDepth(
+            pending, failed or 0, oldest=_since(oldest_at, now), overdue=_since(overdue_at, now)
+        )
 
     async def newest(self, limit: int, *, status: EmailStatus | None = None) -> Sequence[RowMapping]:
         newest = select(OUTBOX).order_by(OUTBOX.c.id.desc()).limit(limit)  # ids sort by time
-        async with self._database.reading(timeout=None) as connection:
+        async with self._database.read_only(timeout=None) as connection:
             found = await connection.execute(newest.where(OUTBOX.c.status == status) if status else newest)
             return found.mappings().all()
 
     async def last_taken(self) -> str | None:
         """What the relay said to the newest email that was sent."""
         newest = select(OUTBOX.c.last_reply).where(OUTBOX.c.status == EmailStatus.SENT)
-        async with self._database.reading(timeout=None) as connection:
+        async with self._database.read_only(timeout=None) as connection:
             words: str | None = await connection.scalar(newest.order_by(OUTBOX.c.id.desc()).limit(1))
             return words
 
@@ -66,7 +68,7 @@ class Upkeep:
     ) -> int:
         """That one, those that failed within the given time, or all."""
         chosen = self._failed(email_id, failed_since)
-        async with self._database.reading(timeout=None) as connection:
+        async with self._database.read_only(timeout=None) as connection:
             return await connection.scalar(select(func.count()).select_from(OUTBOX).where(*chosen)) or 0
 
     async def retry(
@@ -74,7 +76,7 @@ class Upkeep:
     ) -> AsyncIterator[int]:
         """Makes failed emails due again, as if they had just been signed up for; says after each
         transaction how many. Those that fail meanwhile are left as they are."""
-        async with self._database.reading(timeout=None) as connection:
+        async with self._database.read_only(timeout=None) as connection:
             now = await self._database.now(connection)
         chosen = [*self._failed(email_id, failed_since), OUTBOX.c.finished_at <= now]
         while retried := await self._retry_some(chosen):
@@ -82,7 +84,7 @@ class Upkeep:
 
     async def _retry_some(self, chosen: Sequence[ColumnElement[bool]]) -> int:
         some = select(OUTBOX.c.id).where(*chosen).limit(RETRY_AT_ONCE).with_for_update(skip_locked=True)
-        async with self._database.statement() as connection:
+        async with self._database.single_statement() as connection:
             retried = await connection.execute(
                 update(OUTBOX)
                 .where(OUTBOX.c.id.in_(select(some.cte("some").c.id)))

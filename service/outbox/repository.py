@@ -1,4 +1,4 @@
-"""Every query on the outbox but those of an operator, which are `upkeep`'s. Nothing else touches its rows.
+"""Every query on the outbox but those of an operator, which are `admin`'s. Nothing else touches its rows.
 
 A row is a status and one clock. `due_at` is a visibility time: a pending row may be claimed when
 it is due, and a claim moves `due_at` ahead, so a crashed process needs no reaper. `attempt` is the
@@ -14,31 +14,31 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.email_status import EmailStatus
 from service.database.engine import Database
-from service.database.group_commit import Batcher
-from service.database.json_rows import document
+from service.database.group_commit import GroupCommit
+from service.database.json_rows import encode_rows
 from service.database.models import OUTBOX
 from service.observability.metrics import Metrics
 from service.outbox import sql
-from service.outbox.row import LEASE, Email, Outcome, Released, changes, kept, lease_end
-from service.outbox.send_quota import Budget, Spending
+from service.outbox.row import LEASE, Email, Outcome, Released, lease_end, outcome_row, storable
+from service.outbox.send_quota import QuotaDecision, SendQuota
 
-GATHER = 0.005  # s; ten connections alone would not fill a batch: a quarter more mails per second
+LINGER = 0.005  # s; ten connections alone would not fill a batch: a quarter more mails per second
 ABANDON_AT_MOST = 1000  # in one transaction
 LOOKED_AT = 200  # due emails at once, where there is a budget
 
 
 class Outbox:
-    def __init__(self, database: Database, metrics: Metrics, budget: Budget | None = None) -> None:
+    def __init__(self, database: Database, metrics: Metrics, quota: SendQuota | None = None) -> None:
         self._database = database
-        self._budget = budget
-        self._claim = sql.claiming(database, sql.due(database, OUTBOX.c.id))
-        self._probe = sql.claiming(database, sql.any_due_long(database, OUTBOX.c.id))
-        self._conclude = sql.concluding(database)
-        self._outcomes: Batcher[tuple[Email, Outcome], None] = Batcher(
-            self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=GATHER
+        self._quota = quota
+        self._claim = sql.claim_statement(database, sql.due(database, OUTBOX.c.id))
+        self._probe = sql.claim_statement(database, sql.select_any_overdue(database, OUTBOX.c.id))
+        self._conclude = sql.record_statement(database)
+        self._outcomes: GroupCommit[tuple[Email, Outcome], None] = GroupCommit(
+            self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=LINGER
         )
 
-    async def give_up(self, connection: AsyncConnection, user_ids: Collection[UUID], *, reason: str) -> None:
+    async def fail(self, connection: AsyncConnection, user_ids: Collection[UUID], *, reason: str) -> None:
         """Adds to the failed, in the caller's transaction, what nobody has claimed."""
         await connection.execute(
             update(OUTBOX)
@@ -47,20 +47,20 @@ class Outbox:
         )
 
     async def claim(self, limit: int, *, probing: bool = False) -> list[Email]:
-        """Takes up to `limit` due rows for LEASE, the longest due first. Raises DatabaseAway.
+        """Takes up to `limit` due rows for LEASE, the longest due first. Raises DatabaseUnavailable.
 
         When `probing`, any of those due long: or rows that the relay never takes, each tried in its turn,
         would keep it paused while others wait behind them.
         """
-        if self._budget:
-            return await self._claim_within(self._budget, limit, probing=probing)
+        if self._quota:
+            return await self._claim_within(self._quota, limit, probing=probing)
         held_until = lease_end()
-        async with self._database.statement() as connection:
+        async with self._database.single_statement() as connection:
             claimed = await connection.execute(self._probe if probing else self._claim, {"most": limit})
             emails = [Email(**row, held_until=held_until) for row in claimed.mappings()]
         return sorted(emails, key=_age)
 
-    async def _claim_within(self, budget: Budget, limit: int, *, probing: bool) -> list[Email]:
+    async def _claim_within(self, quota: SendQuota, limit: int, *, probing: bool) -> list[Email]:
         """Sends what is over the budget to later windows, until something is not or nothing is due."""
         emails: list[Email] = []
         is_more = True
@@ -68,31 +68,31 @@ class Outbox:
             held_until = lease_end()
             async with self._database.transaction() as connection:
                 now = await self._database.now(connection)
-                spending = await self._spend(connection, budget, limit, probing=probing, now=now)
-                chosen = sql.claiming(
-                    self._database, select(OUTBOX.c.id).where(OUTBOX.c.id.in_(spending.affordable))
+                decision = await self._spend(connection, quota, limit, probing=probing, now=now)
+                chosen = sql.claim_statement(
+                    self._database, select(OUTBOX.c.id).where(OUTBOX.c.id.in_(decision.allowed))
                 )
                 claimed = (await connection.execute(chosen)).mappings()
                 emails = [Email(**row, held_until=held_until, claimed_at=now) for row in claimed]
-            is_more = bool(spending.waiting)
+            is_more = bool(decision.postponed)
         return sorted(emails, key=_age)
 
     async def _spend(
-        self, connection: AsyncConnection, budget: Budget, limit: int, *, probing: bool, now: datetime
-    ) -> Spending:
-        asked = sql.any_due_long if probing else sql.due
+        self, connection: AsyncConnection, quota: SendQuota, limit: int, *, probing: bool, now: datetime
+    ) -> QuotaDecision:
+        asked = sql.select_any_overdue if probing else sql.due
         due = asked(self._database, OUTBOX.c.id, OUTBOX.c.recipient, OUTBOX.c.give_up_at)
         found = await connection.execute(due, {"most": max(limit, LOOKED_AT)})
-        spending = await budget.spend(connection, found.all(), limit=limit, now=now)
-        if spending.waiting:
-            await connection.execute(sql.WAIT, spending.waiting)
-        return spending
+        decision = await quota.allot(connection, found.all(), limit=limit, now=now)
+        if decision.postponed:
+            await connection.execute(sql.POSTPONE, decision.postponed)
+        return decision
 
     async def renew(self, emails: Sequence[Email]) -> None:
-        """Keeps what this process holds for another LEASE. Raises DatabaseAway."""
+        """Keeps what this process holds for another LEASE. Raises DatabaseUnavailable."""
         held_until = lease_end()
         leased = self._database.clock(after=LEASE)
-        async with self._database.statement() as connection:
+        async with self._database.single_statement() as connection:
             renewed = await connection.execute(
                 update(OUTBOX)
                 .where(
@@ -111,13 +111,13 @@ class Outbox:
                 email.held_until = held_until
 
     async def record(self, email: Email, outcome: Outcome) -> None:
-        """Writes what became of a claimed email, where it still is ours. Raises DatabaseAway."""
+        """Writes what became of a claimed email, where it still is ours. Raises DatabaseUnavailable."""
         await self._outcomes.submit((email, outcome), patience=None)
 
-    async def abandon(self, reason: str) -> int:
+    async def fail_expired(self, reason: str) -> int:
         """Gives up what has waited past its `give_up_at`, a thousand at a time; returns how many."""
         now = self._database.clock()
-        async with self._database.statement() as connection:
+        async with self._database.single_statement() as connection:
             hopeless = (
                 select(OUTBOX.c.id)
                 .where(
@@ -135,16 +135,16 @@ class Outbox:
                 .values(
                     status=EmailStatus.FAILED,
                     attempt=OUTBOX.c.attempt + 1,
-                    last_reply=kept(reason),
+                    last_reply=storable(reason),
                     finished_at=now,
                 )
                 .returning(OUTBOX.c.id)
             )
             return len(abandoned.all())
 
-    async def of_user(self, user_id: UUID) -> tuple[str, datetime | None] | None:
-        """Status and the time it was finished, or None if there is no such user. Raises DatabaseAway."""
-        async with self._database.reading() as connection:
+    async def find_by_user(self, user_id: UUID) -> tuple[str, datetime | None] | None:
+        """Status and when it was finished; None if there is no such user. Raises DatabaseUnavailable."""
+        async with self._database.read_only() as connection:
             found = await connection.execute(
                 select(OUTBOX.c.status, OUTBOX.c.finished_at).where(OUTBOX.c.user_id == user_id)
             )
@@ -152,13 +152,13 @@ class Outbox:
             return (row.status, row.finished_at) if row else None
 
     async def _write_outcomes(self, outcomes: Sequence[tuple[Email, Outcome]]) -> Sequence[None]:
-        rows = document(changes(email, outcome) for email, outcome in outcomes)
-        begin = self._database.transaction if self._budget else self._database.statement
+        rows = encode_rows(outcome_row(email, outcome) for email, outcome in outcomes)
+        begin = self._database.transaction if self._quota else self._database.single_statement
         async with begin() as connection:
             await connection.execute(self._conclude, {"outcomes": rows})
-            if self._budget:
+            if self._quota:
                 released = [email for email, outcome in outcomes if isinstance(outcome, Released)]
-                await self._budget.give_back(connection, released)
+                await self._quota.give_back(connection, released)
         return [None] * len(outcomes)
 
 

@@ -12,7 +12,7 @@ from service.runtime.ids import new_id
 
 LEASE = timedelta(seconds=60)
 BACKOFF = tuple(timedelta(seconds=seconds) for seconds in (5, 15, 60, 300, 900, 3600))
-LONGEST_REPLY = 1000  # characters of the relay's words that are kept
+MAX_REPLY = 1000  # characters of the relay's words that are kept
 
 
 def lease_end() -> float:
@@ -63,7 +63,7 @@ class NewEmail:
         return int(self.claimed)
 
     def row(self) -> tuple[object, ...]:
-        """As `enqueueing` takes it."""
+        """As `enqueue_statement` takes it."""
         return (
             self.id.hex,
             self.user_id.hex,
@@ -74,7 +74,7 @@ class NewEmail:
             self.attempt,
         )
 
-    def born(self) -> Email | None:
+    def as_claimed(self) -> Email | None:
         """As its claimer holds it, if it has one."""
         if not self.claimed:
             return None
@@ -130,7 +130,7 @@ def backoff(deferrals: int) -> timedelta:
     return longest * random.uniform(0.1, 1)  # noqa: S311  # spreads load, hides nothing
 
 
-def changes(email: Email, outcome: Outcome) -> tuple[object, ...]:
+def outcome_row(email: Email, outcome: Outcome) -> tuple[object, ...]:
     """Id, attempt, and the new status, deferrals, delay in seconds and words, as the outbox writes them."""
     status, deferrals, delay = EmailStatus.PENDING, email.deferrals, timedelta(0)
     match outcome:
@@ -140,11 +140,11 @@ def changes(email: Email, outcome: Outcome) -> tuple[object, ...]:
             status = EmailStatus.FAILED
         case Deferred():
             deferrals, delay = deferrals + 1, backoff(email.deferrals)
-    return email.id.hex, email.attempt, status, deferrals, delay.total_seconds(), kept(outcome.words)
+    return email.id.hex, email.attempt, status, deferrals, delay.total_seconds(), storable(outcome.words)
 
 
-def kept(words: str | None) -> str | None:
+def storable(words: str | None) -> str | None:
     """As the column takes them: PostgreSQL refuses NUL, and aiosmtplib hands on undecodable bytes."""
     if words is None:
         return None
-    return words.encode("utf-8", "replace").decode().replace("\x00", "�")[:LONGEST_REPLY]
+    return words.encode("utf-8", "replace").decode().replace("\x00", "�")[:MAX_REPLY]

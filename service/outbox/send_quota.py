@@ -11,52 +11,52 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.engine import Database
-from service.limits.counters import Counts
+from service.limits.counters import Counters
 from service.outbox.row import Email
 from service.settings import Rate, Settings
 
-WAITING = "waiting "  # in front of a scope: how many were sent to later windows
+POSTPONED = "waiting "  # in front of a scope: how many were sent to later windows
 
 
 @dataclass(frozen=True, slots=True)
-class Spending:
+class QuotaDecision:
     """What became of emails that are due. Those beyond the limit of a claim are in neither list."""
 
-    affordable: list[UUID] = field(default_factory=list)
-    waiting: list[dict[str, object]] = field(default_factory=list)  # of_id, new_due_at, new_give_up_at
+    allowed: list[UUID] = field(default_factory=list)
+    postponed: list[dict[str, object]] = field(default_factory=list)  # of_id, new_due_at, new_give_up_at
 
 
 @dataclass(slots=True)
-class _Purse:
+class _QuotaWindow:
     scope: str
     rate: Rate
     ends_at: datetime
     spent: int
-    waiting: int
+    postponed: int
     changes: Counter[str] = field(default_factory=Counter)
 
     @property
-    def is_empty(self) -> bool:
+    def is_exhausted(self) -> bool:
         return self.spent >= self.rate.limit
 
-    def spend(self) -> None:
+    def use(self) -> None:
         self.spent += 1
         self.changes[self.scope] += 1
 
-    def wait(self) -> datetime:
+    def postpone(self) -> datetime:
         """The window after all that wait already: or each would begin with moving them all once more."""
-        due_at = self.ends_at + self.rate.period * (self.waiting // self.rate.limit)
-        self.waiting += 1
-        self.changes[WAITING + self.scope] += 1
+        due_at = self.ends_at + self.rate.period * (self.postponed // self.rate.limit)
+        self.postponed += 1
+        self.changes[POSTPONED + self.scope] += 1
         return due_at
 
 
-class Budget:
+class SendQuota:
     """An email counts when it is claimed, in windows that all replicas share, and is given back if it was
     not sent through no fault of its own."""
 
     def __init__(self, database: Database, *, per_domain: Rate | None, in_all: Rate | None) -> None:
-        self._counts = Counts(database)
+        self._counts = Counters(database)
         # The domain first: what it does not take costs the whole nothing. And always in this order, so
         # that two replicas cannot deadlock.
         limits = (_domain, per_domain), (_all, in_all)
@@ -64,32 +64,32 @@ class Budget:
         self._window: datetime | None = None
 
     @classmethod
-    def of(cls, settings: Settings, *, database: Database) -> Self | None:
-        if not settings.has_mail_budget:
+    def from_settings(cls, settings: Settings, *, database: Database) -> Self | None:
+        if not settings.has_send_quota:
             return None
         return cls(database, per_domain=settings.domain_rate_limit, in_all=settings.mail_budget)
 
-    async def spend(
+    async def allot(
         self, connection: AsyncConnection, due: Sequence[Row[Any]], *, limit: int, now: datetime
-    ) -> Spending:
+    ) -> QuotaDecision:
         """Chooses up to `limit` of the rows (id, recipient, give_up_at), in their order."""
-        purses = await self._open(connection, {row.recipient for row in due}, now=now)
-        spending = Spending()
+        windows = await self._open(connection, {row.recipient for row in due}, now=now)
+        decision = QuotaDecision()
         for row in due:
-            if len(spending.affordable) == limit:
+            if len(decision.allowed) == limit:
                 break
-            asked = [purses[scope(row.recipient)] for scope, _ in self._limits]
-            if empty := next((purse for purse in asked if purse.is_empty), None):
-                due_at = empty.wait()
+            asked = [windows[scope(row.recipient)] for scope, _ in self._limits]
+            if exhausted := next((window for window in asked if window.is_exhausted), None):
+                due_at = exhausted.postpone()
                 # Waiting for its turn takes nothing from the time that its relay has to take it.
                 changes = {"new_due_at": due_at, "new_give_up_at": row.give_up_at + (due_at - now)}
-                spending.waiting.append({"of_id": row.id, **changes})
+                decision.postponed.append({"of_id": row.id, **changes})
             else:
-                spending.affordable.append(row.id)
-                for purse in asked:
-                    purse.spend()
-        await self._close(connection, purses.values())
-        return spending
+                decision.allowed.append(row.id)
+                for window in asked:
+                    window.use()
+        await self._close(connection, windows.values())
+        return decision
 
     async def give_back(self, connection: AsyncConnection, emails: Iterable[Email]) -> None:
         """To the windows in which they were claimed."""
@@ -103,24 +103,24 @@ class Budget:
 
     async def _open(
         self, connection: AsyncConnection, recipients: set[str], *, now: datetime
-    ) -> dict[str, _Purse]:
+    ) -> dict[str, _QuotaWindow]:
         """Nobody else looks into these purses until the transaction ends."""
         if not self._window or self._window <= now:
-            await self._counts.forget(connection, now=now)
+            await self._counts.delete_expired(connection, now=now)
             self._window = min(rate.window_end(now) for _, rate in self._limits)
-        purses = {}
+        windows = {}
         for scope, rate in self._limits:
             ends_at, scopes = rate.window_end(now), {scope(recipient) for recipient in recipients}
-            asked = dict.fromkeys([*scopes, *(WAITING + scope for scope in scopes)], 0)
+            asked = dict.fromkeys([*scopes, *(POSTPONED + scope for scope in scopes)], 0)
             counts = await self._counts.add(connection, asked, ends_at=ends_at)
             for name in scopes:
-                purses[name] = _Purse(name, rate, ends_at, counts[name], counts[WAITING + name])
-        return purses
+                windows[name] = _QuotaWindow(name, rate, ends_at, counts[name], counts[POSTPONED + name])
+        return windows
 
-    async def _close(self, connection: AsyncConnection, purses: Iterable[_Purse]) -> None:
+    async def _close(self, connection: AsyncConnection, windows: Iterable[_QuotaWindow]) -> None:
         changes: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
-        for purse in purses:
-            changes[purse.ends_at] += purse.changes
+        for window in windows:
+            changes[window.ends_at] += window.changes
         for ends_at, more in changes.items():
             await self._counts.add(connection, more, ends_at=ends_at)
 

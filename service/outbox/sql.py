@@ -22,26 +22,26 @@ from sqlalchemy import (
 
 from service.database.email_status import EmailStatus
 from service.database.engine import Database
-from service.database.json_rows import given
+from service.database.json_rows import rows_from_json
 from service.database.models import OUTBOX, OutboxEmail
 from service.outbox.row import LEASE
 
 GIVE_UP_AFTER = timedelta(days=5)
 PROBED = 1000  # of the longest due, one of which is to show whether the relay takes mail again
 
-WAIT = (
+POSTPONE = (
     update(OUTBOX)
     .where(OUTBOX.c.id == bindparam("of_id"))
     .values(due_at=bindparam("new_due_at"), give_up_at=bindparam("new_give_up_at"))
 )
 
 
-def enqueueing(database: Database, users: FromClause) -> Insert:
+def enqueue_statement(database: Database, users: FromClause) -> Insert:
     """Adds the parameter `emails`, a document of `NewEmail.row`s, where `users` has their user.
 
     Returns `user_id` and `created_at`, which is the user's.
     """
-    emails = given(
+    emails = rows_from_json(
         database,
         OUTBOX.c.id,
         OUTBOX.c.user_id,
@@ -76,7 +76,7 @@ def due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
     return _unlocked_due(database, *columns).limit(bindparam("most")).with_for_update(skip_locked=True)
 
 
-def any_due_long(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
+def select_any_overdue(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
     oldest = _unlocked_due(database, OUTBOX.c.id).limit(PROBED)
     of_those = due(database, *columns).where(OUTBOX.c.id.in_(oldest))
     return of_those.order_by(None).order_by(func.random())
@@ -87,7 +87,7 @@ def _unlocked_due(database: Database, *columns: ColumnElement[Any]) -> Select[An
     return select(*columns).where(*is_due).order_by(OUTBOX.c.due_at)
 
 
-def claiming(database: Database, chosen: Select[Any]) -> UpdateBase:
+def claim_statement(database: Database, chosen: Select[Any]) -> UpdateBase:
     """Returns the first fields of an Email, in their order."""
     claimed = chosen.cte("due")
     return (
@@ -106,13 +106,13 @@ def claiming(database: Database, chosen: Select[Any]) -> UpdateBase:
     )
 
 
-def concluding(database: Database) -> UpdateBase:
+def record_statement(database: Database) -> UpdateBase:
     """Takes the parameter `outcomes`, a document of `changes`.
 
     Fenced: an email that somebody else has claimed since is no longer ours to write.
     """
     delay = Column("delay", Double)
-    outcome = given(
+    outcome = rows_from_json(
         database,
         OUTBOX.c.id,
         OUTBOX.c.attempt,

@@ -15,7 +15,7 @@ DROPPED = re.compile(
 )
 
 
-class NotAnAddress(ValueError):
+class InvalidAddress(ValueError):
     """The reason is a sentence for people; it repeats nothing of the input."""
 
 
@@ -36,18 +36,18 @@ class Address:
 
 
 def parse(typed: str) -> Address:
-    """Raises NotAnAddress."""
+    """Raises InvalidAddress."""
     typed = typed.strip(" ")  # a line break at the end is no slip of the finger
     if len(typed) > MAX_LENGTH:
-        raise NotAnAddress(f"An email address has at most {MAX_LENGTH} characters.")
+        raise InvalidAddress(f"An email address has at most {MAX_LENGTH} characters.")
     if DROPPED.search(typed):
-        raise NotAnAddress("This address has invisible characters.")
+        raise InvalidAddress("This address has invisible characters.")
     try:
         valid = validate_email(typed, allow_smtputf8=False, check_deliverability=False, strict=True)
     except EmailNotValidError as exc:
-        raise NotAnAddress("This is not an email address that mail can be sent to.") from exc
+        raise InvalidAddress("This is not an email address that mail can be sent to.") from exc
     domain = valid.ascii_domain.lower()
     if RELAY_TRICKS & set(valid.local_part) or domain.rpartition(".")[2] in RESERVED_DOMAINS:
-        raise NotAnAddress("Mail cannot be sent to this address.")
+        raise InvalidAddress("Mail cannot be sent to this address.")
     mailbox = f"{valid.local_part}@{domain}"
     return Address(typed=typed, canonical=mailbox.lower(), mailbox=mailbox)

@@ -9,8 +9,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from service.person.invisible import joiners_join
-from service.person.word_lists import EVERYDAY, PARTICLES, SPOKEN_STOPS, TELLTALE_PARTS, TELLTALES, folded
+from service.person.invisible import joiners_are_valid
+from service.person.word_lists import EVERYDAY, PARTICLES, SPOKEN_STOPS, TELLTALE_PARTS, TELLTALES, fold
 from service.person.word_shapes import APOSTROPHES, EASTERN_DOTS, HYPHENS, is_name_like
 
 MAX_LENGTH = 60
@@ -30,7 +30,7 @@ HAN_NUMBER = re.compile("[零一二三四五六七八九]{5}")
 ROMAN_NUMBER = re.compile("[IVX]+")
 
 
-def greets(name: str) -> bool:
+def is_greetable(name: str) -> bool:
     """Whether the name is one that a mail may repeat word for word."""
     words = unicodedata.normalize("NFC", name).split()
     return (
@@ -39,7 +39,7 @@ def greets(name: str) -> bool:
         and A_LETTER.search(name) is not None
         and BREAKS.search(name) is None
         and all(is_name_like(word) for word in words)
-        and joiners_join(name)
+        and joiners_are_valid(name)
         and not _enumerates(name)
         and not _shouts(words)
         and not _is_cased_as_a_sentence(words)
@@ -80,13 +80,13 @@ def _has_case(word: str) -> bool:
 
 
 def _is_particle(word: str) -> bool:
-    return folded(word).strip(APOSTROPHES) in PARTICLES
+    return fold(word).strip(APOSTROPHES) in PARTICLES
 
 
 def _advertises(name: str) -> bool:
-    text = folded(name)
+    text = fold(name)
     words = SEPARATORS.split(text)
-    said = {*words, *SEPARATORS.split(folded(CAMEL.sub(" ", name)))}
+    said = {*words, *SEPARATORS.split(fold(CAMEL.sub(" ", name)))}
     return (
         not said.isdisjoint(TELLTALES)
         or len(said & EVERYDAY) > 1

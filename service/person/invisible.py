@@ -11,7 +11,7 @@ VIRAMA = 9  # the combining class of the signs that tie two Indic letters togeth
 CURSIVE = ("ADLAM", "MANDAIC", "MONGOLIAN", "NKO", "PHAGS-PA")
 
 
-def joiners_join(text: str) -> bool:
+def joiners_are_valid(text: str) -> bool:
     """Whether every zero-width joiner and non-joiner stands where a script needs it: beside a virama,
     or between letters of a cursive script (RFC 5892, appendices A.1 and A.2)."""
     return all(

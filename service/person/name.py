@@ -2,31 +2,31 @@
 
 import unicodedata
 
-from service.person.invisible import FILLERS, JOINERS, joiners_join
+from service.person.invisible import FILLERS, JOINERS, joiners_are_valid
 
 MAX_LENGTH = 100
 MAX_MARKS = 4  # on one base letter; real scripts stay below
 
 
-class NotAName(ValueError):
+class InvalidName(ValueError):
     """The reason is a sentence for people; it repeats nothing of the input."""
 
 
 def parse(typed: str) -> str:
-    """The trimmed name. Raises NotAName."""
+    """The trimmed name. Raises InvalidName."""
     name = typed.strip()
     if len(name) > MAX_LENGTH:
-        raise NotAName(f"A name has at most {MAX_LENGTH} characters.")
+        raise InvalidName(f"A name has at most {MAX_LENGTH} characters.")
     if name and typed.isascii() and typed.isprintable():
         return name  # as most do; the rest looks at every character
     if any(_is_control(character) for character in typed):
-        raise NotAName("A name has no control characters or line breaks.")
+        raise InvalidName("A name has no control characters or line breaks.")
     if not any(_is_visible(character) for character in name):
-        raise NotAName("A name needs at least one visible character; leave it out if there is none.")
-    if any(_is_format(character) for character in name) or not joiners_join(name):
-        raise NotAName("This name has invisible characters.")
+        raise InvalidName("A name needs at least one visible character; leave it out if there is none.")
+    if any(_is_format(character) for character in name) or not joiners_are_valid(name):
+        raise InvalidName("This name has invisible characters.")
     if _most_marks(name) > MAX_MARKS:
-        raise NotAName("This name has too many marks on one letter.")
+        raise InvalidName("This name has too many marks on one letter.")
     return name
 
 

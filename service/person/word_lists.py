@@ -8,7 +8,7 @@ No list is ever complete: what a mail program would make a link of is refused by
 import unicodedata
 
 
-def folded(text: str) -> str:
+def fold(text: str) -> str:
     """Without case and accents."""
     if text.isascii():
         return text.lower()
@@ -17,7 +17,7 @@ def folded(text: str) -> str:
 
 
 def _words(text: str) -> frozenset[str]:
-    return frozenset(folded(text).split())
+    return frozenset(fold(text).split())
 
 
 # Written small inside a capitalised name. The last line is how Malaysia and Singapore write descent.

@@ -7,7 +7,7 @@ import unicodedata
 from functools import lru_cache
 
 from service.person.invisible import FILLERS, JOINERS
-from service.person.word_lists import ABBREVIATIONS, PARTICLES, folded
+from service.person.word_lists import ABBREVIATIONS, PARTICLES, fold
 
 MAX_LETTERS = 36  # in a row: a Hawaiian name has 35
 MAX_EASTERN_LETTERS = 12  # where sentences have no spaces
@@ -53,7 +53,7 @@ EASTERN = ("BOPOMOFO", "CJK", "HALFWIDTH", "HANGUL", "HIRAGANA", "IDEOGRAPHIC", 
 @lru_cache(maxsize=4096)
 def is_name_like(word: str) -> bool:
     """`word` is in normal form C."""
-    if folded(word) in PARTICLES:
+    if fold(word) in PARTICLES:
         return True
     shape = "".join(_kind(character) for character in ABBREVIATION.sub(_as_initial, word))
     return (
@@ -76,7 +76,7 @@ def _kind(character: str) -> str:
 
 
 def _as_initial(abbreviation: re.Match[str]) -> str:
-    return "A" if folded(abbreviation[0]) in ABBREVIATIONS else abbreviation[0]
+    return "A" if fold(abbreviation[0]) in ABBREVIATIONS else abbreviation[0]
 
 
 def _is_of_one_script(part: str) -> bool:

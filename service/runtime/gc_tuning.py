@@ -3,7 +3,7 @@
 import gc
 
 
-def settle() -> None:
+def tune_gc() -> None:
     """Keeps the garbage collector away from what will live as long as the process. Call it when all is built.
 
     By default it looks at every living object again and again: that was half of all time under

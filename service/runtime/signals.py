@@ -14,11 +14,11 @@ DRAIN_SECONDS = 25.0  # that deliveries which have begun get to finish
 
 # s. A terminal signals the whole process group, and then the parent of several processes signals each
 # of them: that is one order to end, given twice.
-SAME_ORDER = 1.0
+SAME_SIGNAL_WITHIN = 1.0
 
 
 @contextmanager
-def draining_on_signals(begin: Callable[[], None]) -> Iterator[None]:
+def drain_on_signals(begin: Callable[[], None]) -> Iterator[None]:
     """Calls `begin` at the first signal, and then whoever handled it before.
 
     The server would only tell us once all background tasks have ended, which is too late to keep
@@ -33,7 +33,7 @@ def draining_on_signals(begin: Callable[[], None]) -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal signalled_at
         if signalled_at is not None:
-            if time.monotonic() - signalled_at > SAME_ORDER:
+            if time.monotonic() - signalled_at > SAME_SIGNAL_WITHIN:
                 os._exit(128 + number)  # all that matters is on disk
             return
         signalled_at = time.monotonic()

@@ -17,7 +17,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from service.signup.schemas import IdempotencyKey, SignupRequest
-from service.web.problems import CLIENT_LEFT, FOUND, InvalidField, Kind, Problem
+from service.web.problems import CLIENT_LEFT, STATE_KEY, InvalidField, Problem, ProblemType
 
 MAX_BODY = 16 * 1024
 MAX_FIELDS = 20  # of a form
@@ -29,10 +29,10 @@ JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 KEY = "idempotency-key"
 
-Check = Callable[[Request], None]  # raises Problem
+Precondition = Callable[[Request], None]  # raises Problem
 
 
-class Sent(BaseModel):
+class ParsedRequest(BaseModel):
     """What a signup is made of, from those parts of a request that an error's `loc` names."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -55,7 +55,7 @@ class StrictRequest(Request):
             _check_depth(text)
             return _STRICT.decode(text)
         except (UnicodeDecodeError, json.JSONDecodeError) as exc:
-            raise Problem(Kind.UNPARSABLE) from exc
+            raise Problem(ProblemType.UNPARSABLE) from exc
 
     async def fields(self) -> dict[str, str]:
         """Of a urlencoded form."""
@@ -65,7 +65,7 @@ class StrictRequest(Request):
                 text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_FIELDS
             )
         except ValueError as exc:
-            raise Problem(Kind.UNPARSABLE) from exc
+            raise Problem(ProblemType.UNPARSABLE) from exc
         return _without_repeats(pairs)
 
     async def _read(self) -> bytes:
@@ -76,9 +76,9 @@ class StrictRequest(Request):
                 raise HTTPException(CLIENT_LEFT)
             read += message.get("body", b"")
             if len(read) > MAX_BODY:
-                raise Problem(Kind.TOO_LARGE, headers={"Connection": "close"})
+                raise Problem(ProblemType.TOO_LARGE, headers={"Connection": "close"})
             more = message.get("more_body", False)
-        if found := self.scope["state"].get(FOUND):  # the server ended the body, not the client
+        if found := self.scope["state"].get(STATE_KEY):  # the server ended the body, not the client
             raise Problem(found)
         return bytes(read)
 
@@ -90,7 +90,7 @@ class JsonRoute(APIRoute):
     To let it call the endpoint, too, and find out anew each time what that takes, cost 50 µs of 200.
     """
 
-    before_reading: ClassVar[Sequence[Check]]
+    preconditions: ClassVar[Sequence[Precondition]]
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child_scope = super().matches(scope)
@@ -101,9 +101,9 @@ class JsonRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         async def answer(plain: Request) -> Response:
             request = StrictRequest(plain.scope, plain.receive)
-            for check in self.before_reading:
+            for check in self.preconditions:
                 check(request)
-            sent = await _sent(request)
+            sent = await _parse_request(request)
             response: Response = await self.endpoint(sent.body, request, sent.idempotency_key)
             return response
 
@@ -114,18 +114,20 @@ def media_type(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _sent(request: StrictRequest) -> Sent:
+async def _parse_request(request: StrictRequest) -> ParsedRequest:
     """Raises Problem or RequestValidationError."""
     parts: dict[str, Any] = {"header": {KEY: request.headers.get(KEY)}}
     if await request.body():
         parts["body"] = await request.json()
     try:
-        return Sent.model_validate(parts, from_attributes=True)  # as FastAPI does, for the same errors
+        return ParsedRequest.model_validate(
+            parts, from_attributes=True
+        )  # as FastAPI does, for the same errors
     except ValidationError as exc:
         raise RequestValidationError(exc.errors(include_url=False, include_input=False)) from exc
 
 
-def validated(fields: Mapping[str, str]) -> SignupRequest:
+def validate_form(fields: Mapping[str, str]) -> SignupRequest:
     """An empty name is none. Raises Problem."""
     given = {field: value for field, value in fields.items() if value or field != "name"}
     try:
@@ -135,7 +137,7 @@ def validated(fields: Mapping[str, str]) -> SignupRequest:
             InvalidField(loc=["body", *error["loc"]], msg=error["msg"], type=error["type"])
             for error in exc.errors()
         ]
-        raise Problem(Kind.INVALID, errors=errors) from exc
+        raise Problem(ProblemType.INVALID, errors=errors) from exc
 
 
 def _check_depth(text: str) -> None:
@@ -145,7 +147,7 @@ def _check_depth(text: str) -> None:
     for bracket in BRACKET.findall(STRING.sub("", text)):
         depth += 1 if bracket in "[{" else -1
         if depth > MAX_DEPTH:
-            raise Problem(Kind.UNPARSABLE)
+            raise Problem(ProblemType.UNPARSABLE)
 
 
 def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -160,7 +162,7 @@ def _not_a_number(_: str) -> Any:
 
 
 def _invalid(message: str, kind: str) -> Problem:
-    return Problem(Kind.INVALID, errors=[InvalidField(loc=["body"], msg=message, type=kind)])
+    return Problem(ProblemType.INVALID, errors=[InvalidField(loc=["body"], msg=message, type=kind)])
 
 
 _STRICT = json.JSONDecoder(

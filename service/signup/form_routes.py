@@ -7,9 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, BackgroundTasks, Request
 from starlette.responses import RedirectResponse, Response
 
-from service.database.engine import DatabaseAway
-from service.signup.body import Check, StrictRequest, validated
-from service.signup.handler import Reception
+from service.database.engine import DatabaseUnavailable
+from service.signup.body import Precondition, StrictRequest, validate_form
+from service.signup.handler import SignupHandler
 from service.signup.pages import UNKNOWN, Pages
 from service.signup.schemas import IdempotencyKey
 from service.web.problems import Problem
@@ -18,7 +18,9 @@ TRAP = "website"  # a field that people do not see, and robots fill in
 NEUTRAL = "/welcome"  # tells nothing
 
 
-def add_routes(router: APIRouter, *, checks: Sequence[Check], reception: Reception, pages: Pages) -> None:
+def add_routes(
+    router: APIRouter, *, preconditions: Sequence[Precondition], handler: SignupHandler, pages: Pages
+) -> None:
     @router.get("/", include_in_schema=False)
     async def signup_page(request: Request) -> Response:
         return pages.signup(request)
@@ -30,13 +32,13 @@ def add_routes(router: APIRouter, *, checks: Sequence[Check], reception: Recepti
         """The same signup as the JSON route's; a problem is told on the page."""
         typed: dict[str, str] = {}
         try:
-            for check in checks:
+            for check in preconditions:
                 check(request)
             typed = await StrictRequest(request.scope, request.receive).fields()
             if typed.pop(TRAP, ""):
                 return _see(NEUTRAL)
-            body = validated(typed)
-            registered = await reception.accept(body, request, background, idempotency_key)
+            body = validate_form(typed)
+            registered = await handler.handle(body, request, background, idempotency_key)
         except Problem as problem:
             return pages.signup(request, typed=typed, problem=problem)
         return _see(f"{NEUTRAL}/{registered.id}" if registered else NEUTRAL)
@@ -49,16 +51,16 @@ def add_routes(router: APIRouter, *, checks: Sequence[Check], reception: Recepti
     async def welcome_page(signup_id: str, request: Request) -> Response:
         """Whatever is not known looks like the neutral page."""
         user_id = _uuid(signup_id)
-        state = await _state(reception, user_id) if user_id else UNKNOWN
+        state = await _state(handler, user_id) if user_id else UNKNOWN
         if state != UNKNOWN:
             request.state.user_id = user_id
         return pages.welcome(request, user_id=user_id, state=state)
 
 
-async def _state(reception: Reception, user_id: UUID) -> str:
+async def _state(handler: SignupHandler, user_id: UUID) -> str:
     try:
-        found = await reception.email_of(user_id)
-    except DatabaseAway:
+        found = await handler.email_state(user_id)
+    except DatabaseUnavailable:
         return UNKNOWN
     return found[0] if found else UNKNOWN
 

@@ -8,37 +8,37 @@ from uuid import UUID
 
 from fastapi import BackgroundTasks, Request
 
-from service.database.engine import DatabaseAway
+from service.database.engine import DatabaseUnavailable
 from service.database.group_commit import Overloaded
 from service.delivery.deliver import Delivery
-from service.limits.per_mailbox import MailboxFull
+from service.limits.per_mailbox import MailboxLimitExceeded
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
 from service.settings import DuplicatePolicy
-from service.signup.registration import AddressTaken, KeyReused, Registered, Signup, Signups
+from service.signup.registration import AddressTaken, KeyReused, RegisteredUser, Registration, Signup
 from service.signup.schemas import SignupRequest
-from service.templating.languages import preferred
-from service.web.problems import Kind, Problem
+from service.templating.languages import choose_language
+from service.web.problems import Problem, ProblemType
 
 RETRY_AFTER = {"Retry-After": "2"}  # s
 STEP = 0.1  # s; what a new and a known address differ in takes a small part of it
-REFUSALS: dict[type[BaseException], Kind] = {
-    AddressTaken: Kind.ADDRESS_TAKEN,
-    KeyReused: Kind.KEY_REUSED,
-    MailboxFull: Kind.MAILBOX_RATE_LIMITED,
-    Overloaded: Kind.OVERLOADED,
-    DatabaseAway: Kind.UNAVAILABLE,
+REFUSALS: dict[type[BaseException], ProblemType] = {
+    AddressTaken: ProblemType.ADDRESS_TAKEN,
+    KeyReused: ProblemType.KEY_REUSED,
+    MailboxLimitExceeded: ProblemType.MAILBOX_RATE_LIMITED,
+    Overloaded: ProblemType.OVERLOADED,
+    DatabaseUnavailable: ProblemType.UNAVAILABLE,
 }
 
 
-class Reception:
+class SignupHandler:
     """`languages` are those that the mail is there in."""
 
     def __init__(
         self,
         *,
         policy: DuplicatePolicy,
-        signups: Signups,
+        signups: Registration,
         outbox: Outbox,
         delivery: Delivery,
         languages: frozenset[str],
@@ -51,9 +51,9 @@ class Reception:
         self._languages = languages
         self._metrics = metrics
 
-    async def accept(
+    async def handle(
         self, body: SignupRequest, request: Request, background: BackgroundTasks, key: str | None
-    ) -> Registered | None:
+    ) -> RegisteredUser | None:
         """None if the policy is to tell nothing. Raises Problem."""
         if not self._tells:
             await self._accept_silently(body, request)
@@ -64,9 +64,9 @@ class Reception:
         request.state.user_id = registered.id
         return registered
 
-    async def email_of(self, user_id: UUID) -> tuple[str, datetime | None] | None:
-        """Its status and when it was finished; None if nobody may know. Raises DatabaseAway."""
-        return await self._outbox.of_user(user_id) if self._tells else None
+    async def email_state(self, user_id: UUID) -> tuple[str, datetime | None] | None:
+        """Its status and when it was finished; None if nobody may know. Raises DatabaseUnavailable."""
+        return await self._outbox.find_by_user(user_id) if self._tells else None
 
     async def _accept_silently(self, body: SignupRequest, request: Request) -> None:
         """Nothing but the row itself depends on whether there is one: the key is not kept, the mail is
@@ -74,15 +74,15 @@ class Reception:
         try:
             await self._register(body, request, None)
         except Problem as problem:
-            if problem.kind is not Kind.ADDRESS_TAKEN:
+            if problem.problem_type is not ProblemType.ADDRESS_TAKEN:
                 raise
         await _next_step(request.state.began)
 
-    async def _register(self, body: SignupRequest, request: Request, key: str | None) -> Registered:
+    async def _register(self, body: SignupRequest, request: Request, key: str | None) -> RegisteredUser:
         signup = Signup(
             address=body.email,
             name=body.name,
-            locale=preferred(request.headers.get("accept-language", ""), self._languages),
+            locale=choose_language(request.headers.get("accept-language", ""), self._languages),
             request_id=request.state.request_id,
             idempotency_key=key,
         )
@@ -98,9 +98,9 @@ class Reception:
 
 def _retry_after(exc: BaseException) -> dict[str, str] | None:
     match exc:
-        case MailboxFull():
-            return {"Retry-After": str(math.ceil(exc.room_in.total_seconds()))}
-        case Overloaded() | DatabaseAway():
+        case MailboxLimitExceeded():
+            return {"Retry-After": str(math.ceil(exc.retry_after.total_seconds()))}
+        case Overloaded() | DatabaseUnavailable():
             return RETRY_AFTER
         case _:
             return None

@@ -15,8 +15,8 @@ from starlette.responses import HTMLResponse
 from service.database.email_status import EmailStatus
 from service.settings import Settings
 from service.templating import environment, translations
-from service.templating.languages import preferred
-from service.web.problems import Kind, Problem
+from service.templating.languages import choose_language
+from service.web.problems import Problem, ProblemType
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIELDS = ("email", "name")
@@ -35,18 +35,18 @@ HEADERS = {
 
 NOT_AS_SENT = "The form did not arrive as it was sent. Please fill it in again."
 COMPLAINTS = {
-    Kind.UNPARSABLE: NOT_AS_SENT,
-    Kind.TIMEOUT: NOT_AS_SENT,
-    Kind.UNSUPPORTED_MEDIA_TYPE: NOT_AS_SENT,
-    Kind.INVALID: NOT_AS_SENT,
-    Kind.FOREIGN_FORM: "This form was sent from another site. Please fill it in here.",
-    Kind.TOO_LARGE: "This is more than a signup can hold. Please shorten it.",
-    Kind.RATE_LIMITED: "Too many people are signing up from your network. Please try again later.",
-    Kind.UNAVAILABLE: "We cannot store anything right now. Please try again in a moment.",
-    Kind.PAUSED: "Nobody can sign up for the time being. Please try again later.",
-    Kind.OVERLOADED: "Many people are signing up right now. Please try again in a moment.",
+    ProblemType.UNPARSABLE: NOT_AS_SENT,
+    ProblemType.TIMEOUT: NOT_AS_SENT,
+    ProblemType.UNSUPPORTED_MEDIA_TYPE: NOT_AS_SENT,
+    ProblemType.INVALID: NOT_AS_SENT,
+    ProblemType.FOREIGN_FORM: "This form was sent from another site. Please fill it in here.",
+    ProblemType.TOO_LARGE: "This is more than a signup can hold. Please shorten it.",
+    ProblemType.RATE_LIMITED: "Too many people are signing up from your network. Please try again later.",
+    ProblemType.UNAVAILABLE: "We cannot store anything right now. Please try again in a moment.",
+    ProblemType.PAUSED: "Nobody can sign up for the time being. Please try again later.",
+    ProblemType.OVERLOADED: "Many people are signing up right now. Please try again in a moment.",
 }
-ABOUT_THE_ADDRESS = (Kind.ADDRESS_TAKEN, Kind.MAILBOX_RATE_LIMITED)
+ABOUT_THE_ADDRESS = (ProblemType.ADDRESS_TAKEN, ProblemType.MAILBOX_RATE_LIMITED)
 STATES = {
     EmailStatus.PENDING: "Your welcome email is on its way.",
     EmailStatus.SENT: "Your welcome email has been sent. Have a look at your inbox.",
@@ -59,12 +59,12 @@ class Pages:
     """Raises InvalidSettings for a broken template or broken texts."""
 
     def __init__(self, settings: Settings) -> None:
-        templates = environment.environment(settings, built_in=TEMPLATES)
+        templates = environment.create_environment(settings, built_in=TEMPLATES)
         self._texts = translations.load(environment.folders(settings, built_in=TEMPLATES))
         self._languages = frozenset(self._texts)
-        environment.tried(templates, "page.html")  # first, so that a fault is told of its own file
-        self._signup = environment.tried(templates, "page.signup.html", *self._trials_of_signup())
-        self._welcome = environment.tried(templates, "page.welcome.html", *self._trials_of_welcome())
+        environment.load_template(templates, "page.html")  # first, so that a fault is told of its own file
+        self._signup = environment.load_template(templates, "page.signup.html", *self._trials_of_signup())
+        self._welcome = environment.load_template(templates, "page.welcome.html", *self._trials_of_welcome())
 
     def signup(
         self, request: Request, *, typed: Mapping[str, str] = EMPTY, problem: Problem | None = None
@@ -80,14 +80,18 @@ class Pages:
         return _page(self._welcome, context)
 
     def _language(self, request: Request) -> str:
-        return preferred(request.headers.get("accept-language", ""), self._languages)
+        return choose_language(request.headers.get("accept-language", ""), self._languages)
 
     def _signup_context(
         self, language: str, *, typed: Mapping[str, str], problem: Problem | None
     ) -> dict[str, Any]:
-        say = translations.saying(self._texts[language])
+        say = translations.translator(self._texts[language])
         complaints = _beside_fields(problem) if problem else {}
-        general = COMPLAINTS.get(problem.kind, problem.kind.detail) if problem and not complaints else None
+        general = (
+            COMPLAINTS.get(problem.problem_type, problem.problem_type.detail)
+            if problem and not complaints
+            else None
+        )
         return {
             "_": say,
             "language": language,
@@ -97,7 +101,7 @@ class Pages:
         }
 
     def _welcome_context(self, language: str, *, user_id: UUID | None, state: str) -> dict[str, Any]:
-        say = translations.saying(self._texts[language])
+        say = translations.translator(self._texts[language])
         return {
             "_": say,
             "language": language,
@@ -107,7 +111,7 @@ class Pages:
         }
 
     def _trials_of_signup(self) -> list[dict[str, Any]]:
-        problems = (None, Problem(Kind.ADDRESS_TAKEN), Problem(Kind.UNAVAILABLE))
+        problems = (None, Problem(ProblemType.ADDRESS_TAKEN), Problem(ProblemType.UNAVAILABLE))
         return [
             _with_nonce(self._signup_context(language, typed=EMPTY, problem=problem))
             for language in self._languages
@@ -123,8 +127,8 @@ class Pages:
 
 
 def _beside_fields(problem: Problem) -> dict[str, str]:
-    if problem.kind in ABOUT_THE_ADDRESS:
-        return {"email": problem.kind.detail}
+    if problem.problem_type in ABOUT_THE_ADDRESS:
+        return {"email": problem.problem_type.detail}
     return {str(error.loc[-1]): error.msg for error in problem.errors if error.loc[-1] in FIELDS}
 
 

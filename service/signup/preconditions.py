@@ -8,17 +8,17 @@ from starlette.requests import Request
 from service.limits.per_client import SignupLimit
 from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.signup.body import FORM, JSON, MAX_BODY, Check, media_type
-from service.web.client_address import Clients
-from service.web.problems import Kind, Problem
+from service.signup.body import FORM, JSON, MAX_BODY, Precondition, media_type
+from service.web.client_address import ClientAddresses
+from service.web.problems import Problem, ProblemType
 
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 RETRY_WHEN_RESUMED = {"Retry-After": "60"}  # s; a person has to end the pause
 
 
-def checks(
-    settings: Settings, *, limit: SignupLimit | None, clients: Clients, metrics: Metrics
-) -> Sequence[Check]:
+def build_preconditions(
+    settings: Settings, *, limit: SignupLimit | None, clients: ClientAddresses, metrics: Metrics
+) -> Sequence[Precondition]:
     """In their order. What is turned off costs nothing."""
     found = [_check_length, _check_type, _check_origin(form_origins(settings))]
     if settings.signups_paused:
@@ -31,28 +31,28 @@ def checks(
 def _check_length(request: Request) -> None:
     length = request.headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length[:20]) > MAX_BODY:
-        raise Problem(Kind.TOO_LARGE, headers={"Connection": "close"})
+        raise Problem(ProblemType.TOO_LARGE, headers={"Connection": "close"})
 
 
 def _check_type(request: Request) -> None:
     if media_type(request.headers) not in (JSON, FORM) or "content-encoding" in request.headers:
-        raise Problem(Kind.UNSUPPORTED_MEDIA_TYPE)
+        raise Problem(ProblemType.UNSUPPORTED_MEDIA_TYPE)
 
 
-def _refuse_all(metrics: Metrics) -> Check:
+def _refuse_all(metrics: Metrics) -> Precondition:
     def check(_: Request) -> None:
-        metrics.signups.labels(Kind.PAUSED.slug).inc()
-        raise Problem(Kind.PAUSED, headers=RETRY_WHEN_RESUMED)
+        metrics.signups.labels(ProblemType.PAUSED.slug).inc()
+        raise Problem(ProblemType.PAUSED, headers=RETRY_WHEN_RESUMED)
 
     return check
 
 
-def _check_limit(limit: SignupLimit, *, clients: Clients, metrics: Metrics) -> Check:
+def _check_limit(limit: SignupLimit, *, clients: ClientAddresses, metrics: Metrics) -> Precondition:
     def check(request: Request) -> None:
         client = clients.limited(request.scope)
-        if client and (seconds := limit.wait(client)):
-            metrics.signups.labels(Kind.RATE_LIMITED.slug).inc()
-            raise Problem(Kind.RATE_LIMITED, headers={"Retry-After": str(seconds)})
+        if client and (seconds := limit.hit(client)):
+            metrics.signups.labels(ProblemType.RATE_LIMITED.slug).inc()
+            raise Problem(ProblemType.RATE_LIMITED, headers={"Retry-After": str(seconds)})
 
     return check
 
@@ -64,12 +64,12 @@ def form_origins(settings: Settings) -> frozenset[str]:
     return frozenset({f"{url.scheme}://{host}", *settings.cors_origins})
 
 
-def _check_origin(allowed: frozenset[str]) -> Check:
+def _check_origin(allowed: frozenset[str]) -> Precondition:
     """Refuses what a foreign page made somebody's browser send. JSON it cannot send: that is CORS's."""
 
     def check(request: Request) -> None:
         if media_type(request.headers) == FORM and not _is_from_here(request, allowed):
-            raise Problem(Kind.FOREIGN_FORM)
+            raise Problem(ProblemType.FOREIGN_FORM)
 
     return check
 

@@ -9,14 +9,14 @@ from sqlalchemy import Insert, RowMapping, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.engine import Database
-from service.database.group_commit import Batcher
-from service.database.json_rows import document, given
+from service.database.group_commit import GroupCommit
+from service.database.json_rows import encode_rows, rows_from_json
 from service.database.models import USERS, User
-from service.limits.per_mailbox import MailboxFull, MailboxLimit
+from service.limits.per_mailbox import MailboxLimit, MailboxLimitExceeded
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
 from service.outbox.row import Email, NewEmail
-from service.outbox.sql import enqueueing
+from service.outbox.sql import enqueue_statement
 from service.person.address import Address
 from service.runtime.ids import new_id
 from service.settings import DuplicatePolicy
@@ -44,7 +44,7 @@ class Signup:
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class RegisteredUser:
     id: UUID
     email: str = field(repr=False)
     name: str | None = field(repr=False)
@@ -52,10 +52,10 @@ class Registered:
     welcome: Email | None  # claimed for this process, which is to deliver it
 
 
-Result = Registered | AddressTaken | KeyReused | MailboxFull
+Result = RegisteredUser | AddressTaken | KeyReused | MailboxLimitExceeded
 
 
-class Signups:
+class Registration:
     """`claims` tells, signup by signup, whether this process will send the email itself.
 
     What is too many for its mailbox is refused; with `DuplicatePolicy.UNIFORM`, where that would tell
@@ -78,29 +78,29 @@ class Signups:
         self._policy = policy
         self._claims = claims
         self._statements = _storing(database)
-        self._batcher: Batcher[Signup, Result] = Batcher(
+        self._batcher: GroupCommit[Signup, Result] = GroupCommit(
             self._write,
             sizes=metrics.batch_sizes.labels("signups"),
             writers=1 if database.is_sqlite else 2,  # SQLite has one itself
         )
 
-    async def register(self, signup: Signup) -> Registered:
+    async def register(self, signup: Signup) -> RegisteredUser:
         """On disk when it returns.
 
-        Raises AddressTaken, KeyReused, MailboxFull, and what `Batcher.submit` raises.
+        Raises AddressTaken, KeyReused, MailboxLimitExceeded, and what `GroupCommit.submit` raises.
         """
         result = await self._batcher.submit(signup)
-        if isinstance(result, Registered):
+        if isinstance(result, RegisteredUser):
             return result
         raise result
 
     async def _write(self, signups: Sequence[Signup]) -> Sequence[Result]:
         addresses = [signup.address for signup in signups]
         if self._mailboxes is None or not any(address.untagged for address in addresses):
-            async with self._database.statement() as connection:
+            async with self._database.single_statement() as connection:
                 return await self._register(connection, signups, too_many={})
         async with self._database.transaction() as connection:
-            too_many = await self._mailboxes.too_many(connection, addresses)
+            too_many = await self._mailboxes.find_excess(connection, addresses)
             return await self._register(connection, signups, too_many=too_many)
 
     async def _register(
@@ -112,7 +112,7 @@ class Signups:
         else:
             added = await self._store(connection, signups)
             if unsent := excess & set(added):
-                await self._outbox.give_up(connection, unsent, reason=UNSENT)
+                await self._outbox.fail(connection, unsent, reason=UNSENT)
         keys = [signup.idempotency_key for signup in signups if signup.id not in added]
         earlier = await self._users_by_key(connection, [key for key in keys if key])
         return [
@@ -122,18 +122,20 @@ class Signups:
 
     async def _store(
         self, connection: AsyncConnection, signups: Sequence[Signup]
-    ) -> Mapping[UUID, Registered]:
+    ) -> Mapping[UUID, RegisteredUser]:
         """Those who are new, by their id."""
         emails = [self._email(signup) for signup in signups]
         documents = {
-            "users": document(map(_user, signups)),
-            "emails": document(email.row() for email in emails),
+            "users": encode_rows(map(_user, signups)),
+            "emails": encode_rows(email.row() for email in emails),
         }
         for statement, parameters in self._statements:
             added = await connection.execute(statement, {name: documents[name] for name in parameters})
         created_at = {user_id: moment for user_id, moment in added}
         return {
-            signup.id: Registered(signup.id, signup.address.typed, signup.name, moment, email.born())
+            signup.id: RegisteredUser(
+                signup.id, signup.address.typed, signup.name, moment, email.as_claimed()
+            )
             for signup, email in zip(signups, emails, strict=True)
             if (moment := created_at.get(signup.id))
         }
@@ -164,7 +166,7 @@ def _storing(database: Database) -> Sequence[tuple[Insert, Sequence[str]]]:
 
     The unique constraints decide who is new: a select before would race.
     """
-    users = given(
+    users = rows_from_json(
         database,
         USERS.c.id,
         USERS.c.email,
@@ -185,9 +187,9 @@ def _storing(database: Database) -> Sequence[tuple[Insert, Sequence[str]]]:
         .on_conflict_do_nothing()
     )
     if database.is_sqlite:  # which cannot insert within a query
-        return (adding, ["users"]), (enqueueing(database, USERS), ["emails"])
+        return (adding, ["users"]), (enqueue_statement(database, USERS), ["emails"])
     added = adding.returning(USERS.c.id, USERS.c.created_at).cte("added")
-    return [(enqueueing(database, added), ["users", "emails"])]
+    return [(enqueue_statement(database, added), ["users", "emails"])]
 
 
 def _user(signup: Signup) -> tuple[object, ...]:
@@ -202,16 +204,16 @@ def _user(signup: Signup) -> tuple[object, ...]:
     )
 
 
-def _existing(signup: Signup, earlier: dict[str, RowMapping]) -> Registered | KeyReused | None:
+def _existing(signup: Signup, earlier: dict[str, RowMapping]) -> RegisteredUser | KeyReused | None:
     """The key is looked at before the address: a repeated request is no second signup."""
     user = earlier.get(signup.idempotency_key or "")
     if user is None:
         return None
     if (user["email"], user["name"]) != (signup.address.typed, signup.name):
         return KeyReused()
-    return Registered(user["id"], user["email"], user["name"], user["created_at"], None)
+    return RegisteredUser(user["id"], user["email"], user["name"], user["created_at"], None)
 
 
-def _refusal(signup: Signup, too_many: Mapping[str, timedelta]) -> AddressTaken | MailboxFull:
-    room_in = too_many.get(signup.address.canonical)
-    return AddressTaken() if room_in is None else MailboxFull(room_in)
+def _refusal(signup: Signup, too_many: Mapping[str, timedelta]) -> AddressTaken | MailboxLimitExceeded:
+    retry_after = too_many.get(signup.address.canonical)
+    return AddressTaken() if retry_after is None else MailboxLimitExceeded(retry_after)

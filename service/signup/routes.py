@@ -8,11 +8,11 @@ from fastapi import APIRouter, BackgroundTasks, Request, Response
 from pydantic import BaseModel
 
 from service.database.email_status import EmailStatus
-from service.database.engine import DatabaseAway
+from service.database.engine import DatabaseUnavailable
 from service.settings import DuplicatePolicy
 from service.signup import form_routes
-from service.signup.body import FORM, JSON, Check, JsonRoute
-from service.signup.handler import RETRY_AFTER, Reception
+from service.signup.body import FORM, JSON, JsonRoute, Precondition
+from service.signup.handler import RETRY_AFTER, SignupHandler
 from service.signup.pages import Pages
 from service.signup.schemas import (
     IdempotencyKey,
@@ -21,20 +21,20 @@ from service.signup.schemas import (
     SignupRequest,
     SignupState,
 )
-from service.web.problems import Kind, Problem, responses
+from service.web.problems import Problem, ProblemType, problem_responses
 
 REFUSED = (
-    Kind.UNPARSABLE,
-    Kind.MALFORMED,
-    Kind.FOREIGN_FORM,
-    Kind.TIMEOUT,
-    Kind.TOO_LARGE,
-    Kind.UNSUPPORTED_MEDIA_TYPE,
-    Kind.INVALID,
-    Kind.RATE_LIMITED,
-    Kind.UNAVAILABLE,
-    Kind.OVERLOADED,
-    Kind.PAUSED,
+    ProblemType.UNPARSABLE,
+    ProblemType.MALFORMED,
+    ProblemType.FOREIGN_FORM,
+    ProblemType.TIMEOUT,
+    ProblemType.TOO_LARGE,
+    ProblemType.UNSUPPORTED_MEDIA_TYPE,
+    ProblemType.INVALID,
+    ProblemType.RATE_LIMITED,
+    ProblemType.UNAVAILABLE,
+    ProblemType.OVERLOADED,
+    ProblemType.PAUSED,
 )
 
 # OpenAPI shows one of two routes on a path: what the form's adds to it.
@@ -61,31 +61,37 @@ BY_POLICY: dict[DuplicatePolicy, dict[str, Any]] = {
         "status_code": 201,
         "response_model": SignupConfirmation,
         "responses": SEE_OTHER
-        | responses(*REFUSED, Kind.ADDRESS_TAKEN, Kind.KEY_REUSED, Kind.MAILBOX_RATE_LIMITED, on_pages=True),
+        | problem_responses(
+            *REFUSED,
+            ProblemType.ADDRESS_TAKEN,
+            ProblemType.KEY_REUSED,
+            ProblemType.MAILBOX_RATE_LIMITED,
+            on_pages=True,
+        ),
         "description": "Stores the user and answers at once; the welcome email follows by itself.",
     },
     DuplicatePolicy.UNIFORM: {
         "status_code": 202,
         "response_model": SignupAccepted,
-        "responses": SEE_OTHER | responses(*REFUSED, on_pages=True),
+        "responses": SEE_OTHER | problem_responses(*REFUSED, on_pages=True),
         "description": "Stores the user, if the address is new, and answers the same if it is known.",
     },
 }
 
 
 def routes(
-    *, policy: DuplicatePolicy, checks: Sequence[Check], reception: Reception, pages: Pages
+    *, policy: DuplicatePolicy, preconditions: Sequence[Precondition], handler: SignupHandler, pages: Pages
 ) -> APIRouter:
     router = APIRouter(tags=["signup"])
 
     class SignupRoute(JsonRoute):
-        before_reading = checks
+        preconditions = preconditions
 
     async def signup(
         body: SignupRequest, request: Request, idempotency_key: IdempotencyKey = None
     ) -> Response:
         background = BackgroundTasks()
-        registered = await reception.accept(body, request, background, idempotency_key)
+        registered = await handler.handle(body, request, background, idempotency_key)
         if registered is None:
             return _answer(202, SignupAccepted())
         return _answer(
@@ -104,16 +110,18 @@ def routes(
         **BY_POLICY[policy],
     )
 
-    @router.get("/signup/{signup_id}", responses=responses(Kind.NOT_FOUND, Kind.UNAVAILABLE))
+    @router.get(
+        "/signup/{signup_id}", responses=problem_responses(ProblemType.NOT_FOUND, ProblemType.UNAVAILABLE)
+    )
     async def signup_state(signup_id: str, request: Request) -> SignupState:
         """What became of the welcome email."""
         user_id = _uuid(signup_id)
         try:
-            found = await reception.email_of(user_id)
-        except DatabaseAway as exc:
-            raise Problem(Kind.UNAVAILABLE, headers=RETRY_AFTER) from exc
+            found = await handler.email_state(user_id)
+        except DatabaseUnavailable as exc:
+            raise Problem(ProblemType.UNAVAILABLE, headers=RETRY_AFTER) from exc
         if found is None:
-            raise Problem(Kind.NOT_FOUND)
+            raise Problem(ProblemType.NOT_FOUND)
         request.state.user_id = user_id
         status, finished_at = found
         return SignupState(
@@ -122,7 +130,7 @@ def routes(
             sent_at=finished_at if status == EmailStatus.SENT else None,
         )
 
-    form_routes.add_routes(router, checks=checks, reception=reception, pages=pages)
+    form_routes.add_routes(router, preconditions=preconditions, handler=handler, pages=pages)
     return router
 
 
@@ -140,4 +148,4 @@ def _uuid(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError as exc:
-        raise Problem(Kind.NOT_FOUND) from exc
+        raise Problem(ProblemType.NOT_FOUND) from exc

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from service.database.email_status import EmailStatus
 from service.person import address, name
-from service.signup.registration import Registered
+from service.signup.registration import RegisteredUser
 
 
 def _address(value: object) -> address.Address:
@@ -18,7 +18,7 @@ def _address(value: object) -> address.Address:
         raise PydanticCustomError("string_type", "The email address must be a string.")
     try:
         return address.parse(value)
-    except address.NotAnAddress as exc:
+    except address.InvalidAddress as exc:
         raise PydanticCustomError("email", "{reason}", {"reason": str(exc)}) from exc
 
 
@@ -29,7 +29,7 @@ def _name(value: object) -> str | None:
         raise PydanticCustomError("string_type", "The name must be a string.")
     try:
         return name.parse(value)
-    except name.NotAName as exc:
+    except name.InvalidName as exc:
         raise PydanticCustomError("name", "{reason}", {"reason": str(exc)}) from exc
 
 
@@ -73,7 +73,7 @@ class SignupConfirmation(BaseModel):
     welcome_email: Literal[EmailStatus.PENDING] = EmailStatus.PENDING
 
     @classmethod
-    def of(cls, registered: Registered) -> Self:
+    def of(cls, registered: RegisteredUser) -> Self:
         return cls(
             id=registered.id, email=registered.email, name=registered.name, created_at=registered.created_at
         )

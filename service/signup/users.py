@@ -7,24 +7,24 @@ from sqlalchemy import RowMapping, delete, func, select
 
 from service.database.engine import Database
 from service.database.models import USERS
-from service.person.address import NotAnAddress, parse
+from service.person.address import InvalidAddress, parse
 
 PAGE = 1_000
 SHOWN = (USERS.c.id, USERS.c.email, USERS.c.name, USERS.c.created_at)
 
 
 class Users:
-    """Every method raises DatabaseAway."""
+    """Every method raises DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def count(self) -> int:
-        async with self._database.reading(timeout=None) as connection:
+        async with self._database.read_only(timeout=None) as connection:
             return await connection.scalar(select(func.count()).select_from(USERS)) or 0
 
     async def newest(self, limit: int) -> Sequence[RowMapping]:
-        async with self._database.reading(timeout=None) as connection:
+        async with self._database.read_only(timeout=None) as connection:
             found = await connection.execute(select(*SHOWN).order_by(USERS.c.id.desc()).limit(limit))
             return found.mappings().all()  # ids sort by time
 
@@ -42,7 +42,7 @@ class Users:
         """
         try:
             canonical = parse(address).canonical
-        except NotAnAddress:  # one that an older release may have taken
+        except InvalidAddress:  # one that an older release may have taken
             canonical = address.strip().lower()
         async with self._database.transaction() as connection:
             erased = await connection.execute(
@@ -51,7 +51,7 @@ class Users:
             return erased.scalar_one_or_none()
 
     async def _after(self, last: UUID) -> Sequence[RowMapping]:
-        async with self._database.reading(timeout=None) as connection:
+        async with self._database.read_only(timeout=None) as connection:
             found = await connection.execute(
                 select(*SHOWN).where(USERS.c.id > last).order_by(USERS.c.id).limit(PAGE)
             )

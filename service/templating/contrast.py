@@ -7,14 +7,14 @@ STEPS = 50
 STRAIGHT_UNTIL = 0.04045  # of the curve of sRGB
 
 
-def ink_on(color: str) -> str:
+def text_color_on(color: str) -> str:
     """Black or white, whichever is easier to read on it. One of them always is readable."""
     return max(BLACK, WHITE, key=lambda ink: contrast(ink, color))
 
 
-def readable(color: str, *, on: str) -> str:
+def readable_color(color: str, *, on: str) -> str:
     """The color itself, or as little away from it as it takes to be read there."""
-    shades = (_mixed(color, ink_on(on), step / STEPS) for step in range(STEPS + 1))
+    shades = (_mixed(color, text_color_on(on), step / STEPS) for step in range(STEPS + 1))
     return next(shade for shade in shades if contrast(shade, on) >= READABLE)
 
 

@@ -16,11 +16,11 @@ from jinja2 import (
 )
 
 from service.settings import InvalidSettings, Settings
-from service.templating.contrast import DARK, LIGHT, ink_on, readable
+from service.templating.contrast import DARK, LIGHT, readable_color, text_color_on
 from service.templating.languages import DEFAULT, TAG
 
 
-def environment(settings: Settings, *, built_in: Path) -> Environment:
+def create_environment(settings: Settings, *, built_in: Path) -> Environment:
     loaders = [FileSystemLoader(folder) for folder in folders(settings, built_in=built_in)]
     made = Environment(
         loader=ChoiceLoader(loaders), autoescape=select_autoescape(["html"]), undefined=StrictUndefined
@@ -29,9 +29,9 @@ def environment(settings: Settings, *, built_in: Path) -> Environment:
         product=settings.product_name,
         url=settings.public_url,
         color=settings.brand_color,
-        ink=ink_on(settings.brand_color),
-        accent=readable(settings.brand_color, on=LIGHT),
-        accent_on_dark=readable(settings.brand_color, on=DARK),
+        ink=text_color_on(settings.brand_color),
+        accent=readable_color(settings.brand_color, on=LIGHT),
+        accent_on_dark=readable_color(settings.brand_color, on=DARK),
     )
     return made
 
@@ -48,7 +48,7 @@ def languages(templates: Environment, *, pattern: str) -> frozenset[str]:
     return frozenset({DEFAULT} | {match[1] for match in found if match})
 
 
-def tried(templates: Environment, name: str, *contexts: Mapping[str, object]) -> Template:
+def load_template(templates: Environment, name: str, *contexts: Mapping[str, object]) -> Template:
     """So that the first signup is not the first to meet a fault. Raises InvalidSettings."""
     try:
         template = templates.get_template(name)

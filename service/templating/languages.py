@@ -4,22 +4,22 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 DEFAULT = "en"  # what the templates without a language in their name are written in
-LONGEST_WISH = 500  # characters of the header that are looked at; browsers send less than 100
+MAX_HEADER_LENGTH = 500  # characters of the header that are looked at; browsers send less than 100
 
 # As file names carry it: de, pt-BR.
 TAG = r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*"
 
 
-def preferred(accept_language: str, offered: frozenset[str]) -> str:
+def choose_language(accept_language: str, offered: frozenset[str]) -> str:
     """One of those offered, or DEFAULT: the lookup of RFC 4647, section 3.4, in the order of RFC 9110's
     weights."""
-    return _preferred(accept_language[:LONGEST_WISH], offered)
+    return _choose_language(accept_language[:MAX_HEADER_LENGTH], offered)
 
 
 @lru_cache(maxsize=1024)
-def _preferred(accept_language: str, offered: frozenset[str]) -> str:
+def _choose_language(accept_language: str, offered: frozenset[str]) -> str:
     by_lower = {tag.lower(): tag for tag in offered}
-    for wish in _wishes(accept_language):
+    for wish in _by_preference(accept_language):
         while wish:
             if wish in by_lower:
                 return by_lower[wish]
@@ -27,14 +27,14 @@ def _preferred(accept_language: str, offered: frozenset[str]) -> str:
     return DEFAULT
 
 
-def _wishes(accept_language: str) -> Iterator[str]:
-    weighed = [_weighed(part) for part in accept_language.lower().split(",")]
+def _by_preference(accept_language: str) -> Iterator[str]:
+    weighed = [_parse_weight(part) for part in accept_language.lower().split(",")]
     for weight, tag in sorted(weighed, key=lambda pair: -pair[0]):  # stable: equals stay in order
         if weight > 0:
             yield tag
 
 
-def _weighed(part: str) -> tuple[float, str]:
+def _parse_weight(part: str) -> tuple[float, str]:
     tag, _, parameter = (each.strip() for each in part.partition(";"))
     name, _, value = parameter.partition("=")
     if not parameter:

@@ -26,7 +26,7 @@ def load(folders: Sequence[Path]) -> dict[str, Texts]:
     return dict(texts)
 
 
-def saying(texts: Texts) -> Callable[[str], str]:
+def translator(texts: Texts) -> Callable[[str], str]:
     """A sentence that has no translation is said in English."""
     return lambda sentence: texts.get(sentence, sentence)
 

@@ -13,7 +13,7 @@ Address = IPv4Address | IPv6Address
 
 KEPT_BITS = {4: 24, 6: 48}  # of an address, in the audit
 LIMITED_BITS = {4: 32, 6: 64}  # of an address, that is one client to a limit: a host may have all of a /64
-LONGEST_ADDRESS = 45  # characters: an IPv6 address with an IPv4 address at its end
+MAX_ADDRESS_LENGTH = 45  # characters: an IPv6 address with an IPv4 address at its end
 
 
 class Client(NamedTuple):
@@ -22,7 +22,7 @@ class Client(NamedTuple):
     limited: str  # the /32 or /64, whose hosts share a limit
 
 
-class Clients:
+class ClientAddresses:
     """Believes `X-Forwarded-For` only from `TRUSTED_PROXIES`, and there only the right-most address
     that is not itself one of them: what stands to its left, the client may have made up."""
 
@@ -63,7 +63,7 @@ class Clients:
 
 def _parsed(text: str) -> Client | None:
     # Whoever sends the header chooses its length, and must not fill the cache with it.
-    return _parsed_address(text) if len(text) <= LONGEST_ADDRESS else None
+    return _parsed_address(text) if len(text) <= MAX_ADDRESS_LENGTH else None
 
 
 @lru_cache(maxsize=4096)

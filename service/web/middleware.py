@@ -5,10 +5,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.web.problems import FOUND, Kind, refusal
+from service.web.problems import STATE_KEY, ProblemType, problem_app
 
 
-class Gate:
+class MalformedRequestMiddleware:
     """Answers a request that the server found to be malformed."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -16,12 +16,12 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
-        if scope["type"] == "http" and (found := scope["state"].get(FOUND)):
-            app = refusal(found, headers={"Connection": "close"})
+        if scope["type"] == "http" and (found := scope["state"].get(STATE_KEY)):
+            app = problem_app(found, headers={"Connection": "close"})
         await app(scope, receive, send)
 
 
-class Cors(CORSMiddleware):
+class CorsMiddleware(CORSMiddleware):
     """Starlette's, which refuses a preflight in plain text, and tells each answer that the origin
     matters, even where none is allowed."""
 
@@ -33,7 +33,11 @@ class Cors(CORSMiddleware):
 
     def preflight_response(self, request_headers: Headers) -> Response:
         answer = super().preflight_response(request_headers)
-        return _RefusedPreflight(answer) if answer.status_code == Kind.PREFLIGHT_REFUSED.status else answer
+        return (
+            _RefusedPreflight(answer)
+            if answer.status_code == ProblemType.PREFLIGHT_REFUSED.status
+            else answer
+        )
 
 
 class _RefusedPreflight(Response):
@@ -41,7 +45,7 @@ class _RefusedPreflight(Response):
 
     def __init__(self, plain: Response) -> None:
         headers = {name: value for name, value in plain.headers.items() if not name.startswith("content-")}
-        self._refuse = refusal(Kind.PREFLIGHT_REFUSED, headers=headers)
+        self._refuse = problem_app(ProblemType.PREFLIGHT_REFUSED, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._refuse(scope, receive, send)

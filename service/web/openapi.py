@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from service.web.problems import PAGE, Kind, ProblemResponse, responses
+from service.web.problems import PAGE, ProblemResponse, ProblemType, problem_responses
 
-ANYWHERE = responses(Kind.MALFORMED, Kind.TIMEOUT, Kind.HEADERS_TOO_LARGE, Kind.INTERNAL)
+ANYWHERE = problem_responses(
+    ProblemType.MALFORMED, ProblemType.TIMEOUT, ProblemType.HEADERS_TOO_LARGE, ProblemType.INTERNAL
+)
 ERRORS = (ProblemResponse.media_type, PAGE)
 
 
-def with_problems(document: dict[str, Any]) -> dict[str, Any]:
+def describe_problems(document: dict[str, Any]) -> dict[str, Any]:
     """FastAPI gives every answer its own media type, and every route with a parameter its own 422."""
     for operations in document["paths"].values():
         for operation in operations.values():

@@ -16,14 +16,14 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 CLIENT_LEFT = 499  # the status of an answer that nobody reads; the audit does
-FOUND = "problem"  # in a request's state: the Kind of problem that the server found in the request itself
+STATE_KEY = "problem"  # in a request's state: the Kind of problem that the server found in the request itself
 PAGE = "text/html"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 log = structlog.get_logger()
 
 
-class Kind(Enum):
+class ProblemType(Enum):
     """The fixed list of problem types: status, slug, and what to tell a person.
 
     The first of a status is the one for errors of the frameworks with that status.
@@ -66,7 +66,7 @@ class Kind(Enum):
         return self.slug.replace("-", " ").capitalize()
 
 
-KINDS_BY_STATUS = {kind.status: kind for kind in reversed(Kind)}
+KINDS_BY_STATUS = {problem_type.status: problem_type for problem_type in reversed(ProblemType)}
 
 
 class InvalidField(BaseModel):
@@ -79,11 +79,12 @@ class ProblemDetails(BaseModel):
     """RFC 9457. `type` is one of a fixed list, for programs to branch on."""
 
     type: str = Field(
-        examples=[Kind.ADDRESS_TAKEN.uri], json_schema_extra={"enum": [kind.uri for kind in Kind]}
+        examples=[ProblemType.ADDRESS_TAKEN.uri],
+        json_schema_extra={"enum": [problem_type.uri for problem_type in ProblemType]},
     )
-    title: str = Field(examples=[Kind.ADDRESS_TAKEN.title])
+    title: str = Field(examples=[ProblemType.ADDRESS_TAKEN.title])
     status: int = Field(examples=[409])
-    detail: str = Field(examples=[Kind.ADDRESS_TAKEN.detail])
+    detail: str = Field(examples=[ProblemType.ADDRESS_TAKEN.detail])
     instance: str = Field(examples=["urn:uuid:0190b6d7-6d24-7a57-9f4a-0d8c6f2f2a11"])
     request_id: str = Field(examples=["0190b6d76d247a579f4a0d8c6f2f2a11"])
     errors: list[InvalidField] | None = None
@@ -93,10 +94,14 @@ class Problem(HTTPException):
     """Raise it from anywhere below the route."""
 
     def __init__(
-        self, kind: Kind, *, headers: Mapping[str, str] | None = None, errors: Sequence[InvalidField] = ()
+        self,
+        problem_type: ProblemType,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[InvalidField] = (),
     ) -> None:
-        super().__init__(kind.status, kind.detail, headers)
-        self.kind = kind
+        super().__init__(problem_type.status, problem_type.detail, headers)
+        self.problem_type = problem_type
         self.errors = errors
 
 
@@ -105,7 +110,7 @@ class ProblemResponse(JSONResponse):
 
     def __init__(
         self,
-        kind: Kind,
+        problem_type: ProblemType,
         *,
         request_id: str,
         status: int | None = None,
@@ -113,42 +118,42 @@ class ProblemResponse(JSONResponse):
         errors: Sequence[InvalidField] = (),
     ) -> None:
         details = ProblemDetails(
-            type=kind.uri,
-            title=kind.title,
-            status=status or kind.status,
-            detail=kind.detail,
+            type=problem_type.uri,
+            title=problem_type.title,
+            status=status or problem_type.status,
+            detail=problem_type.detail,
             instance=f"urn:uuid:{uuid4()}",
             request_id=request_id,
             errors=list(errors) or None,
         )
-        super().__init__(details.model_dump(exclude_none=True), status or kind.status, headers)
+        super().__init__(details.model_dump(exclude_none=True), status or problem_type.status, headers)
 
 
-def refusal(kind: Kind, *, headers: Mapping[str, str] | None = None) -> ASGIApp:
+def problem_app(problem_type: ProblemType, *, headers: Mapping[str, str] | None = None) -> ASGIApp:
     """An app that answers with nothing else."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-        answer = ProblemResponse(kind, request_id=scope["state"]["request_id"], headers=headers)
+        answer = ProblemResponse(problem_type, request_id=scope["state"]["request_id"], headers=headers)
         await answer(scope, receive, send)
 
     return refuse
 
 
-def responses(*kinds: Kind, on_pages: bool = False) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*kinds: ProblemType, on_pages: bool = False) -> dict[int | str, dict[str, Any]]:
     """For OpenAPI: what a route may answer besides its success, to forms `on_pages`."""
     content = {ProblemResponse.media_type: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     if on_pages:
         content[PAGE] = {"schema": {"type": "string"}}
     by_status: dict[int | str, dict[str, Any]] = {}
-    for kind in kinds:
+    for problem_type in kinds:
         described = by_status.setdefault(
-            kind.status, {"description": "", "model": ProblemDetails, "content": content}
+            problem_type.status, {"description": "", "model": ProblemDetails, "content": content}
         )
-        described["description"] += f"`{kind.uri}`: {kind.detail} "
+        described["description"] += f"`{problem_type.uri}`: {problem_type.detail} "
     return by_status
 
 
-def install(app: FastAPI) -> None:
+def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _bug)
@@ -157,12 +162,12 @@ def install(app: FastAPI) -> None:
 async def _http_error(request: Request, exc: Exception) -> ProblemResponse:
     assert isinstance(exc, HTTPException)  # noqa: S101  # what it is installed for; the signature is Starlette's
     if isinstance(exc, Problem):
-        kind, errors = exc.kind, exc.errors
+        problem_type, errors = exc.problem_type, exc.errors
     else:
-        kind, errors = KINDS_BY_STATUS.get(exc.status_code, Kind.OTHER), ()
-    headers = {"Allow": _allowed(request)} if kind is Kind.METHOD_NOT_ALLOWED else exc.headers
+        problem_type, errors = KINDS_BY_STATUS.get(exc.status_code, ProblemType.OTHER), ()
+    headers = {"Allow": _allowed(request)} if problem_type is ProblemType.METHOD_NOT_ALLOWED else exc.headers
     return ProblemResponse(
-        kind, status=exc.status_code, request_id=_request_id(request), headers=headers, errors=errors
+        problem_type, status=exc.status_code, request_id=_request_id(request), headers=headers, errors=errors
     )
 
 
@@ -173,12 +178,12 @@ async def _invalid(request: Request, exc: Exception) -> ProblemResponse:
         field = InvalidField(loc=_known_loc(error), msg=_quiet(error), type=error["type"])
         if field not in errors:  # a thousand unknown fields are one mistake
             errors.append(field)
-    return ProblemResponse(Kind.INVALID, request_id=_request_id(request), errors=errors)
+    return ProblemResponse(ProblemType.INVALID, request_id=_request_id(request), errors=errors)
 
 
 async def _bug(request: Request, exc: Exception) -> ProblemResponse:
     log.error("request.failed", request_id=_request_id(request), exc_info=exc)
-    return ProblemResponse(Kind.INTERNAL, request_id=_request_id(request))
+    return ProblemResponse(ProblemType.INTERNAL, request_id=_request_id(request))
 
 
 def _allowed(request: Request) -> str:

@@ -7,16 +7,16 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.runtime.ids import new_hex
-from service.web.problems import FOUND, Kind, ProblemResponse
+from service.web.problems import STATE_KEY, ProblemResponse, ProblemType
 
 REQUEST_SECONDS = 8.0  # from the first byte of a request to its last
-MOST_PENDING = 64 * 1024  # bytes of a request's headers, and as many of what follows them
+MAX_PENDING = 64 * 1024  # bytes of a request's headers, and as many of what follows them
 SLICE = 16 * 1024  # bytes that are looked at at once; the loop reads up to 256 KiB
 LINGER_SECONDS = 2.0  # that a client has to read our last words while it still sends
 WELL_FORMED = {("1.1", 1), ("1.0", 1), ("1.0", 0)}  # version and number of Hosts: RFC 9112, section 3.2
 
 
-class Protocol(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """Ends what is slow, huge or malformed. What the app has been told of, it answers and audits
     itself; what it has not, is answered here.
 
@@ -29,7 +29,9 @@ class Protocol(HttpToolsProtocol):
         self.transport = cast(asyncio.Transport, self._line)
         self._pending = 0  # bytes of a request that is not complete
         self._broken = False
-        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(REQUEST_SECONDS, self._late)
+        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(
+            REQUEST_SECONDS, self._time_out_request
+        )
 
     @property
     def is_unread(self) -> bool:
@@ -53,7 +55,7 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as offer:
             self._decline_upgrade(data[offer.args[0] :])
         except httptools.HttpParserError:
-            self._refuse(Kind.MALFORMED)
+            self._refuse(ProblemType.MALFORMED)
         else:
             cycle = self.cycle
             if cycle is None or cycle.scope is not self.scope or cycle.more_body:
@@ -65,7 +67,7 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
         hosts = [name for name, _ in self.headers].count(b"host")
         if (self.scope["http_version"], hosts) not in WELL_FORMED:
-            self.scope["state"][FOUND] = Kind.MALFORMED
+            self.scope["state"][STATE_KEY] = ProblemType.MALFORMED
         self.headers = []  # what follows a chunked body is no header
         self._pending = 0
 
@@ -78,10 +80,10 @@ class Protocol(HttpToolsProtocol):
     def _wait(self, received: int) -> None:
         self._pending += received
         if self._deadline is None:
-            self._deadline = self.loop.call_later(REQUEST_SECONDS, self._late)
-        if self._pending > MOST_PENDING:
+            self._deadline = self.loop.call_later(REQUEST_SECONDS, self._time_out_request)
+        if self._pending > MAX_PENDING:
             told = self.cycle is not None and self.cycle.scope is self.scope
-            self._refuse(Kind.TOO_LARGE if told else Kind.HEADERS_TOO_LARGE)
+            self._refuse(ProblemType.TOO_LARGE if told else ProblemType.HEADERS_TOO_LARGE)
 
     def _rest(self) -> None:
         self._end_wait()
@@ -96,14 +98,14 @@ class Protocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
-    def _late(self) -> None:
+    def _time_out_request(self) -> None:
         self._deadline = None
         if self._pending:
-            self._refuse(Kind.TIMEOUT)
+            self._refuse(ProblemType.TIMEOUT)
         else:  # nobody asked anything
             self.transport.close()
 
-    def _refuse(self, kind: Kind) -> None:
+    def _refuse(self, kind: ProblemType) -> None:
         """Nothing that comes after this is looked at."""
         self._broken = True
         cycle = self.cycle
@@ -114,11 +116,11 @@ class Protocol(HttpToolsProtocol):
         else:
             cycle.keep_alive = False
             if cycle.scope is self.scope and cycle.more_body:  # else it is about the request after it
-                cycle.scope["state"][FOUND] = kind
+                cycle.scope["state"][STATE_KEY] = kind
                 cycle.more_body = False
                 cycle.message_event.set()
 
-    def _answer(self, kind: Kind) -> None:
+    def _answer(self, kind: ProblemType) -> None:
         request_id = new_hex()
         answer = ProblemResponse(
             kind, request_id=request_id, headers={"Connection": "close", "X-Request-ID": request_id}
@@ -138,7 +140,7 @@ class Protocol(HttpToolsProtocol):
         """
         offered, headers = self.scope, self.scope["headers"]
         if not any(name == b"upgrade" for name, _ in headers):  # CONNECT, which we do not
-            self._refuse(Kind.MALFORMED)
+            self._refuse(ProblemType.MALFORMED)
             return
         version = self.scope["http_version"]
         head = [b"%b %b HTTP/%b\r\n" % (offered["method"].encode(), self.url, version.encode())]
@@ -152,7 +154,7 @@ class _Line:
     """A transport that closes politely: at once under a client that still sends, it would be a reset,
     which can take our answer along."""
 
-    def __init__(self, transport: asyncio.Transport, protocol: Protocol) -> None:
+    def __init__(self, transport: asyncio.Transport, protocol: HttpProtocol) -> None:
         self.write = transport.write
         self.get_extra_info = transport.get_extra_info
         self.closing = False

@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from service.runtime.signals import DRAIN_SECONDS, SIGNALS
-from service.web.protocol import Protocol
+from service.web.protocol import HttpProtocol
 
 BACKLOG = 2048
 KEEP_ALIVE = 65  # s; longer than the proxies that may stand in front, or they send into closed connections
@@ -48,7 +48,7 @@ def config(app: ASGIApp | str, **options: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http=Protocol,
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         access_log=False,

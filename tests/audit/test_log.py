@@ -9,7 +9,7 @@ import pytest
 
 from service.audit.log import AuditLog
 from service.audit.spool import Spool
-from service.database.engine import Database, DatabaseAway
+from service.database.engine import Database, DatabaseUnavailable
 from service.observability.metrics import Metrics
 from tests.audit.test_spool import FIELDS, content, die
 from tests.conftest import rows
@@ -70,11 +70,11 @@ async def test_an_adoption_that_failed_can_be_tried_again(
     die(dead)
 
     async def away(*_: object) -> None:
-        raise DatabaseAway("starting")
+        raise DatabaseUnavailable("starting")
 
     with monkeypatch.context() as patch:
         patch.setattr(AuditLog, "_insert", away)
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await audit.adopt()
 
     assert await audit.adopt() == 1
@@ -133,7 +133,7 @@ async def test_while_the_database_is_away_entries_wait(
     insert = AuditLog._insert
 
     async def away(*_: object) -> None:
-        raise DatabaseAway("restarting")
+        raise DatabaseUnavailable("restarting")
 
     monkeypatch.setattr(AuditLog, "_insert", away)
     monkeypatch.setattr("service.audit.log.TRY_AGAIN_AFTER", 0.01)

@@ -11,7 +11,7 @@ from service.audit.log import AuditLog
 from service.audit.spool import Spool
 from service.audit.verify import Verification
 from service.database.engine import Database
-from service.database.json_rows import moment
+from service.database.json_rows import format_timestamp
 from service.observability.metrics import Metrics
 from tests.audit.test_spool import FIELDS
 from tests.conftest import rows
@@ -24,7 +24,7 @@ async def store(database: Database, folder: Path, ages: Sequence[float]) -> None
     )
     for age in ages:
         occurred_at = datetime.now(UTC) - timedelta(days=age)
-        audit.record(*(FIELDS | {"occurred_at": moment(occurred_at)}).values())
+        audit.record(*(FIELDS | {"occurred_at": format_timestamp(occurred_at)}).values())
     await audit.stop()
 
 

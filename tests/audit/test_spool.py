@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from service.audit.entries import Entry, digest, digest_key, moment_of_ns
+from service.audit.entries import Entry, digest, digest_key, format_timestamp_ns
 from service.audit.spool import KEPT_ROOM, Segment, Spool
-from service.database.json_rows import moment
+from service.database.json_rows import format_timestamp
 
 FIELDS: dict[str, Any] = {
-    "occurred_at": moment(datetime.now(UTC)),
+    "occurred_at": format_timestamp(datetime.now(UTC)),
     "request_id": "r",
     "method": "GET",
     "route": "/healthz",
@@ -248,4 +248,4 @@ def test_a_moment_is_spelled_as_it_is_everywhere(nanoseconds: int) -> None:
     microseconds = nanoseconds // 1000
     at = datetime.fromtimestamp(microseconds // 1_000_000, UTC).replace(microsecond=microseconds % 1_000_000)
 
-    assert moment_of_ns(nanoseconds) == moment(at)
+    assert format_timestamp_ns(nanoseconds) == format_timestamp(at)

@@ -11,7 +11,7 @@ from service.audit.log import AuditLog
 from service.audit.spool import Spool
 from service.audit.verify import Verification
 from service.database.engine import Database
-from service.database.json_rows import moment
+from service.database.json_rows import format_timestamp
 from service.observability.metrics import Metrics
 from tests.audit.test_retention import faults, store
 from tests.audit.test_spool import FIELDS
@@ -41,9 +41,13 @@ async def test_an_untouched_log_is_in_order(log: Database) -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        {"occurred_at": moment(datetime(2026, 11, 22, 15, 4, 5, tzinfo=UTC))},
-        {"occurred_at": moment(datetime(2026, 11, 22, 15, 4, 5, 6, tzinfo=UTC))},
-        {"occurred_at": moment(datetime(2026, 11, 22, 15, 4, 5, tzinfo=timezone(timedelta(hours=-3))))},
+        {"occurred_at": format_timestamp(datetime(2026, 11, 22, 15, 4, 5, tzinfo=UTC))},
+        {"occurred_at": format_timestamp(datetime(2026, 11, 22, 15, 4, 5, 6, tzinfo=UTC))},
+        {
+            "occurred_at": format_timestamp(
+                datetime(2026, 11, 22, 15, 4, 5, tzinfo=timezone(timedelta(hours=-3)))
+            )
+        },
         {"user_id": "01a2034de2b270baa0cc98ae50e103db"},
         {"method": '"\\é\u2028/'},
         {"route": None, "client_network": None},

@@ -20,7 +20,7 @@ each_language = pytest.mark.parametrize("language", ["en", "de"])
 ACCESSIBILITY = ("wcag2a", "wcag2aa", "wcag21aa")  # not axe's advice for pages: a mail is a part of one
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 WIDTHS = (PHONE, DESKTOP)
-MOST_BYTES = 100_000  # beyond about this, mail programs cut the end off
+MAX_BYTES = 100_000  # beyond about this, mail programs cut the end off
 
 
 async def arrived(site: Site, *, language: str) -> EmailMessage:
@@ -51,7 +51,7 @@ async def test_it_is_whole_and_readable_on_a_phone_and_a_desktop_by_day_and_by_n
 
     await window.page.set_content(part(mail, "html"), wait_until="networkidle")
 
-    assert len(mail.as_bytes()) < MOST_BYTES
+    assert len(mail.as_bytes()) < MAX_BYTES
     assert window.requests == []
     for width, scheme in product(WIDTHS, SCHEMES):
         await window.becomes(scheme=scheme, width=width)

@@ -121,7 +121,7 @@ async def test_up_leaves_alone_what_another_relay_is_for(
 
     refusal = None
     try:
-        await all_in_one.spare_what_others_mail(database)
+        await all_in_one.refuse_foreign_database(database)
     except CommandFailed as exc:
         refusal = str(exc)
 

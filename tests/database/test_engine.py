@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from service.database.engine import Database, DatabaseAway, Refused
+from service.database.engine import Database, DatabaseUnavailable, DataRejected
 from service.database.models import User
 from service.settings import InvalidSettings, Settings
 from tests.faults.proxy import Proxy
@@ -68,7 +68,7 @@ async def test_a_refused_value_says_nothing_of_it(database: Database) -> None:
             await connection.execute(database.insert(User), user)
 
     await insert()
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(DataRejected) as caught:
         await insert()
 
     assert "ada@example.com" not in str(caught.value)
@@ -78,7 +78,7 @@ async def test_a_server_that_is_not_there_is_away_within_the_time_a_caller_has(t
     database = database_at("postgresql://ada@127.0.0.1:9/engines", tmp_path)
 
     async with asyncio.timeout(2.5):
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             async with database.transaction():
                 pass
 
@@ -109,7 +109,7 @@ async def test_one_silent_connection_is_enough_to_try_new_ones(
 ) -> None:
     monkeypatch.setattr("service.database.engine.TRANSACTION_TIMEOUT", 0.5)
     proxy.swallow()
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         async with behind_proxy.transaction() as connection:
             await behind_proxy.now(connection)
 
@@ -130,8 +130,8 @@ async def test_a_query_that_is_given_up_ends_on_the_server_too(
     behind_proxy: Database, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.database.engine.CHECKOUT_TIMEOUT", 0.2)
-    with pytest.raises(DatabaseAway):
-        async with behind_proxy.reading() as connection:
+    with pytest.raises(DatabaseUnavailable):
+        async with behind_proxy.read_only() as connection:
             await connection.exec_driver_sql("SELECT pg_sleep(3600)")
 
     admin = await asyncpg.connect(postgres_url)
@@ -151,7 +151,7 @@ async def test_a_server_that_would_forget_confirmed_signups_is_refused(
     await admin.execute("ALTER DATABASE forgetful SET synchronous_commit = off")
     database = database_at(postgres_url.rpartition("/")[0] + "/forgetful", tmp_path)
 
-    with pytest.raises(DatabaseAway, match=r"synchronous_commit is off.*set it to on"):
+    with pytest.raises(DatabaseUnavailable, match=r"synchronous_commit is off.*set it to on"):
         async with database.transaction():
             pass
 
@@ -164,13 +164,13 @@ async def test_a_writer_that_holds_its_transaction_does_not_stop_readers(databas
     async with database.transaction() as writer:
         await writer.exec_driver_sql("DELETE FROM users")
 
-        async with asyncio.timeout(1), database.reading() as reader:
+        async with asyncio.timeout(1), database.read_only() as reader:
             assert (await reader.exec_driver_sql("SELECT count(*) FROM users")).scalar_one() == 0
 
 
 async def test_a_reader_waits_no_longer_than_a_caller_may(database: Database) -> None:
-    with pytest.raises(DatabaseAway):
-        async with database.reading(timeout=0.2):
+    with pytest.raises(DatabaseUnavailable):
+        async with database.read_only(timeout=0.2):
             await asyncio.sleep(1)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.database.engine import Conflict, DatabaseAway, Refused
-from service.database.group_commit import WORTH_A_WRITER, Batcher, Overloaded
+from service.database.engine import DatabaseUnavailable, DataRejected, TransactionConflict
+from service.database.group_commit import MIN_WAITING_FOR_WRITER, GroupCommit, Overloaded
 from tests.support.eventually import eventually
 
 
@@ -25,9 +25,9 @@ class Ledger:
         await self.open.wait()
         if self.conflicts:
             self.conflicts -= 1
-            raise Conflict("deadlock")
+            raise TransactionConflict("deadlock")
         if any(number < 0 for number in numbers):
-            raise Refused("negative")
+            raise DataRejected("negative")
         self.batches.append(list(numbers))
         return [number * 10 for number in numbers]
 
@@ -38,12 +38,12 @@ def ledger() -> Ledger:
 
 
 async def test_a_single_item_is_written_at_once(ledger: Ledger) -> None:
-    assert await Batcher(ledger.write).submit(1) == 10
+    assert await GroupCommit(ledger.write).submit(1) == 10
     assert ledger.batches == [[1]]
 
 
 async def test_what_comes_meanwhile_shares_the_next_batch(ledger: Ledger) -> None:
-    batcher = Batcher(ledger.write)
+    batcher = GroupCommit(ledger.write)
 
     results = await asyncio.gather(*(batcher.submit(number) for number in range(5)))
 
@@ -56,15 +56,15 @@ async def test_what_comes_meanwhile_shares_the_next_batch(ledger: Ledger) -> Non
     ("writers", "waiting", "begun"),
     [
         pytest.param(1, 20, 1, id="one writer writes one"),
-        pytest.param(2, WORTH_A_WRITER - 1, 1, id="few can wait"),
-        pytest.param(2, WORTH_A_WRITER, 2, id="many are not kept waiting"),
-        pytest.param(2, 3 * WORTH_A_WRITER, 2, id="and no third begins"),
+        pytest.param(2, MIN_WAITING_FOR_WRITER - 1, 1, id="few can wait"),
+        pytest.param(2, MIN_WAITING_FOR_WRITER, 2, id="many are not kept waiting"),
+        pytest.param(2, 3 * MIN_WAITING_FOR_WRITER, 2, id="and no third begins"),
     ],
 )
 async def test_how_many_batches_are_written_at_a_time(
     ledger: Ledger, writers: int, waiting: int, begun: int
 ) -> None:
-    batcher = Batcher(ledger.write, writers=writers)
+    batcher = GroupCommit(ledger.write, writers=writers)
     ledger.open.clear()
     first = asyncio.create_task(batcher.submit(0))
     await eventually(lambda: ledger.begun == 1)
@@ -78,25 +78,25 @@ async def test_how_many_batches_are_written_at_a_time(
 
 
 async def test_one_bad_item_fails_alone(ledger: Ledger) -> None:
-    batcher = Batcher(ledger.write)
+    batcher = GroupCommit(ledger.write)
 
     results = await asyncio.gather(*(batcher.submit(n) for n in (1, -2, 3, 4)), return_exceptions=True)
 
     assert [results[0], results[2], results[3]] == [10, 30, 40]
-    assert isinstance(results[1], Refused)
+    assert isinstance(results[1], DataRejected)
 
 
 async def test_conflicts_are_retried_out_of_sight(ledger: Ledger) -> None:
     ledger.conflicts = 3
 
-    assert await Batcher(ledger.write).submit(1) == 10
+    assert await GroupCommit(ledger.write).submit(1) == 10
 
 
 async def test_endless_conflicts_end(ledger: Ledger) -> None:
     ledger.conflicts = 100
 
-    with pytest.raises(DatabaseAway):
-        await Batcher(ledger.write).submit(1)
+    with pytest.raises(DatabaseUnavailable):
+        await GroupCommit(ledger.write).submit(1)
 
 
 async def test_a_lost_connection_fails_the_whole_batch_without_a_retry() -> None:
@@ -105,28 +105,28 @@ async def test_a_lost_connection_fails_the_whole_batch_without_a_retry() -> None
     async def lose(numbers: Sequence[int]) -> Sequence[int]:
         nonlocal tries
         tries += 1
-        raise DatabaseAway("gone")
+        raise DatabaseUnavailable("gone")
 
-    batcher = Batcher(lose)
+    batcher = GroupCommit(lose)
     results = await asyncio.gather(*(batcher.submit(n) for n in range(3)), return_exceptions=True)
 
-    assert all(isinstance(result, DatabaseAway) for result in results)
+    assert all(isinstance(result, DatabaseUnavailable) for result in results)
     assert tries == 1
 
 
 async def test_nobody_waits_longer_than_his_patience(ledger: Ledger) -> None:
     ledger.open.clear()
 
-    with pytest.raises(DatabaseAway):
-        await Batcher(ledger.write).submit(1, patience=0.01)
+    with pytest.raises(DatabaseUnavailable):
+        await GroupCommit(ledger.write).submit(1, patience=0.01)
 
 
 async def test_what_nobody_waits_for_any_more_is_not_written(ledger: Ledger) -> None:
-    batcher = Batcher(ledger.write)
+    batcher = GroupCommit(ledger.write)
     ledger.open.clear()
     under_way = asyncio.create_task(batcher.submit(1))
     await eventually(lambda: ledger.begun)
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         await batcher.submit(2, patience=0.01)
 
     ledger.open.set()
@@ -137,7 +137,7 @@ async def test_what_nobody_waits_for_any_more_is_not_written(ledger: Ledger) -> 
 
 
 async def test_a_line_that_is_too_long_is_refused_at_once(ledger: Ledger) -> None:
-    batcher = Batcher(ledger.write, capacity=2)
+    batcher = GroupCommit(ledger.write, capacity=2)
     ledger.open.clear()
     waiting = [asyncio.create_task(batcher.submit(number)) for number in range(2)]
     await asyncio.sleep(0)
@@ -155,7 +155,7 @@ async def test_a_bug_in_the_flush_reaches_its_callers_and_spares_later_ones(ledg
             raise RuntimeError("a bug")
         return await ledger.write(numbers)
 
-    batcher = Batcher(broken_once)
+    batcher = GroupCommit(broken_once)
 
     with pytest.raises(RuntimeError):
         await batcher.submit(0)

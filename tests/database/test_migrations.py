@@ -9,20 +9,12 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import Connection, TableClause, column, insert, inspect
-from sqlalchemy import table as sql_table
-from sqlmodel import SQLModel
+from sqlalchemy import Connection, inspect
 
 from service.database import migrations
-from service.database.email_status import EmailStatus
 from service.database.engine import Database
-from service.database.models import OutboxEmail, User, table
-from service.runtime.ids import new_id
 from service.settings import Settings
-from tests.conftest import rows
 from tests.support.processes import ROOT
-
-NEW_COLUMNS = ("untagged_email", "locale")  # that a later release than the first brought
 
 
 @pytest.fixture
@@ -33,7 +25,7 @@ async def empty(empty_database_url: str, tmp_path: Path) -> AsyncIterator[Databa
 
 
 async def tables(database: Database) -> set[str]:
-    async with database.reading() as connection:
+    async with database.read_only() as connection:
         return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
 
 
@@ -43,7 +35,7 @@ async def run(database: Database, action: str, *arguments: str) -> None:
         config.attributes["connection"] = connection
         getattr(command, action)(config, *arguments)
 
-    await migrations.locked(database, with_connection)
+    await migrations.run_locked(database, with_connection)
 
 
 async def test_up_and_down_and_up_again(empty: Database) -> None:
@@ -52,50 +44,10 @@ async def test_up_and_down_and_up_again(empty: Database) -> None:
 
     await run(empty, "downgrade", "base")
     assert await tables(empty) == {"alembic_version"}
-    assert "migrate" in (await migrations.trouble(empty) or "")
+    assert "migrate" in (await migrations.find_problem(empty) or "")
 
     await migrations.migrate(empty)
-    assert await migrations.trouble(empty) is None
-
-
-async def test_what_is_stored_outlives_the_newer_columns(empty: Database) -> None:
-    await run(empty, "upgrade", "0001")
-    await store_as_in_the_first_release(empty, "ada")
-
-    await migrations.migrate(empty)
-    await store_as_in_the_first_release(empty, "grace")  # by a replica that is not updated yet
-
-    await run(empty, "downgrade", "0001")
-    assert [row["user_id"] for row in await rows(empty, "SELECT user_id FROM outbox")] == [
-        row["id"] for row in await rows(empty, "SELECT id FROM users")
-    ]
-    assert len(await rows(empty, "SELECT id FROM users")) == 2
-
-
-async def store_as_in_the_first_release(database: Database, name: str) -> None:
-    user_id, address = new_id(), f"{name}@example.com"
-    async with database.transaction() as connection:
-        now = await database.now(connection)
-        user = {"id": user_id, "email": address, "canonical_email": address, "created_at": now}
-        email = {
-            "id": new_id(),
-            "user_id": user_id,
-            "recipient": address,
-            "request_id": "r",
-            "status": EmailStatus.PENDING,
-            "attempt": 0,
-            "deferrals": 0,
-            "due_at": now,
-            "give_up_at": now,
-            "created_at": now,
-        }
-        for model, row in ((User, user), (OutboxEmail, email)):
-            await connection.execute(insert(_of_the_first_release(model)).values(**row))
-
-
-def _of_the_first_release(model: type[SQLModel]) -> TableClause:
-    columns = (column(each.name, each.type) for each in table(model).columns if each.name not in NEW_COLUMNS)
-    return sql_table(table(model).name, *columns)
+    assert await migrations.find_problem(empty) is None
 
 
 async def test_the_models_and_the_migrations_say_the_same(empty: Database) -> None:
@@ -111,13 +63,13 @@ async def test_two_replicas_may_migrate_at_once(
 
     await asyncio.gather(*(migrations.migrate(database) for database in (empty, *others)))
 
-    assert await migrations.trouble(empty) is None
+    assert await migrations.find_problem(empty) is None
     for database in others:
         await database.close()
 
 
 async def test_a_database_without_the_schema_is_named_with_the_mend(empty: Database) -> None:
-    assert "migrate" in (await migrations.trouble(empty) or "")
+    assert "migrate" in (await migrations.find_problem(empty) or "")
 
 
 async def test_an_older_schema_is_trouble_and_a_newer_one_is_not(
@@ -127,10 +79,10 @@ async def test_an_older_schema_is_trouble_and_a_newer_one_is_not(
     head, _ = migrations._revisions()
 
     monkeypatch.setattr(migrations, "_revisions", lambda: ("9999", frozenset({head})))
-    assert "9999" in (await migrations.trouble(empty) or "")
+    assert "9999" in (await migrations.find_problem(empty) or "")
 
     monkeypatch.setattr(migrations, "_revisions", lambda: ("0000", frozenset()))
-    assert await migrations.trouble(empty) is None
+    assert await migrations.find_problem(empty) is None
 
 
 def test_the_wheel_carries_the_migrations(tmp_path: Path) -> None:

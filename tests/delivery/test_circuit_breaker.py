@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from service.delivery.circuit_breaker import Paused, Window
+from service.delivery.circuit_breaker import CircuitBreaker, Paused
 from service.observability.metrics import Metrics
 
 
 @pytest.fixture
-def window(metrics: Metrics) -> Window:
-    return Window(10, metrics)
+def breaker(metrics: Metrics) -> CircuitBreaker:
+    return CircuitBreaker(10, metrics)
 
 
 @pytest.fixture
@@ -29,78 +29,78 @@ class Clock:
         return self.now
 
 
-async def test_a_healthy_relay_is_given_all_connections(window: Window) -> None:
-    assert window.allowed == 10
+async def test_a_healthy_relay_is_given_all_connections(breaker: CircuitBreaker) -> None:
+    assert breaker.allowed == 10
 
 
-async def test_trouble_pauses_and_then_allows_one(window: Window, clock: Clock) -> None:
-    window.pause("421 closing")
+async def test_trouble_pauses_and_then_allows_one(breaker: CircuitBreaker, clock: Clock) -> None:
+    breaker.pause("421 closing")
 
-    assert window.allowed == 0
-    assert window.trouble == "421 closing"
+    assert breaker.allowed == 0
+    assert breaker.trouble == "421 closing"
 
     clock.now += 1
-    assert window.allowed == 1
+    assert breaker.allowed == 1
 
 
-async def test_each_message_taken_doubles_what_is_allowed(window: Window, clock: Clock) -> None:
-    window.pause("down")
+async def test_each_message_taken_doubles_what_is_allowed(breaker: CircuitBreaker, clock: Clock) -> None:
+    breaker.pause("down")
     clock.now += 1
 
     seen = []
     for _ in range(5):
-        window.taken()
-        seen.append(window.allowed)
+        breaker.record_success()
+        seen.append(breaker.allowed)
 
     assert seen == [2, 4, 8, 10, 10]
-    assert window.trouble is None
+    assert breaker.trouble is None
 
 
-async def test_pauses_grow_up_to_a_minute(window: Window, clock: Clock) -> None:
+async def test_pauses_grow_up_to_a_minute(breaker: CircuitBreaker, clock: Clock) -> None:
     lengths = []
     for _ in range(12):
-        window.pause("down")
-        lengths.append(window.paused_for)
-        clock.now += window.paused_for
+        breaker.pause("down")
+        lengths.append(breaker.paused_for)
+        clock.now += breaker.paused_for
 
     assert 0.5 <= lengths[0] <= 1
     assert 30 <= lengths[-1] <= 60
     assert max(lengths) <= 60
 
 
-async def test_those_that_fail_together_count_as_one(window: Window, clock: Clock) -> None:
+async def test_those_that_fail_together_count_as_one(breaker: CircuitBreaker, clock: Clock) -> None:
     for _ in range(10):
-        window.pause("down")
+        breaker.pause("down")
 
-    assert window.paused_for <= 1
+    assert breaker.paused_for <= 1
 
 
-async def test_a_message_taken_ends_the_row_of_pauses(window: Window, clock: Clock) -> None:
+async def test_a_message_taken_ends_the_row_of_pauses(breaker: CircuitBreaker, clock: Clock) -> None:
     for _ in range(8):
-        window.pause("down")
-        clock.now += window.paused_for
-    window.taken()
+        breaker.pause("down")
+        clock.now += breaker.paused_for
+    breaker.record_success()
 
-    window.pause("down again")
+    breaker.pause("down again")
 
-    assert window.paused_for <= 1
+    assert breaker.paused_for <= 1
 
 
 @asynccontextmanager
-async def place(window: Window) -> AsyncIterator[None]:
-    await window.enter()
+async def place(breaker: CircuitBreaker) -> AsyncIterator[None]:
+    await breaker.acquire()
     try:
         yield
     finally:
-        window.leave()
+        breaker.release()
 
 
 async def test_places_are_given_in_the_order_of_asking(metrics: Metrics) -> None:
-    window = Window(1, metrics)
+    breaker = CircuitBreaker(1, metrics)
     order: list[int] = []
 
     async def deliver(number: int) -> None:
-        async with place(window):
+        async with place(breaker):
             await asyncio.sleep(0)
             order.append(number)
 
@@ -109,12 +109,12 @@ async def test_places_are_given_in_the_order_of_asking(metrics: Metrics) -> None
     assert order == [0, 1, 2, 3, 4]
 
 
-async def test_no_more_than_allowed_are_inside(window: Window) -> None:
+async def test_no_more_than_allowed_are_inside(breaker: CircuitBreaker) -> None:
     inside = most = 0
 
     async def deliver() -> None:
         nonlocal inside, most
-        async with place(window):
+        async with place(breaker):
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0.001)
@@ -127,34 +127,34 @@ async def test_no_more_than_allowed_are_inside(window: Window) -> None:
 
 @pytest.mark.parametrize("end", ["pause", "close"])
 async def test_those_who_wait_are_turned_away(metrics: Metrics, end: str) -> None:
-    window = Window(1, metrics)
-    async with place(window):
-        waiting = asyncio.create_task(_enter(window))
+    breaker = CircuitBreaker(1, metrics)
+    async with place(breaker):
+        waiting = asyncio.create_task(_enter(breaker))
         await asyncio.sleep(0)
 
-        window.pause("down") if end == "pause" else window.close()
+        breaker.pause("down") if end == "pause" else breaker.close()
 
         with pytest.raises(Paused):
             await waiting
 
 
 async def test_whoever_leaves_the_line_takes_no_place_with_him(metrics: Metrics) -> None:
-    window = Window(1, metrics)
-    async with place(window):
-        waiting = asyncio.create_task(_enter(window))
+    breaker = CircuitBreaker(1, metrics)
+    async with place(breaker):
+        waiting = asyncio.create_task(_enter(breaker))
         await asyncio.sleep(0)
         waiting.cancel()
 
     async with asyncio.timeout(1):
-        await _enter(window)
+        await _enter(breaker)
 
 
-async def _enter(window: Window) -> None:
-    async with place(window):
+async def _enter(breaker: CircuitBreaker) -> None:
+    async with place(breaker):
         pass
 
 
-async def test_the_relays_words_are_repeated_without_addresses(window: Window) -> None:
-    window.pause("554 5.7.1 <ada@example.com>: Relay access denied")
+async def test_the_relays_words_are_repeated_without_addresses(breaker: CircuitBreaker) -> None:
+    breaker.pause("554 5.7.1 <ada@example.com>: Relay access denied")
 
-    assert window.trouble == "554 5.7.1 <…>: Relay access denied"
+    assert breaker.trouble == "554 5.7.1 <…>: Relay access denied"

@@ -7,9 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.database.email_status import EmailStatus
-from service.database.engine import Database, DatabaseAway
+from service.database.engine import Database, DatabaseUnavailable
 from service.delivery import deliver as module
-from service.delivery.assembly import Mailing
+from service.delivery.assembly import DeliverySystem
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
 from service.outbox.row import Email, Outcome
@@ -21,13 +21,13 @@ from tests.support.relay import DROP, HANG, Envelope, ScriptedRelay
 
 
 @pytest.fixture
-async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[Mailing]:
-    mailing = Mailing.build(settings, database=database, metrics=metrics)
+async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[DeliverySystem]:
+    mailing = DeliverySystem.build(settings, database=database, metrics=metrics)
     yield mailing
     await mailing.relay.close()
 
 
-async def claimed(mailing: Mailing, database: Database, *, name: str = "ada") -> Email:
+async def claimed(mailing: DeliverySystem, database: Database, *, name: str = "ada") -> Email:
     email = await enqueue(database, claimed=True, name=name)
     assert email
     return email
@@ -38,7 +38,9 @@ async def state(database: Database) -> tuple[str, str | None]:
     return row["status"], row["last_reply"]
 
 
-async def test_a_delivered_email_is_sent(mailing: Mailing, database: Database, relay: ScriptedRelay) -> None:
+async def test_a_delivered_email_is_sent(
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+) -> None:
     await mailing.delivery.deliver(await claimed(mailing, database))
 
     assert await state(database) == (EmailStatus.SENT, "250 2.0.0 queued")
@@ -58,7 +60,12 @@ async def test_a_delivered_email_is_sent(mailing: Mailing, database: Database, r
     ],
 )
 async def test_the_relays_reply_decides(
-    mailing: Mailing, database: Database, relay: ScriptedRelay, stage: str, reply: str, status: EmailStatus
+    mailing: DeliverySystem,
+    database: Database,
+    relay: ScriptedRelay,
+    stage: str,
+    reply: str,
+    status: EmailStatus,
 ) -> None:
     relay.answers[stage] = reply
 
@@ -69,7 +76,7 @@ async def test_the_relays_reply_decides(
 
 @pytest.mark.parametrize("reply", ["250 OK", "451 busy", "550 no such user", "421 go away", DROP])
 async def test_each_log_line_joins_the_email_with_the_signup(
-    mailing: Mailing, database: Database, relay: ScriptedRelay, reply: str
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, reply: str
 ) -> None:
     relay.answers["dot"] = reply
     email = await claimed(mailing, database)
@@ -84,18 +91,18 @@ async def test_each_log_line_joins_the_email_with_the_signup(
 
 
 async def test_only_the_relays_own_trouble_pauses_it(
-    mailing: Mailing, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
 ) -> None:
     for reply, paused in (("450 busy", False), ("550 unknown", False), ("421 closing", True)):
         relay.answers["rcpt"] = reply
 
         await mailing.delivery.deliver(await claimed(mailing, database))
 
-        assert bool(mailing.window.trouble) == paused
+        assert bool(mailing.breaker.trouble) == paused
 
 
 async def test_the_relays_trouble_costs_the_email_nothing(
-    mailing: Mailing, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
 ) -> None:
     relay.answers["greeting"] = DROP
 
@@ -107,19 +114,19 @@ async def test_the_relays_trouble_costs_the_email_nothing(
 
 
 async def test_while_the_relay_is_paused_emails_are_handed_back_unsent(
-    mailing: Mailing, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
 ) -> None:
-    mailing.window.pause("421 closing")
+    mailing.breaker.pause("421 closing")
 
     await mailing.delivery.deliver(await claimed(mailing, database))
 
     assert relay.stages["greeting"] == 0
     assert len(await mailing.outbox.claim(1)) == 1
-    assert mailing.delivery.room == 0
+    assert mailing.delivery.capacity == 0
 
 
 async def test_a_row_of_final_refusals_is_the_relays_fault(
-    mailing: Mailing, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
 ) -> None:
     relay.answers["rcpt"] = "550 no such user"
 
@@ -128,10 +135,12 @@ async def test_a_row_of_final_refusals_is_the_relays_fault(
 
     counts = await rows(database, "SELECT status, count(*) AS many FROM outbox GROUP BY status")
     assert {row["status"]: row["many"] for row in counts} == {"failed": 10, "pending": 2}
-    assert mailing.window.trouble
+    assert mailing.breaker.trouble
 
 
-async def test_a_250_between_ends_the_row(mailing: Mailing, database: Database, relay: ScriptedRelay) -> None:
+async def test_a_250_between_ends_the_row(
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+) -> None:
     def refuse_most(envelope: Envelope) -> str:
         return "250 ok" if envelope.recipient.startswith("good") else "550 no such user"
 
@@ -146,7 +155,7 @@ async def test_a_250_between_ends_the_row(mailing: Mailing, database: Database, 
 
 
 async def test_an_email_that_is_no_longer_held_is_left_alone(
-    mailing: Mailing, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
 ) -> None:
     email = await claimed(mailing, database)
     email.held_until = 0.0
@@ -158,7 +167,7 @@ async def test_an_email_that_is_no_longer_held_is_left_alone(
 
 
 async def test_an_email_that_cannot_be_built_fails_at_once_with_the_reason(
-    mailing: Mailing, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
 ) -> None:
     email = await claimed(mailing, database)
     email.recipient = "ada@exämple.com"
@@ -172,7 +181,7 @@ async def test_an_email_that_cannot_be_built_fails_at_once_with_the_reason(
 
 
 async def test_a_bug_defers_the_email_and_goes_no_further(
-    mailing: Mailing, database: Database, monkeypatch: pytest.MonkeyPatch
+    mailing: DeliverySystem, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object, **__: object) -> str:
         raise RuntimeError("a bug")
@@ -183,17 +192,17 @@ async def test_a_bug_defers_the_email_and_goes_no_further(
 
     status, _ = await state(database)
     assert status == EmailStatus.PENDING
-    assert mailing.delivery.in_hand == []
+    assert mailing.delivery.in_flight == []
 
 
 async def test_an_unknown_outcome_is_counted_and_tried_again_with_the_same_message_id(
-    mailing: Mailing, database: Database, relay: ScriptedRelay, metrics: Metrics
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, metrics: Metrics
 ) -> None:
     relay.answers["dot"] = DROP
     await mailing.delivery.deliver(await claimed(mailing, database))
     del relay.answers["dot"]
     await make_due(database)
-    mailing.window.taken()
+    mailing.breaker.record_success()
     [email] = await mailing.outbox.claim(1)
 
     await mailing.delivery.deliver(email)
@@ -203,16 +212,16 @@ async def test_an_unknown_outcome_is_counted_and_tried_again_with_the_same_messa
 
 
 async def test_an_outcome_is_held_until_the_database_takes_it(
-    mailing: Mailing, database: Database, monkeypatch: pytest.MonkeyPatch
+    mailing: DeliverySystem, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RECORD_AGAIN_AFTER", 0.01)
-    away = DatabaseAway("restarting")
+    away = DatabaseUnavailable("restarting")
     troubles = [away, away, away]
     record = Outbox.record
 
     async def record_later(outbox: Outbox, email: Email, outcome: Outcome) -> None:
         if troubles:
-            assert mailing.delivery.room == 0 or len(troubles) == 3
+            assert mailing.delivery.capacity == 0 or len(troubles) == 3
             raise troubles.pop()
         await record(outbox, email, outcome)
 
@@ -221,14 +230,14 @@ async def test_an_outcome_is_held_until_the_database_takes_it(
     await mailing.delivery.deliver(await claimed(mailing, database))
 
     assert (await state(database))[0] == EmailStatus.SENT
-    assert mailing.delivery.room > 0
+    assert mailing.delivery.capacity > 0
 
 
 async def test_draining_finishes_what_has_begun_and_hands_back_the_rest(
     settings: Settings, database: Database, metrics: Metrics, relay: ScriptedRelay
 ) -> None:
     one_at_a_time = settings.model_copy(update={"smtp_connections": 1})
-    mailing = Mailing.build(one_at_a_time, database=database, metrics=metrics)
+    mailing = DeliverySystem.build(one_at_a_time, database=database, metrics=metrics)
     relay.delays["dot"] = 0.2
     emails = [await claimed(mailing, database, name=f"user{number}") for number in range(5)]
     deliveries = [asyncio.create_task(mailing.delivery.deliver(email)) for email in emails]
@@ -243,7 +252,7 @@ async def test_draining_finishes_what_has_begun_and_hands_back_the_rest(
 
 
 async def test_draining_does_not_wait_for_ever(
-    mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DRAIN_SECONDS", 0.1)
     relay.answers["dot"] = HANG

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from service.database.engine import Conflict, Database, DatabaseAway
+from service.database.engine import Database, DatabaseUnavailable, TransactionConflict
 from service.delivery import circuit_breaker as window_module
 from service.delivery import deliver as delivery_module
 from service.delivery import worker as module
-from service.delivery.assembly import Mailing
+from service.delivery.assembly import DeliverySystem
 from service.observability.metrics import Metrics
 from service.outbox.row import Email
 from service.settings import Settings
@@ -20,8 +20,8 @@ from tests.support.relay import Envelope, ScriptedRelay
 
 
 @pytest.fixture
-async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[Mailing]:
-    mailing = Mailing.build(settings, database=database, metrics=metrics)
+async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[DeliverySystem]:
+    mailing = DeliverySystem.build(settings, database=database, metrics=metrics)
     yield mailing
     await mailing.delivery.drain()
     await mailing.worker.stop()
@@ -31,11 +31,11 @@ async def mailing(settings: Settings, database: Database, metrics: Metrics) -> A
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(window_module, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(window_module, "MAX_PAUSE", 0.1)
 
 
 async def test_one_round_claims_what_is_due_and_sends_it(
-    mailing: Mailing, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
 ) -> None:
     for number in range(3):
         await enqueue(database, name=f"user{number}")
@@ -47,7 +47,7 @@ async def test_one_round_claims_what_is_due_and_sends_it(
 
 
 async def test_what_a_dead_process_held_is_sent_when_its_lease_ends(
-    mailing: Mailing, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
 ) -> None:
     await enqueue(database, claimed=True)
     assert await mailing.worker.run_once() == 0
@@ -59,9 +59,9 @@ async def test_what_a_dead_process_held_is_sent_when_its_lease_ends(
 
 
 async def test_a_mail_that_finds_no_room_is_claimed_as_soon_as_there_is(
-    mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_module, "MOST_IN_HAND", 2)
+    monkeypatch.setattr(delivery_module, "MAX_IN_FLIGHT", 2)
     monkeypatch.setattr(module, "LOOK_EVERY", 60.0)
     relay.delays["dot"] = 0.1  # longer than a look
     for number in range(4):
@@ -74,13 +74,13 @@ async def test_a_mail_that_finds_no_room_is_claimed_as_soon_as_there_is(
 
 @pytest.mark.usefixtures("quick")
 async def test_mails_wait_for_a_relay_that_is_down_and_go_when_it_appears(
-    mailing: Mailing, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
 ) -> None:
     await relay.stop()
     for number in range(5):
         await enqueue(database, name=f"user{number}")
     mailing.worker.start()
-    await eventually(lambda: mailing.window.trouble)
+    await eventually(lambda: mailing.breaker.trouble)
 
     await relay.start()
 
@@ -90,7 +90,7 @@ async def test_mails_wait_for_a_relay_that_is_down_and_go_when_it_appears(
 
 @pytest.mark.usefixtures("quick")
 async def test_after_trouble_the_relay_is_approached_with_one_connection(
-    mailing: Mailing, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
 ) -> None:
     most_before_recovery = 0
 
@@ -100,7 +100,7 @@ async def test_after_trouble_the_relay_is_approached_with_one_connection(
             most_before_recovery = max(most_before_recovery, relay.connections)
 
     await relay.stop()
-    mailing.window.pause("it was down")
+    mailing.breaker.pause("it was down")
     for number in range(30):
         await enqueue(database, name=f"user{number}")
     relay.on_stage = watch
@@ -115,7 +115,7 @@ async def test_after_trouble_the_relay_is_approached_with_one_connection(
 
 @pytest.mark.usefixtures("quick")
 async def test_mails_that_the_relay_never_takes_do_not_keep_others_waiting(
-    mailing: Mailing, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
 ) -> None:
     relay.answers["rcpt"] = lambda envelope: (
         "554 5.7.1 not you" if envelope.recipient.startswith("never") else "250 2.1.5 ok"
@@ -123,7 +123,7 @@ async def test_mails_that_the_relay_never_takes_do_not_keep_others_waiting(
     for kind in ("never", "good"):
         for number in range(40):
             await enqueue(database, name=f"{kind}{number}")
-    mailing.window.pause("it was down")
+    mailing.breaker.pause("it was down")
     mailing.worker.start()
 
     await eventually(lambda: relay.accepted, within=20)
@@ -133,7 +133,7 @@ async def test_mails_that_the_relay_never_takes_do_not_keep_others_waiting(
 
 @pytest.mark.usefixtures("quick")
 async def test_what_is_past_its_time_is_given_up_while_the_relay_is_away(
-    mailing: Mailing, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
 ) -> None:
     await relay.stop()
     for number in range(3):
@@ -150,7 +150,7 @@ async def test_what_is_past_its_time_is_given_up_while_the_relay_is_away(
 
 
 async def test_a_slow_relay_does_not_look_like_a_dead_process(
-    mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RENEW_EVERY", 0.05)
     relay.delays["dot"] = 0.5
@@ -169,10 +169,10 @@ async def test_a_slow_relay_does_not_look_like_a_dead_process(
 
 
 async def test_a_renewal_that_deadlocks_is_not_the_last(
-    mailing: Mailing, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RENEW_EVERY", 0.02)
-    renew, troubles = mailing.outbox.renew, [Conflict("40P01")] * 3
+    renew, troubles = mailing.outbox.renew, [TransactionConflict("40P01")] * 3
 
     async def renew_later(emails: Sequence[Email]) -> None:
         if troubles:
@@ -193,9 +193,11 @@ async def test_a_renewal_that_deadlocks_is_not_the_last(
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("trouble", [DatabaseAway("restarting"), Conflict("40P01"), RuntimeError("a bug")])
+@pytest.mark.parametrize(
+    "trouble", [DatabaseUnavailable("restarting"), TransactionConflict("40P01"), RuntimeError("a bug")]
+)
 async def test_the_worker_outlives_a_database_that_goes_away_and_a_round_that_breaks(
-    mailing: Mailing,
+    mailing: DeliverySystem,
     database: Database,
     relay: ScriptedRelay,
     monkeypatch: pytest.MonkeyPatch,

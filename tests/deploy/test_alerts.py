@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.deploy.test_containers import SERVICES
 from tests.support.processes import ROOT
 
-FOLDER = ROOT / "observability"
+FOLDER = ROOT / "deploy"
 RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text("utf-8"))["groups"][0]["rules"]
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana/signup-service.json").read_text("utf-8"))
 
@@ -71,7 +71,7 @@ def test_what_a_container_reads_is_there_and_stays_as_it_is(name: str) -> None:
 
 
 def test_nobody_gets_them_who_did_not_ask() -> None:
-    asked_for = {name for name, service in SERVICES.items() if service.get("profiles") == ["observability"]}
+    asked_for = {name for name, service in SERVICES.items() if service.get("profiles") == ["deploy"]}
 
     assert asked_for == {"prometheus", "grafana"}
     for name in asked_for:

@@ -106,7 +106,7 @@ async def figures(
 
 
 async def _stuck(database: Database) -> int:
-    async with database.reading() as connection:
+    async with database.read_only() as connection:
         overdue = await database.now(connection) - timedelta(minutes=2)
     found: list[Any] = await rows(database, "SELECT due_at FROM outbox WHERE status = 'pending'")
     return sum(str(row["due_at"])[:19] < overdue.strftime("%Y-%m-%d %H:%M:%S") for row in found)

@@ -14,7 +14,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from service.database.engine import Database, DatabaseAway
+from service.database.engine import Database, DatabaseUnavailable
 from service.settings import Settings
 from tests.conftest import rows
 from tests.faults.conftest import Verdict
@@ -113,7 +113,9 @@ async def test_f40_a_migration_gives_up_before_signups_do(
     service = await world.serve()
     async with world.load(service), held(postgres, "LOCK TABLE users IN ACCESS SHARE MODE"):
         await asyncio.sleep(0.2)
-        with pytest.raises(DatabaseAway, match="lock timeout"):  # whoever waits behind it waits as long
+        with pytest.raises(
+            DatabaseUnavailable, match="lock timeout"
+        ):  # whoever waits behind it waits as long
             await world.migrate("ALTER TABLE users ADD COLUMN nickname TEXT")
 
     await world.settled()

@@ -47,6 +47,6 @@ async def test_f58_a_million_finished_rows_cost_a_claim_nothing(
 
     assert min(seconds) < (0.005 if long else 0.05)  # only `make faults` has the machine to itself
     claim, parameters = asked[-1]
-    async with database.reading() as connection:
+    async with database.read_only() as connection:
         plan = await connection.exec_driver_sql(f"{EXPLAIN[engine_name]} {claim}", parameters)
         assert "ix_outbox_due" in str(plan.all())

@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from service.database.json_rows import document
+from service.database.json_rows import encode_rows
 from service.database.models import OUTBOX, User, table
 from service.outbox.row import NewEmail
-from service.outbox.sql import enqueueing
+from service.outbox.sql import enqueue_statement
 from service.runtime.ids import new_id
 from tests.faults.checker import Answers
 from tests.faults.conftest import Verdict
@@ -27,7 +27,7 @@ CALM = 1.0  # s
 
 async def leave_waiting(world: World, count: int) -> None:
     """What so many signups of a long outage have left behind."""
-    enqueue = enqueueing(world.database, table(User))
+    enqueue = enqueue_statement(world.database, table(User))
     users = [(new_id(), f"early{number}@example.com") for number in range(count)]
     async with world.database.transaction() as connection:
         then = await world.database.now(connection) - OUTAGE
@@ -44,7 +44,7 @@ async def leave_waiting(world: World, count: int) -> None:
                 NewEmail(user_id=user_id, recipient=address, name="Ada", request_id="early", claimed=False)
                 for user_id, address in some
             ]
-            await connection.execute(enqueue, {"emails": document(email.row() for email in emails)})
+            await connection.execute(enqueue, {"emails": encode_rows(email.row() for email in emails)})
         await connection.execute(OUTBOX.update().values(due_at=then))
     world.answers.confirmed |= {address: str(user_id) for user_id, address in users}
 

@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from service.runtime.signals import SAME_ORDER
+from service.runtime.signals import SAME_SIGNAL_WITHIN
 from tests.conftest import rows
 from tests.faults.conftest import Verdict
 from tests.faults.world import World
@@ -81,7 +81,7 @@ async def test_f31_sigterm_while_the_relay_hangs_ends_in_time(
     if long:
         assert await service.ended(within=30) == 0
     else:
-        await asyncio.sleep(SAME_ORDER + 0.2)
+        await asyncio.sleep(SAME_SIGNAL_WITHIN + 0.2)
         service.signal(signal.SIGTERM)
         await service.ended(within=2)
     world.allowed_duplicates += await world.in_flight()

@@ -31,7 +31,7 @@ from service.outbox.repository import Outbox
 from service.outbox.row import LEASE, Deferred, Email, Failed, Outcome, Released, Sent
 from service.person import address
 from service.settings import DuplicatePolicy, Settings
-from service.signup.registration import AddressTaken, Signup, Signups
+from service.signup.registration import AddressTaken, Registration, Signup
 from tests.conftest import rows
 
 PEOPLE = st.sampled_from([f"{name}@example.com" for name in ("ada", "grace", "edsger")])
@@ -78,7 +78,7 @@ class Promise(RuleBasedStateMachine):
         self.born_claimed = False
         self.database = ClockedDatabase(Settings(data_dir=self.folder))
         self.outbox = Outbox(self.database, Metrics())
-        self.signups = Signups(
+        self.signups = Registration(
             database=self.database,
             outbox=self.outbox,
             mailboxes=None,

@@ -114,7 +114,7 @@ class World:
             for statement in statements:
                 connection.exec_driver_sql(statement)
 
-        await migrations.locked(self.database, execute)
+        await migrations.run_locked(self.database, execute)
 
     async def settled(self, *, within: float = 90) -> None:
         """Nothing waits any more, in the outbox or in a spool."""
@@ -169,7 +169,7 @@ class World:
 
     async def _pending(self, *conditions: ColumnElement[bool]) -> int:
         waiting = select(func.count()).where(OUTBOX.c.status == EmailStatus.PENDING, *conditions)
-        async with self.database.reading() as connection:
+        async with self.database.read_only() as connection:
             count: int = (await connection.execute(waiting)).scalar_one()
             return count
 

@@ -1,7 +1,7 @@
 """The mails that these tests catch."""
 
 from service.inbox.mail import CaughtMail
-from service.inbox.store import Mailbox
+from service.inbox.store import MailStore
 
 WELCOME = (
     "From: Welcome <welcome@example.com>\r\n"
@@ -25,7 +25,7 @@ WELCOME = (
 
 
 def catch(
-    mailbox: Mailbox,
+    store: MailStore,
     raw: bytes = WELCOME,
     *,
     subject: str | None = None,
@@ -34,4 +34,4 @@ def catch(
 ) -> CaughtMail:
     if subject is not None:
         raw = f"Subject: {subject}\r\n\r\nHello\r\n".encode()
-    return mailbox.add(sender=sender, recipients=recipients, raw=raw, helo="localhost")
+    return store.add(sender=sender, recipients=recipients, raw=raw, helo="localhost")

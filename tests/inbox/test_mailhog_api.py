@@ -1,15 +1,15 @@
 import pytest
 from httpx import AsyncClient
 
-from service.inbox.store import Mailbox
+from service.inbox.store import MailStore
 
 from .mails import WELCOME, catch
 
 
 async def test_a_mail_has_the_shape_that_mailhogs_clients_know(
-    browser: AsyncClient, mailbox: Mailbox
+    browser: AsyncClient, store: MailStore
 ) -> None:
-    mail = catch(mailbox, b"Subject: Hi\r\nX-Long: one\r\n two\r\n\r\nHello\r\n")
+    mail = catch(store, b"Subject: Hi\r\nX-Long: one\r\n two\r\n\r\nHello\r\n")
 
     message = (await browser.get(f"/api/v1/messages/{mail.id}")).json()
 
@@ -43,8 +43,8 @@ async def test_a_mail_has_the_shape_that_mailhogs_clients_know(
     assert trace[0].startswith("from localhost by inbox.localhost")
 
 
-async def test_parts_are_cut_but_not_decoded(browser: AsyncClient, mailbox: Mailbox) -> None:
-    mail = catch(mailbox, WELCOME)
+async def test_parts_are_cut_but_not_decoded(browser: AsyncClient, store: MailStore) -> None:
+    mail = catch(store, WELCOME)
 
     message = (await browser.get(f"/api/v1/messages/{mail.id}")).json()
 
@@ -62,8 +62,8 @@ async def test_parts_are_cut_but_not_decoded(browser: AsyncClient, mailbox: Mail
     assert end["Body"] == "--"
 
 
-async def test_parts_within_parts_are_theirs(browser: AsyncClient, mailbox: Mailbox) -> None:
-    catch(mailbox, b"Content-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\n" + WELCOME + b"--o--\r\n")
+async def test_parts_within_parts_are_theirs(browser: AsyncClient, store: MailStore) -> None:
+    catch(store, b"Content-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\n" + WELCOME + b"--o--\r\n")
 
     [message] = (await browser.get("/api/v1/messages")).json()
 
@@ -71,8 +71,8 @@ async def test_parts_within_parts_are_theirs(browser: AsyncClient, mailbox: Mail
     assert inner[1]["Body"] == "<p>Schön</p>"
 
 
-async def test_trace_headers_are_added_to_those_that_came(browser: AsyncClient, mailbox: Mailbox) -> None:
-    catch(mailbox, b"received: from afar\r\nMessage-Id: <1@example.com>\r\n\r\n")
+async def test_trace_headers_are_added_to_those_that_came(browser: AsyncClient, store: MailStore) -> None:
+    catch(store, b"received: from afar\r\nMessage-Id: <1@example.com>\r\n\r\n")
 
     [message] = (await browser.get("/api/v1/messages")).json()
 
@@ -96,10 +96,10 @@ async def test_trace_headers_are_added_to_those_that_came(browser: AsyncClient, 
     ],
 )
 async def test_a_page_has_its_window_and_the_total(
-    browser: AsyncClient, mailbox: Mailbox, query: str, start: int, subjects: list[str]
+    browser: AsyncClient, store: MailStore, query: str, start: int, subjects: list[str]
 ) -> None:
     for subject in "123":
-        catch(mailbox, subject=subject)
+        catch(store, subject=subject)
 
     page = (await browser.get(f"/api/v2/messages{query}")).json()
 
@@ -107,19 +107,19 @@ async def test_a_page_has_its_window_and_the_total(
     assert [item["Content"]["Headers"]["Subject"][0] for item in page["items"]] == subjects
 
 
-async def test_a_page_has_fifty_mails_and_never_more_than_250(browser: AsyncClient, mailbox: Mailbox) -> None:
+async def test_a_page_has_fifty_mails_and_never_more_than_250(browser: AsyncClient, store: MailStore) -> None:
     for _ in range(260):
-        catch(mailbox, subject="Hi")
+        catch(store, subject="Hi")
 
     assert (await browser.get("/api/v2/messages")).json()["count"] == 50
     assert (await browser.get("/api/v2/messages?limit=1000")).json()["count"] == 250
     assert len((await browser.get("/api/v1/messages")).json()) == 260
 
 
-async def test_a_search_is_a_page_of_what_it_finds(browser: AsyncClient, mailbox: Mailbox) -> None:
-    catch(mailbox, subject="Welcome", recipients=("grace@example.com",))
+async def test_a_search_is_a_page_of_what_it_finds(browser: AsyncClient, store: MailStore) -> None:
+    catch(store, subject="Welcome", recipients=("grace@example.com",))
     for _ in range(3):
-        catch(mailbox, subject="Welcome")
+        catch(store, subject="Welcome")
 
     page = (await browser.get("/api/v2/search?kind=to&query=ada@&start=1&limit=1")).json()
 
@@ -131,8 +131,8 @@ async def test_a_search_for_nothing_known_is_refused(browser: AsyncClient, query
     assert (await browser.get(f"/api/v2/search{query}")).status_code == 400
 
 
-async def test_a_download_is_the_mail_as_it_came(browser: AsyncClient, mailbox: Mailbox) -> None:
-    mail = catch(mailbox, WELCOME)
+async def test_a_download_is_the_mail_as_it_came(browser: AsyncClient, store: MailStore) -> None:
+    mail = catch(store, WELCOME)
 
     answer = await browser.get(f"/api/v1/messages/{mail.id}/download")
 
@@ -141,16 +141,16 @@ async def test_a_download_is_the_mail_as_it_came(browser: AsyncClient, mailbox: 
     assert answer.headers["content-disposition"] == f'attachment; filename="{mail.id}.eml"'
 
 
-async def test_one_mail_is_deleted(browser: AsyncClient, mailbox: Mailbox) -> None:
-    kept, deleted = catch(mailbox), catch(mailbox)
+async def test_one_mail_is_deleted(browser: AsyncClient, store: MailStore) -> None:
+    kept, deleted = catch(store), catch(store)
 
     assert (await browser.delete(f"/api/v1/messages/{deleted.id}")).status_code == 200
 
-    assert list(mailbox) == [kept]
+    assert list(store) == [kept]
 
 
-async def test_all_mails_are_deleted(browser: AsyncClient, mailbox: Mailbox) -> None:
-    catch(mailbox)
+async def test_all_mails_are_deleted(browser: AsyncClient, store: MailStore) -> None:
+    catch(store)
 
     assert (await browser.delete("/api/v1/messages")).status_code == 200
 
@@ -164,8 +164,8 @@ async def test_an_unknown_mail_is_none(browser: AsyncClient, method: str, part: 
     assert (answer.status_code, answer.json()) == (404, None)
 
 
-async def test_a_mail_is_never_sent_on(browser: AsyncClient, mailbox: Mailbox) -> None:
-    mail = catch(mailbox)
+async def test_a_mail_is_never_sent_on(browser: AsyncClient, store: MailStore) -> None:
+    mail = catch(store)
 
     answer = await browser.post(f"/api/v1/messages/{mail.id}/release", json={"email": "grace@example.com"})
 

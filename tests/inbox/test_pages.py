@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from httpx import AsyncClient
 
-from service.inbox.store import Mailbox
+from service.inbox.store import MailStore
 
 from .mails import WELCOME, catch
 
@@ -15,8 +15,8 @@ async def test_an_empty_inbox_says_so(browser: AsyncClient) -> None:
     assert "No mail yet" in (await browser.get("/")).text
 
 
-async def test_the_list_links_to_every_mail(browser: AsyncClient, mailbox: Mailbox) -> None:
-    mails = [catch(mailbox) for _ in range(2)]
+async def test_the_list_links_to_every_mail(browser: AsyncClient, store: MailStore) -> None:
+    mails = [catch(store) for _ in range(2)]
 
     page = (await browser.get("/")).text
 
@@ -26,9 +26,9 @@ async def test_the_list_links_to_every_mail(browser: AsyncClient, mailbox: Mailb
         assert f'href="/mails/{mail.id}"' in page
 
 
-async def test_older_mails_are_a_link_away(browser: AsyncClient, mailbox: Mailbox) -> None:
+async def test_older_mails_are_a_link_away(browser: AsyncClient, store: MailStore) -> None:
     for number in range(51):
-        catch(mailbox, subject=f"Mail {number}.")
+        catch(store, subject=f"Mail {number}.")
 
     newest, oldest = (
         (await browser.get("/?query=Mail")).text,
@@ -42,9 +42,9 @@ async def test_older_mails_are_a_link_away(browser: AsyncClient, mailbox: Mailbo
     assert 'href="/?kind=containing&amp;query=Mail&amp;start=0"' in oldest
 
 
-async def test_the_list_can_be_searched(browser: AsyncClient, mailbox: Mailbox) -> None:
-    catch(mailbox, subject="For Ada")
-    catch(mailbox, subject="For Grace", recipients=("grace@example.com",))
+async def test_the_list_can_be_searched(browser: AsyncClient, store: MailStore) -> None:
+    catch(store, subject="For Ada")
+    catch(store, subject="For Grace", recipients=("grace@example.com",))
 
     page = (await browser.get("/", params={"kind": "to", "query": "GRACE@"})).text
 
@@ -53,8 +53,8 @@ async def test_the_list_can_be_searched(browser: AsyncClient, mailbox: Mailbox) 
     assert 'value="to" selected' in page
 
 
-async def test_a_search_without_a_match_says_so(browser: AsyncClient, mailbox: Mailbox) -> None:
-    catch(mailbox)
+async def test_a_search_without_a_match_says_so(browser: AsyncClient, store: MailStore) -> None:
+    catch(store)
 
     assert "No mail matches" in (await browser.get("/?query=farewell")).text
 
@@ -70,8 +70,8 @@ async def test_a_search_without_a_match_says_so(browser: AsyncClient, mailbox: M
         ("?view=unknown", '<iframe sandbox="allow-popups '),
     ],
 )
-async def test_a_mail_has_its_views(browser: AsyncClient, mailbox: Mailbox, view: str, shown: str) -> None:
-    mail = catch(mailbox, WELCOME)
+async def test_a_mail_has_its_views(browser: AsyncClient, store: MailStore, view: str, shown: str) -> None:
+    mail = catch(store, WELCOME)
 
     page = (await browser.get(f"/mails/{mail.id}{view}")).text
 
@@ -79,8 +79,8 @@ async def test_a_mail_has_its_views(browser: AsyncClient, mailbox: Mailbox, view
     assert page.count('aria-current="page"') == 1
 
 
-async def test_a_mail_without_html_has_no_such_view(browser: AsyncClient, mailbox: Mailbox) -> None:
-    mail = catch(mailbox, subject="Hi")
+async def test_a_mail_without_html_has_no_such_view(browser: AsyncClient, store: MailStore) -> None:
+    mail = catch(store, subject="Hi")
 
     page = (await browser.get(f"/mails/{mail.id}?view=html")).text
 
@@ -91,10 +91,10 @@ async def test_a_mail_without_html_has_no_such_view(browser: AsyncClient, mailbo
 
 @pytest.mark.parametrize("view", ["text", "headers", "source"])
 async def test_nothing_in_a_mail_becomes_part_of_the_page(
-    browser: AsyncClient, mailbox: Mailbox, view: str
+    browser: AsyncClient, store: MailStore, view: str
 ) -> None:
     mail = catch(
-        mailbox,
+        store,
         f"From: {HOSTILE}\r\nTo: {HOSTILE}\r\nSubject: {HOSTILE}\r\n\r\n{HOSTILE}\r\n".encode(),
         sender=HOSTILE,
         recipients=(HOSTILE,),
@@ -111,9 +111,9 @@ async def test_nothing_in_a_mail_becomes_part_of_the_page(
 
 
 async def test_the_html_of_a_mail_is_served_where_it_can_do_nothing(
-    browser: AsyncClient, mailbox: Mailbox
+    browser: AsyncClient, store: MailStore
 ) -> None:
-    mail = catch(mailbox, f"Content-Type: text/html\r\n\r\n{HOSTILE}".encode())
+    mail = catch(store, f"Content-Type: text/html\r\n\r\n{HOSTILE}".encode())
 
     answer = await browser.get(f"/mails/{mail.id}/html")
 
@@ -133,22 +133,22 @@ async def test_a_page_runs_its_own_script_alone(browser: AsyncClient) -> None:
     assert nonce not in second.text
 
 
-async def test_deleting_a_mail_leads_back_to_the_list(browser: AsyncClient, mailbox: Mailbox) -> None:
-    kept, deleted = catch(mailbox), catch(mailbox)
+async def test_deleting_a_mail_leads_back_to_the_list(browser: AsyncClient, store: MailStore) -> None:
+    kept, deleted = catch(store), catch(store)
 
     answer = await browser.post(f"/mails/{deleted.id}/delete")
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
-    assert list(mailbox) == [kept]
+    assert list(store) == [kept]
 
 
-async def test_deleting_all_mails_leads_back_to_the_list(browser: AsyncClient, mailbox: Mailbox) -> None:
-    catch(mailbox)
+async def test_deleting_all_mails_leads_back_to_the_list(browser: AsyncClient, store: MailStore) -> None:
+    catch(store)
 
     answer = await browser.post("/mails/delete")
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
-    assert len(mailbox) == 0
+    assert len(store) == 0
 
 
 async def test_a_mail_that_is_gone_is_explained(browser: AsyncClient) -> None:
@@ -158,22 +158,22 @@ async def test_a_mail_that_is_gone_is_explained(browser: AsyncClient) -> None:
     assert "Back to the inbox" in answer.text
 
 
-async def test_a_waiting_page_is_told_of_a_new_mail(browser: AsyncClient, mailbox: Mailbox) -> None:
+async def test_a_waiting_page_is_told_of_a_new_mail(browser: AsyncClient, store: MailStore) -> None:
     version = (await browser.get("/")).text.partition('data-version="')[2].partition('"')[0]
     waiting = asyncio.create_task(browser.get(f"/changed?since={version}"))
     await asyncio.sleep(0.01)
     assert not waiting.done()
 
-    catch(mailbox)
+    catch(store)
 
-    assert (await waiting).text == str(mailbox.version) != version
+    assert (await waiting).text == str(store.version) != version
 
 
 async def test_a_page_that_waits_in_vain_asks_again(
-    browser: AsyncClient, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+    browser: AsyncClient, store: MailStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.inbox.pages.PATIENCE", 0.01)
 
-    answer = await browser.get(f"/changed?since={mailbox.version}")
+    answer = await browser.get(f"/changed?since={store.version}")
 
-    assert answer.text == str(mailbox.version)
+    assert answer.text == str(store.version)

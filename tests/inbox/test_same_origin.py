@@ -2,7 +2,7 @@ import pytest
 from httpx import ASGITransport, AsyncClient
 
 from service.inbox.app import create_inbox
-from service.inbox.store import Mailbox
+from service.inbox.store import MailStore
 
 from .mails import catch
 
@@ -23,14 +23,14 @@ from .mails import catch
 )
 @pytest.mark.parametrize("action", ["DELETE /api/v1/messages", "POST /mails/delete"])
 async def test_no_other_website_deletes_mails(
-    browser: AsyncClient, mailbox: Mailbox, action: str, headers: dict[str, str], deleted: bool
+    browser: AsyncClient, store: MailStore, action: str, headers: dict[str, str], deleted: bool
 ) -> None:
-    catch(mailbox)
+    catch(store)
 
     answer = await browser.request(*action.split(), headers=headers)
 
     assert (answer.status_code == 403) is not deleted
-    assert (len(mailbox) == 0) is deleted
+    assert (len(store) == 0) is deleted
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ async def test_no_other_website_deletes_mails(
         ("", 400),
     ],
 )
-async def test_it_answers_under_its_own_names_alone(mailbox: Mailbox, host: str, status: int) -> None:
-    inbox = create_inbox(mailbox, host="mail.example.com")
+async def test_it_answers_under_its_own_names_alone(store: MailStore, host: str, status: int) -> None:
+    inbox = create_inbox(store, host="mail.example.com")
 
     async with AsyncClient(transport=ASGITransport(inbox), base_url="http://localhost") as browser:
         answer = await browser.get("/api/v2/messages", headers={"Host": host})

@@ -3,8 +3,8 @@ import asyncio
 import pytest
 from aiosmtplib import SMTP, SMTPDataError, SMTPResponseException
 
-from service.inbox.smtp_server import MOST_BYTES, InboxSmtp
-from service.inbox.store import Mailbox
+from service.inbox.smtp_server import MAX_BYTES, InboxSmtpServer
+from service.inbox.store import MailStore
 
 from .mails import WELCOME
 
@@ -13,12 +13,12 @@ GRACE = "grace@example.com"
 SENDER = "welcome@example.com"
 
 
-async def test_a_mail_is_caught_byte_for_byte_with_its_envelope(mailbox: Mailbox, sender: SMTP) -> None:
+async def test_a_mail_is_caught_byte_for_byte_with_its_envelope(store: MailStore, sender: SMTP) -> None:
     raw = WELCOME + b".a line with a dot\r\n"
 
     _, reply = await sender.sendmail(SENDER, [ADA, GRACE], raw, mail_options=["BODY=8BITMIME"])
 
-    [mail] = mailbox
+    [mail] = store
     assert mail.raw == raw
     assert (mail.sender, mail.recipients) == (SENDER, (ADA, GRACE))
     assert mail.id in reply
@@ -29,79 +29,79 @@ async def test_what_a_modern_client_asks_for_is_offered(sender: SMTP) -> None:
 
     assert sender.supports_extension("8bitmime")
     assert sender.supports_extension("smtputf8")
-    assert sender.esmtp_extensions["size"] == str(MOST_BYTES)
+    assert sender.esmtp_extensions["size"] == str(MAX_BYTES)
 
 
-async def test_an_international_address_is_caught(mailbox: Mailbox, sender: SMTP) -> None:
+async def test_an_international_address_is_caught(store: MailStore, sender: SMTP) -> None:
     await sender.sendmail(SENDER, ["jürgen@bücher.example"], WELCOME, mail_options=["SMTPUTF8"])
 
-    [mail] = mailbox
+    [mail] = store
     assert mail.recipients == ("jürgen@bücher.example",)
 
 
-async def test_a_bounce_has_no_sender(mailbox: Mailbox, sender: SMTP) -> None:
+async def test_a_bounce_has_no_sender(store: MailStore, sender: SMTP) -> None:
     await sender.sendmail("", [ADA], WELCOME)
 
-    [mail] = mailbox
+    [mail] = store
     assert mail.sender == ""
 
 
-async def test_an_address_that_is_not_even_text_is_caught_as_text(mailbox: Mailbox, sender: SMTP) -> None:
+async def test_an_address_that_is_not_even_text_is_caught_as_text(store: MailStore, sender: SMTP) -> None:
     await sender.ehlo()
     for command in (b"MAIL FROM:<\xff@example.com>", b"RCPT TO:<\xfe@example.com>"):
         await sender.execute_command(command)
     await sender.data(WELCOME)
 
-    [mail] = mailbox
+    [mail] = store
     assert (mail.sender, mail.recipients) == ("?@example.com", ("?@example.com",))
 
 
-async def test_a_long_line_is_taken(mailbox: Mailbox, sender: SMTP) -> None:
+async def test_a_long_line_is_taken(store: MailStore, sender: SMTP) -> None:
     raw = b"Subject: Long\r\n\r\n" + b"x" * 100_000 + b"\r\n"
 
     await sender.sendmail(SENDER, [ADA], raw)
 
-    [mail] = mailbox
+    [mail] = store
     assert mail.raw == raw
 
 
 async def test_a_mail_over_the_limit_is_refused_and_the_next_one_taken(
-    mailbox: Mailbox, sender: SMTP
+    store: MailStore, sender: SMTP
 ) -> None:
     await sender.ehlo()
     await sender.mail(SENDER)
     await sender.rcpt(ADA)
     with pytest.raises(SMTPDataError) as refused:
-        await sender.data((b"x" * 998 + b"\r\n") * (MOST_BYTES // 1000 + 1))
+        await sender.data((b"x" * 998 + b"\r\n") * (MAX_BYTES // 1000 + 1))
     await sender.sendmail(SENDER, [ADA], WELCOME)
 
     assert refused.value.code == 552
-    assert [mail.raw for mail in mailbox] == [WELCOME]
+    assert [mail.raw for mail in store] == [WELCOME]
 
 
 async def test_a_size_told_in_advance_is_refused_at_once(sender: SMTP) -> None:
     await sender.ehlo()
 
     with pytest.raises(SMTPResponseException) as refused:
-        await sender.mail(SENDER, options=[f"SIZE={MOST_BYTES + 1}"])
+        await sender.mail(SENDER, options=[f"SIZE={MAX_BYTES + 1}"])
 
     assert refused.value.code == 552
 
 
-async def test_several_senders_keep_their_connections(mailbox: Mailbox, smtp: InboxSmtp) -> None:
+async def test_several_senders_keep_their_connections(store: MailStore, smtp: InboxSmtpServer) -> None:
     senders = [SMTP(hostname="127.0.0.1", port=smtp.port) for _ in range(10)]
     await asyncio.gather(*[sender.connect() for sender in senders])
 
     for _ in range(3):
         await asyncio.gather(*[sender.sendmail(SENDER, [ADA], WELCOME) for sender in senders])
 
-    assert len(mailbox) == 30
+    assert len(store) == 30
     for sender in senders:
         sender.close()
 
 
-async def test_a_port_in_use_is_told(mailbox: Mailbox, smtp: InboxSmtp) -> None:
-    second = InboxSmtp(mailbox, host="127.0.0.1", port=smtp.port)
+async def test_a_port_in_use_is_told(store: MailStore, smtp: InboxSmtpServer) -> None:
+    second = InboxSmtpServer(store, host="127.0.0.1", port=smtp.port)
 
     with pytest.raises(OSError, match="in use"):
         await second.start()
@@ -109,9 +109,9 @@ async def test_a_port_in_use_is_told(mailbox: Mailbox, smtp: InboxSmtp) -> None:
 
 
 async def test_stopping_hangs_up_on_whoever_is_connected(
-    mailbox: Mailbox, caplog: pytest.LogCaptureFixture
+    store: MailStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    smtp = InboxSmtp(mailbox, host="127.0.0.1", port=0)
+    smtp = InboxSmtpServer(store, host="127.0.0.1", port=0)
     await smtp.start()
     idle, writer = await asyncio.open_connection("127.0.0.1", smtp.port)
     await idle.readline()
@@ -129,21 +129,21 @@ async def test_stopping_hangs_up_on_whoever_is_connected(
     assert caplog.records == []
 
 
-async def test_a_port_is_free_again_after_stopping(mailbox: Mailbox) -> None:
-    first = InboxSmtp(mailbox, host="127.0.0.1", port=0)
+async def test_a_port_is_free_again_after_stopping(store: MailStore) -> None:
+    first = InboxSmtpServer(store, host="127.0.0.1", port=0)
     await first.start()
     client = SMTP(hostname="127.0.0.1", port=first.port)
     await client.connect()
     await first.stop()
     client.close()
 
-    second = InboxSmtp(mailbox, host="127.0.0.1", port=first.port)
+    second = InboxSmtpServer(store, host="127.0.0.1", port=first.port)
     await second.start()
     await second.stop()
 
 
 async def test_a_sender_that_vanishes_leaves_no_trace(
-    smtp: InboxSmtp, mailbox: Mailbox, sender: SMTP, caplog: pytest.LogCaptureFixture
+    smtp: InboxSmtpServer, store: MailStore, sender: SMTP, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(5):
         _, writer = await asyncio.open_connection("127.0.0.1", smtp.port)
@@ -152,5 +152,5 @@ async def test_a_sender_that_vanishes_leaves_no_trace(
         writer.transport.abort()
     await sender.sendmail(SENDER, [ADA], WELCOME)
 
-    assert len(mailbox) == 1
+    assert len(store) == 1
     assert caplog.records == []

@@ -36,35 +36,35 @@ def replica(database: Database) -> Callable[[], SignupLimit]:
 
 def spend(limit: SignupLimit, times: int, client: str = "192.0.2.1/32") -> int:
     """How many of them were let in."""
-    return [limit.wait(client) for _ in range(times)].count(0)
+    return [limit.hit(client) for _ in range(times)].count(0)
 
 
 class TestOneProcess:
     def test_the_eleventh_waits_for_the_next_window(self, limit: SignupLimit) -> None:
         assert spend(limit, 10) == 10
 
-        assert 0 < limit.wait("192.0.2.1/32") <= 86_400
-        assert limit.wait("192.0.2.2/32") == 0
+        assert 0 < limit.hit("192.0.2.1/32") <= 86_400
+        assert limit.hit("192.0.2.2/32") == 0
 
     async def test_the_next_window_begins_anew(self, database: Database) -> None:
         limit = SignupLimit(Rate.parse("5/second"), database=database)
         while spend(limit, 6) == 6:  # the second ended meanwhile
             pass
-        assert limit.wait("192.0.2.1/32") == 1
+        assert limit.hit("192.0.2.1/32") == 1
 
-        await eventually(lambda: limit.wait("192.0.2.1/32") == 0, within=2)
+        await eventually(lambda: limit.hit("192.0.2.1/32") == 0, within=2)
 
     def test_it_forgets_those_who_came_longest_ago(
         self, limit: SignupLimit, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "MOST_CLIENTS", 100)
+        monkeypatch.setattr(module, "MAX_CLIENTS", 100)
         spend(limit, 10, "busy")
 
         for number in range(10_000):
-            limit.wait(f"2001:db8:0:{number:x}::/64")
-            assert limit.wait("busy") > 0
+            limit.hit(f"2001:db8:0:{number:x}::/64")
+            assert limit.hit("busy") > 0
 
-        assert len(limit._window.tallies) == 100
+        assert len(limit._window.counts) == 100
 
 
 class TestReplicas:
@@ -95,7 +95,7 @@ class TestReplicas:
         replicas = [replica() for _ in range(4)]
         for limit in replicas:
             for number in range(50):
-                limit.wait(f"192.0.2.{number}/32")
+                limit.hit(f"192.0.2.{number}/32")
 
         await asyncio.gather(*(limit.share() for limit in replicas))
         await asyncio.gather(*(limit.share() for limit in replicas))
@@ -115,10 +115,10 @@ class TestReplicas:
     async def test_a_flood_of_clients_does_not_fill_the_table(
         self, limit: SignupLimit, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "MOST_SHARED", 20)
+        monkeypatch.setattr(module, "MAX_SHARED", 20)
         monkeypatch.setattr(module, "SHARED_AT_ONCE", 8)
         for number in range(100):
-            limit.wait(f"2001:db8:0:{number:x}::/64")
+            limit.hit(f"2001:db8:0:{number:x}::/64")
         spend(limit, 2, "busiest")
 
         await limit.share()

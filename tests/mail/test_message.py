@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.mail.message import CannotBuild, Messages, proved
+from service.mail.message import CannotBuild, Messages, check_headers
 from service.outbox.row import Email
-from service.person.greetable import greets
+from service.person.greetable import is_greetable
 from service.settings import InvalidSettings, Settings
 from tests.support.page import Page
 
@@ -231,7 +231,7 @@ def test_any_name_makes_a_message_that_every_relay_takes(name: str, messages: Me
     content = messages.welcome(row(name=name)).content
 
     assert_fit_for_the_wire(content)
-    greeting = f"Hello {name}," if name and greets(name) else "Hello,"
+    greeting = f"Hello {name}," if name and is_greetable(name) else "Hello,"
     assert part(parsed(content), "plain").startswith(greeting)
 
 
@@ -333,7 +333,7 @@ def test_an_encoded_word_in_a_setting_arrives_as_it_was_typed(
 )
 def test_headers_that_are_not_ours_end_the_start(made: bytes, is_ours: bool) -> None:
     with nullcontext() if is_ours else pytest.raises(InvalidSettings, match=r"^MAIL_FROM, PRODUCT_NAME or"):
-        assert proved(made, names=["From", "Subject"]) == made
+        assert check_headers(made, names=["From", "Subject"]) == made
 
 
 def test_a_header_carries_the_id_for_relays_that_honour_one(plain: Settings) -> None:

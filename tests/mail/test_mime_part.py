@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jinja2 import Environment
 
-from service.mail.mime_part import Part
+from service.mail.mime_part import MimePart
 
 HEAD = (
     b"--=_welcome\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -24,9 +24,9 @@ def as_a_whole(text: str) -> bytes:
     return HEAD + binascii.b2a_qp(lines, istext=True).replace(b"\n", b"\r\n") + b"\r\n"
 
 
-def saying(texts: dict[str | None, str]) -> Part:
+def saying(texts: dict[str | None, str]) -> MimePart:
     template = Environment().from_string("{{ texts[name] }}", globals={"texts": texts})  # noqa: S701  # plain text
-    return Part("text/plain", template)
+    return MimePart("text/plain", template)
 
 
 @given(above=TEXTS | LINES, differing=st.tuples(TEXTS, TEXTS, TEXTS), below=TEXTS | LINES)

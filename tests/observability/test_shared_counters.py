@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from service.database.engine import Database, DatabaseAway
+from service.database.engine import Database, DatabaseUnavailable
 from service.observability import shared_counters as module
 from service.observability.metrics import Metrics
-from service.observability.shared_counters import Tallies
+from service.observability.shared_counters import SharedCounters
 from tests.conftest import rows
 from tests.support.eventually import eventually
 
@@ -15,7 +15,7 @@ from tests.support.eventually import eventually
 class Replica:
     def __init__(self, database: Database) -> None:
         self.metrics = Metrics()
-        self.tallies = Tallies(self.metrics, database=database)
+        self.tallies = SharedCounters(self.metrics, database=database)
 
     def sends(self, count: int) -> None:
         self.metrics.emails.labels("sent").inc(count)
@@ -86,7 +86,7 @@ async def test_what_the_database_did_not_take_is_added_when_it_is_back(
     process.sends(1)
     async with database.transaction() as connection:
         await connection.exec_driver_sql("ALTER TABLE tallies RENAME TO away")
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         await process.tallies.add()
     async with database.transaction() as connection:
         await connection.exec_driver_sql("ALTER TABLE away RENAME TO tallies")

@@ -7,7 +7,7 @@ import pytest
 from service.database.engine import Database
 from service.database.models import OUTBOX
 from service.outbox import admin as module
-from service.outbox.admin import NO_TIME, Upkeep, Waiting
+from service.outbox.admin import NO_TIME, OutboxAdmin, QueueDepth
 from service.outbox.repository import Outbox
 from service.outbox.row import Deferred, Failed, Outcome, Released
 from tests.conftest import rows
@@ -15,8 +15,8 @@ from tests.outbox.test_repository import enqueue
 
 
 @pytest.fixture
-def upkeep(database: Database) -> Upkeep:
-    return Upkeep(database)
+def admin(database: Database) -> OutboxAdmin:
+    return OutboxAdmin(database)
 
 
 async def fail(outbox: Outbox, database: Database, count: int) -> None:
@@ -26,12 +26,12 @@ async def fail(outbox: Outbox, database: Database, count: int) -> None:
         await outbox.record(email, Failed("550 no"))
 
 
-async def test_figures_of_what_waits(upkeep: Upkeep, outbox: Outbox, database: Database) -> None:
-    assert await upkeep.waiting() == Waiting(0, 0, oldest=NO_TIME, overdue=NO_TIME)
+async def test_figures_of_what_waits(admin: OutboxAdmin, outbox: Outbox, database: Database) -> None:
+    assert await admin.queue_depth() == QueueDepth(0, 0, oldest=NO_TIME, overdue=NO_TIME)
     await enqueue(database)
     await fail(outbox, database, 1)
 
-    waiting = await upkeep.waiting()
+    waiting = await admin.queue_depth()
 
     assert (waiting.pending, waiting.failed) == (1, 1)
     assert timedelta(0) <= waiting.overdue < timedelta(seconds=30)
@@ -49,7 +49,7 @@ LONG_AGO, FAR_AHEAD = datetime(2020, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzi
     ],
 )
 async def test_only_who_is_asked_to_wait_is_not_overdue(
-    upkeep: Upkeep,
+    admin: OutboxAdmin,
     outbox: Outbox,
     database: Database,
     outcome: Outcome,
@@ -62,39 +62,39 @@ async def test_only_who_is_asked_to_wait_is_not_overdue(
     async with database.transaction() as connection:
         await connection.execute(OUTBOX.update().values(created_at=LONG_AGO, **row))
 
-    waiting = await upkeep.waiting()
+    waiting = await admin.queue_depth()
 
     assert waiting.oldest > timedelta(days=365)
     assert waiting.overdue == (waiting.oldest if is_overdue else NO_TIME)
 
 
 async def test_failed_emails_are_due_again_a_few_in_each_transaction(
-    upkeep: Upkeep, outbox: Outbox, database: Database, monkeypatch: pytest.MonkeyPatch
+    admin: OutboxAdmin, outbox: Outbox, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RETRY_AT_ONCE", 2)
     await fail(outbox, database, 5)
     await enqueue(database)
 
-    assert await upkeep.count_failed() == 5
-    assert [some async for some in upkeep.retry()] == [2, 2, 1]
+    assert await admin.count_failed() == 5
+    assert [some async for some in admin.retry()] == [2, 2, 1]
 
     assert {row["status"] for row in await rows(database, "SELECT status FROM outbox")} == {"pending"}
-    assert await upkeep.count_failed() == 0
+    assert await admin.count_failed() == 0
 
 
 async def test_what_fails_again_meanwhile_is_left_alone(
-    upkeep: Upkeep, outbox: Outbox, database: Database, monkeypatch: pytest.MonkeyPatch
+    admin: OutboxAdmin, outbox: Outbox, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RETRY_AT_ONCE", 2)
     await fail(outbox, database, 4)
 
     async def retry_while_the_relay_refuses() -> list[int]:
         counts = []
-        async for some in upkeep.retry():
+        async for some in admin.retry():
             counts.append(some)
             for email in await outbox.claim(10):
                 await outbox.record(email, Failed("550 still not"))
         return counts
 
     assert await retry_while_the_relay_refuses() == [2, 2]
-    assert await upkeep.count_failed() == 4
+    assert await admin.count_failed() == 4

@@ -8,12 +8,12 @@ import pytest
 
 from service.database.email_status import EmailStatus
 from service.database.engine import Database
-from service.database.json_rows import document
+from service.database.json_rows import encode_rows
 from service.database.models import OUTBOX, User, table
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
 from service.outbox.row import (
-    LONGEST_REPLY,
+    MAX_REPLY,
     Deferred,
     Email,
     Failed,
@@ -23,7 +23,7 @@ from service.outbox.row import (
     Sent,
     backoff,
 )
-from service.outbox.sql import enqueueing
+from service.outbox.sql import enqueue_statement
 from service.runtime.ids import new_id
 from tests.conftest import rows
 
@@ -55,8 +55,10 @@ async def enqueue(
             request_id="r",
             claimed=claimed,
         )
-        await connection.execute(enqueueing(database, table(User)), {"emails": document([email.row()])})
-        return email.born()
+        await connection.execute(
+            enqueue_statement(database, table(User)), {"emails": encode_rows([email.row()])}
+        )
+        return email.as_claimed()
 
 
 async def make_due(database: Database) -> None:
@@ -246,7 +248,7 @@ async def test_what_waited_too_long_is_given_up_with_the_reason(outbox: Outbox, 
     async with database.transaction() as connection:
         await connection.execute(OUTBOX.update().values(give_up_at=datetime(2020, 1, 1, tzinfo=UTC)))
 
-    assert await outbox.abandon("name not found") == 1
+    assert await outbox.fail_expired("name not found") == 1
 
     row = await only_row(database)
     assert (row["status"], row["last_reply"]) == (EmailStatus.FAILED, "name not found")
@@ -263,11 +265,11 @@ async def test_words_that_a_column_cannot_hold_are_kept_as_far_as_it_can(
     reply = (await only_row(database))["last_reply"]
     assert isinstance(reply, str)
     assert reply.startswith("550 ")
-    assert len(reply) == LONGEST_REPLY
+    assert len(reply) == MAX_REPLY
 
 
 async def test_an_unknown_user_has_no_email(outbox: Outbox) -> None:
-    assert await outbox.of_user(UUID(int=0)) is None
+    assert await outbox.find_by_user(UUID(int=0)) is None
 
 
 @pytest.mark.parametrize(

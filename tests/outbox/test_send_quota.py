@@ -15,7 +15,7 @@ from service.observability.metrics import Metrics
 from service.outbox import repository as module
 from service.outbox.repository import Outbox
 from service.outbox.row import Deferred, Email, Outcome, Released
-from service.outbox.send_quota import Budget
+from service.outbox.send_quota import SendQuota
 from service.outbox.sql import GIVE_UP_AFTER
 from service.settings import Rate, Settings
 from tests.conftest import rows, running
@@ -33,7 +33,7 @@ def with_budget(database: Database, metrics: Metrics) -> WithBudget:
 
     def build(*, in_all: str = "", per_domain: str = "") -> Outbox:
         settings = Settings(mail_budget=in_all, domain_rate_limit=per_domain)
-        return Outbox(database, metrics, Budget.of(settings, database=database))
+        return Outbox(database, metrics, SendQuota.from_settings(settings, database=database))
 
     return build
 
@@ -49,7 +49,7 @@ def domains(emails: Sequence[Email]) -> dict[str, int]:
 
 async def waits(database: Database) -> dict[int, int]:
     """How many of those that nobody has claimed wait for which of the coming windows."""
-    async with database.reading() as connection:
+    async with database.read_only() as connection:
         now = await database.now(connection)
         tomorrow = Rate.parse("1/day").window_end(now)
         found = await connection.execute(OUTBOX.select().where(OUTBOX.c.attempt == 0))
@@ -164,6 +164,6 @@ async def test_all_are_told_201_and_all_get_their_mail_in_time(
         await eventually(lambda: len(relay.accepted) == 5, within=15)
 
     assert set(relay.recipients.values()) == {1}
-    async with database.reading() as connection:
+    async with database.read_only() as connection:
         times = list((await connection.execute(select(OUTBOX.c.finished_at))).scalars())
     assert max(times) - min(times) > timedelta(seconds=0.5)  # in three windows of a second each

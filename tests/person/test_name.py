@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.person.name import NotAName, parse
+from service.person.name import InvalidName, parse
 from tests.person.test_greetable import REAL_NAMES, cases
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=120)
@@ -80,7 +80,7 @@ def test_spaces_around_it_go(typed: str) -> None:
     ],
 )
 def test_control_characters_and_line_breaks_are_refused(typed: str) -> None:
-    with pytest.raises(NotAName, match="control characters"):
+    with pytest.raises(InvalidName, match="control characters"):
         parse(typed)
 
 
@@ -101,7 +101,7 @@ def test_control_characters_and_line_breaks_are_refused(typed: str) -> None:
     ],
 )
 def test_what_shows_nothing_is_no_name(typed: str) -> None:
-    with pytest.raises(NotAName, match="visible"):
+    with pytest.raises(InvalidName, match="visible"):
         parse(typed)
 
 
@@ -132,7 +132,7 @@ def test_what_shows_nothing_is_no_name(typed: str) -> None:
     ],
 )
 def test_what_hides_or_turns_is_refused(typed: str) -> None:
-    with pytest.raises(NotAName, match="invisible"):
+    with pytest.raises(InvalidName, match="invisible"):
         parse(typed)
 
 
@@ -143,13 +143,13 @@ def test_a_letter_carries_at_most_four_marks(marks: int, accepted: bool) -> None
     if accepted:
         assert parse(typed) == typed
     else:
-        with pytest.raises(NotAName, match="marks"):
+        with pytest.raises(InvalidName, match="marks"):
             parse(typed)
 
 
 @pytest.mark.parametrize("typed", ["a" * 101, "a" * 10_000_000, "田" * 101])
 def test_a_name_ends_after_a_hundred_characters(typed: str) -> None:
-    with pytest.raises(NotAName, match="100"):
+    with pytest.raises(InvalidName, match="100"):
         parse(typed)
 
 
@@ -157,7 +157,7 @@ def test_a_name_ends_after_a_hundred_characters(typed: str) -> None:
 def test_any_text_is_a_name_or_is_refused(typed: str) -> None:
     try:
         name = parse(typed)
-    except NotAName:
+    except InvalidName:
         return
 
     assert name == parse(name) == typed.strip()

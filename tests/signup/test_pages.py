@@ -154,13 +154,13 @@ class TestTexts:
 
         found = translations.load([tmp_path, pages.TEMPLATES])
 
-        assert {language: translations.saying(found[language])("Sign up") for language in found} == {
+        assert {language: translations.translator(found[language])("Sign up") for language in found} == {
             "de": "Mitmachen",
             "en": "Join",
             "fr": "S’inscrire",
         }
-        assert translations.saying(found["de"])("Thank you") == "Vielen Dank"
-        assert translations.saying(found["fr"])("Thank you") == "Thank you"
+        assert translations.translator(found["de"])("Thank you") == "Vielen Dank"
+        assert translations.translator(found["fr"])("Thank you") == "Thank you"
 
     @pytest.mark.parametrize(
         ("content", "complaint"),
@@ -181,7 +181,7 @@ def _sentences() -> list[str]:
     """All that the pages can say in their own words."""
     templates = "".join(file.read_text(encoding="utf-8") for file in pages.TEMPLATES.glob("*.html"))
     modules = "".join(Path(module.__file__ or "").read_text("utf-8") for module in (address, name))
-    complaints = re.findall(r'(?:NotAName|NotAnAddress)\(f?"([^"]+)"', modules)
+    complaints = re.findall(r'(?:InvalidName|InvalidAddress)\(f?"([^"]+)"', modules)
     return [
         *re.findall(r"_\(['\"]([^'\"]+)['\"]\)", templates),
         *(each.replace("{MAX_LENGTH}", "254" if "address" in each else "100") for each in complaints),

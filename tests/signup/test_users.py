@@ -7,11 +7,11 @@ from uuid import UUID
 import pytest
 
 from service.database.engine import Database
-from service.database.json_rows import document
+from service.database.json_rows import encode_rows
 from service.database.models import USERS, User
 from service.outbox.repository import Outbox
 from service.outbox.row import Deferred, Failed, NewEmail, Outcome, Sent
-from service.outbox.sql import enqueueing
+from service.outbox.sql import enqueue_statement
 from service.person.address import parse
 from service.runtime.ids import new_id
 from service.signup import users as module
@@ -133,8 +133,8 @@ async def test_the_outcome_of_an_email_that_was_being_sent_meanwhile_brings_noth
     [ada] = await store(database, ("ada@example.com", "Ada"))
     waiting = NewEmail(user_id=ada, recipient="ada@example.com", name="Ada", request_id="r", claimed=True)
     async with database.transaction() as connection:
-        await connection.execute(enqueueing(database, USERS), {"emails": document([waiting.row()])})
-    email = waiting.born()
+        await connection.execute(enqueue_statement(database, USERS), {"emails": encode_rows([waiting.row()])})
+    email = waiting.as_claimed()
     assert email
 
     await users.erase("ada@example.com")

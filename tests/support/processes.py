@@ -14,7 +14,7 @@ import httpx
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 class Process:

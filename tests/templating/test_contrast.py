@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.templating.contrast import DARK, LIGHT, READABLE, contrast, ink_on, readable
+from service.templating.contrast import DARK, LIGHT, READABLE, contrast, readable_color, text_color_on
 
 COLORS = st.integers(0, 0xFFFFFF).map("#{:06x}".format)
 
@@ -25,11 +25,11 @@ def test_contrast_is_wcags(one: str, other: str, expected: float) -> None:
 
 @given(color=COLORS)
 def test_any_brand_can_be_read_and_written_on(color: str) -> None:
-    assert contrast(ink_on(color), color) >= READABLE
+    assert contrast(text_color_on(color), color) >= READABLE
     for ground in (LIGHT, DARK, "#ffffff"):
-        assert contrast(readable(color, on=ground), ground) >= READABLE
+        assert contrast(readable_color(color, on=ground), ground) >= READABLE
 
 
 @pytest.mark.parametrize(("color", "ground"), [("#2563eb", LIGHT), ("#fde047", DARK)])
 def test_what_can_be_read_stays(color: str, ground: str) -> None:
-    assert readable(color, on=ground) == color
+    assert readable_color(color, on=ground) == color

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.templating.languages import preferred
+from service.templating.languages import choose_language
 
 OFFERED = frozenset({"en", "de", "pt-BR", "zh-Hant"})
 
@@ -40,9 +40,9 @@ OFFERED = frozenset({"en", "de", "pt-BR", "zh-Hant"})
     ],
 )
 def test_the_best_of_those_offered(wish: str, language: str) -> None:
-    assert preferred(wish, OFFERED) == language
+    assert choose_language(wish, OFFERED) == language
 
 
 @given(wish=st.text() | st.text("deEN-*;q=01., ", max_size=40))
 def test_any_header_gives_a_language_that_is_offered(wish: str) -> None:
-    assert preferred(wish, OFFERED) in OFFERED
+    assert choose_language(wish, OFFERED) in OFFERED

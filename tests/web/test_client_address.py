@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from starlette.types import Scope
 
 from service.settings import Settings
-from service.web.client_address import Clients
+from service.web.client_address import ClientAddresses
 
 PROXY = "10.0.0.1"
 
 
 @pytest.fixture(scope="module")
-def clients() -> Clients:
-    return Clients(Settings(trusted_proxies="10.0.0.0/8, 2001:db8:ffff::/48").trusted_proxies)
+def clients() -> ClientAddresses:
+    return ClientAddresses(Settings(trusted_proxies="10.0.0.0/8, 2001:db8:ffff::/48").trusted_proxies)
 
 
 def request(peer: str | None, *forwarded_for: str) -> Scope:
@@ -24,7 +24,7 @@ def request(peer: str | None, *forwarded_for: str) -> Scope:
     }
 
 
-def address(clients: Clients, peer: str | None, *forwarded_for: str) -> str | None:
+def address(clients: ClientAddresses, peer: str | None, *forwarded_for: str) -> str | None:
     found = clients.address(request(peer, *forwarded_for))
     return str(found) if found else None
 
@@ -42,17 +42,19 @@ def address(clients: Clients, peer: str | None, *forwarded_for: str) -> str | No
         (None, None),
     ],
 )
-def test_without_a_header_it_is_the_peer(clients: Clients, peer: str | None, seen: str | None) -> None:
+def test_without_a_header_it_is_the_peer(
+    clients: ClientAddresses, peer: str | None, seen: str | None
+) -> None:
     assert address(clients, peer) == seen
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.1", "::ffff:192.0.2.1", "11.0.0.1"])
-def test_a_stranger_is_not_believed(clients: Clients, peer: str) -> None:
+def test_a_stranger_is_not_believed(clients: ClientAddresses, peer: str) -> None:
     assert address(clients, peer, "6.6.6.6") == address(clients, peer)
 
 
 def test_nobody_is_believed_by_default() -> None:
-    assert address(Clients(Settings().trusted_proxies), "127.0.0.1", "6.6.6.6") == "127.0.0.1"
+    assert address(ClientAddresses(Settings().trusted_proxies), "127.0.0.1", "6.6.6.6") == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_nobody_is_believed_by_default() -> None:
     ],
 )
 def test_a_proxy_is_believed_as_far_as_the_first_stranger(
-    clients: Clients, forwarded_for: list[str], seen: str
+    clients: ClientAddresses, forwarded_for: list[str], seen: str
 ) -> None:
     assert address(clients, PROXY, *forwarded_for) == seen
 
@@ -97,7 +99,7 @@ def test_a_proxy_is_believed_as_far_as_the_first_stranger(
         ("6.6.6.6, garbage, 10.0.0.2", "10.0.0.2"),
     ],
 )
-def test_what_is_no_address_ends_the_trail(clients: Clients, forwarded_for: str, seen: str) -> None:
+def test_what_is_no_address_ends_the_trail(clients: ClientAddresses, forwarded_for: str, seen: str) -> None:
     assert address(clients, PROXY, forwarded_for) == seen
 
 
@@ -112,7 +114,7 @@ def test_what_is_no_address_ends_the_trail(clients: Clients, forwarded_for: str,
         (None, None),
     ],
 )
-def test_the_audit_keeps_a_network(clients: Clients, peer: str | None, kept: str | None) -> None:
+def test_the_audit_keeps_a_network(clients: ClientAddresses, peer: str | None, kept: str | None) -> None:
     assert clients.network(request(peer)) == kept
 
 
@@ -120,6 +122,6 @@ def test_the_audit_keeps_a_network(clients: Clients, peer: str | None, kept: str
     header=st.text(st.characters(max_codepoint=255), max_size=60)
     | st.text("0123456789abcdef.:,% ", max_size=60)
 )
-def test_any_header_is_answered_with_an_address(header: str, clients: Clients) -> None:
+def test_any_header_is_answered_with_an_address(header: str, clients: ClientAddresses) -> None:
     assert address(clients, PROXY, header)
     assert address(clients, "192.0.2.1", header) == "192.0.2.1"

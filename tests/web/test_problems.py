@@ -10,13 +10,13 @@ import httpx
 import pytest
 
 from service.database.engine import Database
-from service.database.group_commit import Batcher
+from service.database.group_commit import GroupCommit
 from service.settings import Settings
-from service.web.problems import Kind
+from service.web.problems import ProblemType
 from tests.conftest import rows, running
 from tests.support.eventually import eventually
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 WRITERS_WAIT = {True: "SELECT 1", False: "LOCK TABLE users IN ACCESS EXCLUSIVE MODE"}  # by whether SQLite
 SIGNUP = {"email": "ada@example.com"}
 TOO_LARGE = {"content": b" " * 20_000, "headers": {"Content-Type": "application/json"}}
@@ -25,14 +25,14 @@ TOO_LARGE = {"content": b" " * 20_000, "headers": {"Content-Type": "application/
 def test_the_readme_lists_every_type_with_its_status() -> None:
     listed = re.findall(r"^\| `(/problems/[a-z-]+)` \| (\w+)", README.read_text("utf-8"), re.MULTILINE)
 
-    assert listed == [(kind.uri, str(kind.status) if kind.status else "any") for kind in Kind]
+    assert listed == [(kind.uri, str(kind.status) if kind.status else "any") for kind in ProblemType]
 
 
 async def test_openapi_lists_every_type(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
 
     details = document["components"]["schemas"]["ProblemDetails"]
-    assert details["properties"]["type"]["enum"] == [kind.uri for kind in Kind]
+    assert details["properties"]["type"]["enum"] == [kind.uri for kind in ProblemType]
 
 
 async def test_openapi_describes_errors_as_problems_and_for_forms_as_pages(client: httpx.AsyncClient) -> None:
@@ -80,7 +80,7 @@ async def test_paused_signups_are_refused_after_what_is_no_signup(
 async def test_f42_more_than_can_wait_is_refused_at_once_and_audited(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.signup.registration.Batcher", functools.partial(Batcher, capacity=10))
+    monkeypatch.setattr("service.signup.registration.Batcher", functools.partial(GroupCommit, capacity=10))
     async with running(settings) as live:
         async with database.transaction() as connection:
             await connection.exec_driver_sql(WRITERS_WAIT[database.is_sqlite])

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.database.engine import Database
-from service.runtime.signals import SAME_ORDER
+from service.runtime.signals import SAME_SIGNAL_WITHIN
 from tests.conftest import rows
 from tests.outbox.test_repository import make_due
 from tests.support.eventually import eventually
@@ -175,7 +175,7 @@ async def test_a_second_signal_ends_at_once_and_loses_nothing(
     holder = api if command == "serve" else await start("worker")
     await eventually(lambda: relay.stages["dot"])
     holder.signal(signal.SIGTERM)
-    await asyncio.sleep(SAME_ORDER + 0.2)
+    await asyncio.sleep(SAME_SIGNAL_WITHIN + 0.2)
     assert holder.alive
 
     holder.signal(signal.SIGTERM)
