@@ -85,7 +85,9 @@ def routes(
     router = APIRouter(tags=["signup"])
 
     class SignupRoute(JsonRoute):
-        preconditions = preconditions
+        pass
+
+    SignupRoute.preconditions = preconditions
 
     async def signup(
         body: SignupRequest, request: Request, idempotency_key: IdempotencyKey = None
