@@ -12,7 +12,9 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
+import idna
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -20,14 +22,16 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # as values of HOST: all addresses of the machine
+DEFAULT_PORTS = {"http": 80, "https": 443}
 SECRETS_DIR = Path("/run/secrets")
 DEFAULT_SENDER = "Welcome <welcome@example.com>"
-DEFAULT_PUBLIC_URL = "http://localhost:8000"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PERIODS = {unit: timedelta(**{f"{unit}s": 1}) for unit in ("second", "minute", "hour", "day")}
 RATE = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(PERIODS)})")
@@ -90,6 +94,36 @@ def _network(value: object) -> object:
         raise ValueError("it takes networks such as 10.0.0.0/8, separated by commas") from exc
 
 
+def http_url(host: str, port: int) -> str:
+    """What to type into a browser on this machine to reach a server that listens there."""
+    name = "localhost" if host in WILDCARDS else f"[{host}]" if ":" in host else host
+    return f"http://{name}" + ("" if port == DEFAULT_PORTS["http"] else f":{port}")
+
+
+def origin_of(url: str) -> str:
+    """The origin of a URL as browsers write it: lower case, IDNA, no default port. Raises ValueError."""
+    parts = urlsplit(url)
+    host = parts.hostname
+    if not host:
+        raise ValueError("it has no host")
+    if not host.isascii():
+        host = idna.encode(host, uts46=True).decode()
+    host = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _cors_origin(origin: str) -> str:
+    if origin == "*":
+        return origin
+    if "*" in origin:
+        raise ValueError("a * inside a name matches nothing: write each origin in full, or * alone for all")
+    try:
+        return origin_of(origin)
+    except ValueError as exc:  # a port that is none, a host that IDNA does not know
+        raise ValueError(f"it takes {ORIGINS}") from exc
+
+
 def _rate(value: object) -> object:
     try:
         return Rate.parse(value) if isinstance(value, str) and value else value or None
@@ -110,11 +144,8 @@ PublicUrl = Annotated[
     _like(r"https?://[^/\s?#]+(/[^\s?#]*)?", "an address such as https://example.com"),
     AfterValidator(lambda url: url.rstrip("/")),
 ]
-Origin = Annotated[
-    str,
-    _like(rf"\*|{SCHEME}://[^/\s?#]+/?", "origins such as https://app.example.com, separated by commas"),
-    AfterValidator(lambda origin: origin.rstrip("/").lower()),  # as browsers write theirs
-]
+ORIGINS = "origins such as https://app.example.com, separated by commas"
+Origin = Annotated[str, _like(rf"\*|{SCHEME}://[^/\s?#@]+/?", ORIGINS), AfterValidator(_cors_origin)]
 UrlPath = Annotated[str, _like(r"/\S*", "paths such as /healthz, separated by commas")]
 Network = IPv4Network | IPv6Network
 # NoDecode: for pydantic-settings, what is made of a dataclass is JSON.
@@ -136,6 +167,10 @@ class Settings(BaseSettings):
     database_url: SecretStr = SecretStr("")
     data_dir: Path = Path("data")
 
+    host: Host = "127.0.0.1"
+    port: Port = 8000
+    keep_alive: Annotated[int, Field(ge=1, le=3600)] = 65
+
     smtp_host: Host = "localhost"
     smtp_port: Port = 1025
     smtp_username: str = ""
@@ -146,7 +181,7 @@ class Settings(BaseSettings):
     mail_from: Sender = DEFAULT_SENDER
     mail_idempotency_header: HeaderName = ""
     product_name: ProductName = "Our service"
-    public_url: PublicUrl = DEFAULT_PUBLIC_URL
+    public_url: PublicUrl = ""  # made of HOST and PORT
     brand_color: Color = "#2563eb"
     templates_dir: DirectoryPath | None = None
 
@@ -157,8 +192,6 @@ class Settings(BaseSettings):
     mail_budget: Limit = None
 
     worker: bool = True
-    host: Host = "127.0.0.1"
-    port: Port = 8000
     signups_paused: bool = False
     cors_origins: Annotated[tuple[Origin, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode] = ()
@@ -181,6 +214,12 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("public_url", mode="before")
+    @classmethod
+    def _made_of_host_and_port(cls, value: object, found: ValidationInfo) -> object:
+        # A HOST or PORT that is wrong gets a sentence of its own.
+        return value or http_url(found.data.get("host", "localhost"), found.data.get("port", 8000))
 
     @field_validator("templates_dir", mode="before")
     @classmethod
@@ -206,6 +245,12 @@ class Settings(BaseSettings):
         return parseaddr(self.mail_from)[1]
 
     @property
+    def public_path(self) -> str:
+        """The path of `PUBLIC_URL`, without a slash at its end: what every path that is handed out begins
+        with. A proxy in front takes it off again."""
+        return urlsplit(self.public_url).path
+
+    @property
     def has_send_quota(self) -> bool:
         return bool(self.domain_rate_limit or self.mail_budget)
 
@@ -227,10 +272,8 @@ class Settings(BaseSettings):
         wrong = []
         if self.mail_from == DEFAULT_SENDER:
             wrong.append("MAIL_FROM still is the example: set it to an address your relay may send from.")
-        if self.public_url == DEFAULT_PUBLIC_URL:
-            wrong.append(
-                "PUBLIC_URL still is the example: set it to the address people reach this service at."
-            )
+        if self.public_url == http_url(self.host, self.port):
+            wrong.append("PUBLIC_URL is this machine alone: set it to the address that people reach.")
         if self.smtp_username and self.smtp_security is Security.NONE:
             wrong.append("SMTP_PASSWORD would travel in clear: set SMTP_SECURITY to starttls or tls.")
         if wrong:

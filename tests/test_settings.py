@@ -118,6 +118,12 @@ def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CORS_ORIGINS", "https://A.com/, http://b:3000", ("https://a.com", "http://b:3000")),
         ("CORS_ORIGINS", "capacitor://localhost", ("capacitor://localhost",)),
         ("CORS_ORIGINS", "*", ("*",)),
+        ("CORS_ORIGINS", "https://app.example.com:443", ("https://app.example.com",)),
+        ("CORS_ORIGINS", "http://app.example.com:80/", ("http://app.example.com",)),
+        ("CORS_ORIGINS", "https://app.example.com:80", ("https://app.example.com:80",)),
+        ("CORS_ORIGINS", "https://Straße.DE", ("https://xn--strae-oqa.de",)),
+        ("CORS_ORIGINS", "http://[::1]:3000", ("http://[::1]:3000",)),
+        ("KEEP_ALIVE", "620", 620),
         ("TRUSTED_PROXIES", "10.0.0.1/8,::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
         ("AUDIT_EXCLUDE", "/healthz, /readyz", ("/healthz", "/readyz")),
         ("DUPLICATE_POLICY", "uniform", DuplicatePolicy.UNIFORM),
@@ -175,9 +181,14 @@ def test_a_right_value_is_taken(
         ("WORKER", "perhaps", "a valid boolean"),
         ("WORKER", "", "a valid boolean"),
         ("HOST", "", "a name or an IP address"),
+        ("KEEP_ALIVE", "0", "greater than or equal to 1"),
         ("CORS_ORIGINS", "app.example.com", "origins such as https://app.example.com, separated by commas"),
         ("CORS_ORIGINS", "https://a.example.com/path", "origins such as"),
         ("CORS_ORIGINS", "https://a.example.com https://b.example.com", "origins such as"),
+        ("CORS_ORIGINS", "https://*.app.example.com", "write each origin in full, or * alone"),
+        ("CORS_ORIGINS", "https://app.example.com:*", "write each origin in full, or * alone"),
+        ("CORS_ORIGINS", "https://app.example.com:http", "origins such as"),
+        ("CORS_ORIGINS", "https://:443", "origins such as"),
         ("TRUSTED_PROXIES", "proxy", "networks such as 10.0.0.0/8, separated by commas"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,10.0.0.256", "networks such as"),
         ("AUDIT_EXCLUDE", "healthz", "paths such as /healthz, separated by commas"),
@@ -205,6 +216,37 @@ def test_a_wrong_value_gets_one_sentence_that_names_the_variable(
     sentence = str(refusal.value)
     assert re.fullmatch(rf"{variable} is not valid: [a-z].*\.", sentence)
     assert takes in sentence
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "url"),
+    [
+        ("127.0.0.1", 8000, "http://127.0.0.1:8000"),
+        ("0.0.0.0", 8080, "http://localhost:8080"),  # noqa: S104  # nothing listens
+        ("::", 80, "http://localhost"),
+        ("2001:db8::1", 8000, "http://[2001:db8::1]:8000"),
+    ],
+)
+def test_without_a_public_url_it_is_where_the_service_listens(
+    monkeypatch: pytest.MonkeyPatch, host: str, port: int, url: str
+) -> None:
+    monkeypatch.setenv("HOST", host)
+    monkeypatch.setenv("PORT", str(port))
+
+    assert load().public_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("https://example.com", ""),
+        ("https://example.com/", ""),
+        ("https://example.com/join", "/join"),
+        ("https://example.com/sign/up/", "/sign/up"),
+    ],
+)
+def test_what_is_handed_out_begins_with_the_path_of_the_public_url(url: str, path: str) -> None:
+    assert Settings(public_url=url).public_path == path
 
 
 def test_every_wrong_value_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from service.inbox.store import MailStore
 from service.mail import preview
 from service.outbox.admin import OutboxAdmin
 from service.runtime.gc_tuning import tune_gc
-from service.settings import Security, Settings, load
+from service.settings import Security, Settings, http_url, load
 from service.web.server import Server, config, explain_port_errors, listen
 
 LOOPBACK = "127.0.0.1"
@@ -33,7 +33,7 @@ def inbox_settings() -> dict[str, object]:
 
 
 async def run_all(settings: Settings, *, say: Callable[[str], None], with_inbox: bool) -> None:
-    """Until a signal ends it. Raises PortInUse, CommandFailed and what `migrate` and `create_app` do."""
+    """Until a signal ends it. Raises CommandFailed and what `listen`, `migrate` and `create_app` do."""
     with contextlib.closing(listen(settings.host, settings.port, setting="PORT")) as listener:
         database = Database(settings)
         try:
@@ -46,7 +46,10 @@ async def run_all(settings: Settings, *, say: Callable[[str], None], with_inbox:
             app = create_app(settings)
             app.add(preview.routes(settings))
             tune_gc()
-            api = Server(config(app), on_started=lambda: _announce(settings, say=say, with_inbox=with_inbox))
+            api = Server(
+                config(app, keep_alive=settings.keep_alive),
+                on_started=lambda: _announce(settings, say=say, with_inbox=with_inbox),
+            )
             await api.serve([listener])
 
 
@@ -83,7 +86,7 @@ async def _inbox(settings: Settings) -> AsyncIterator[None]:
 
 
 def _announce(settings: Settings, *, say: Callable[[str], None], with_inbox: bool) -> None:
-    api = f"http://{settings.host}:{settings.port}"
+    api = http_url(settings.host, settings.port)
     say(f"API    {api}  (documentation at {api}/docs)")
     say(f"Page   {api}/  (what the mail looks like: {api}{preview.PATH})")
     if with_inbox:

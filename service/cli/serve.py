@@ -20,10 +20,11 @@ def serve(
 
     settings = configure()
     settings.require_production_values()
-    run_server(listen(settings.host, settings.port, setting="PORT"), workers=workers)
+    listener = listen(settings.host, settings.port, setting="PORT")
+    run_server(listener, workers=workers, keep_alive=settings.keep_alive)
 
 
-def run_server(listener: socket.socket, *, workers: int) -> None:
+def run_server(listener: socket.socket, *, workers: int, keep_alive: int) -> None:
     """Returns when a signal has ended it."""
     from uvicorn.config import STARTUP_FAILURE
     from uvicorn.supervisors import Multiprocess
@@ -31,10 +32,12 @@ def run_server(listener: socket.socket, *, workers: int) -> None:
     from service.web.server import Server, config
 
     if workers == 1:
-        Server(config(application())).run([listener])
+        Server(config(application(), keep_alive=keep_alive)).run([listener])
         return
     factory = f"{__name__}:{application_of_many.__name__}"
-    processes = Multiprocess(config(factory, factory=True, workers=workers), [listener])
+    processes = Multiprocess(
+        config(factory, keep_alive=keep_alive, factory=True, workers=workers), [listener]
+    )
     processes.run()
     if any(process.exitcode == STARTUP_FAILURE for process in processes.processes):
         sys.exit(STARTUP_FAILURE)

@@ -1,5 +1,6 @@
 """uvicorn, as this service runs it."""
 
+import errno
 import os
 import signal
 import socket
@@ -10,10 +11,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from service.runtime.signals import DRAIN_SECONDS, SIGNALS
+from service.settings import InvalidSettings
 from service.web.protocol import HttpProtocol
 
 BACKLOG = 2048
-KEEP_ALIVE = 65  # s; longer than the proxies that may stand in front, or they send into closed connections
+# What the system says of an address of another machine, and of a name that it does not know.
+NOT_HERE = (errno.EADDRNOTAVAIL, socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_FAIL)
 
 
 class PortInUse(Exception):
@@ -44,7 +47,7 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def config(app: ASGIApp | str, **options: object) -> uvicorn.Config:
+def config(app: ASGIApp | str, *, keep_alive: int, **options: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
@@ -55,25 +58,40 @@ def config(app: ASGIApp | str, **options: object) -> uvicorn.Config:
         log_config=None,
         proxy_headers=False,  # `client_address` believes only TRUSTED_PROXIES
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE,
+        timeout_keep_alive=keep_alive,
         **{"timeout_graceful_shutdown": int(DRAIN_SECONDS), **options},  # type: ignore[arg-type]  # uvicorn's own
     )
 
 
 def listen(host: str, port: int, *, setting: str) -> socket.socket:
-    """Raises PortInUse."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    """`::` listens on IPv4 too. Raises PortInUse, and InvalidSettings for a host that is not this machine."""
+    both_families = host == "::" and socket.has_dualstack_ipv6()
     with explain_port_errors(host, port, setting=setting):
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return socket.create_server(
+            (host, port),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            backlog=BACKLOG,
+            dualstack_ipv6=both_families,
+        )
 
 
 @contextmanager
 def explain_port_errors(host: str, port: int, *, setting: str) -> Iterator[None]:
-    """Turns the system's error about a port into a sentence with the fix. Raises PortInUse."""
+    """Turns the system's error about listening into a sentence with the fix. Raises as `listen` does."""
     try:
         yield
     except OSError as exc:
+        if exc.errno in NOT_HERE:
+            # conda sets HOST for its compilers, so that it may come from nowhere near .env.
+            raise InvalidSettings(
+                f"HOST is {host}, which is no address of this machine: "
+                "set it to 127.0.0.1, or to 0.0.0.0 to be reached from others."
+            ) from exc
         reason = os.strerror(exc.errno) if exc.errno else str(exc)
         raise PortInUse(
-            f"{host}:{port} cannot be used ({reason}): stop what uses it, or set {setting}."
+            f"{_bracketed(host)}:{port} cannot be used ({reason}): stop what uses it, or set {setting}."
         ) from exc
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

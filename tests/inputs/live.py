@@ -69,7 +69,7 @@ class Live:
         self.do(self.relay.start())
         settings = settings.model_copy(update={"smtp_host": "127.0.0.1", "smtp_port": self.relay.port})
         self._database = Database(settings)
-        self._server = _Guest(config(create_app(settings)))
+        self._server = _Guest(config(create_app(settings), keep_alive=settings.keep_alive))
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
