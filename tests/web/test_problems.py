@@ -16,14 +16,14 @@ from service.web.problems import ProblemType
 from tests.conftest import rows, running
 from tests.support.eventually import eventually
 
-README = Path(__file__).parents[2] / "README.md"
+API_PAGE = Path(__file__).parents[2] / "docs/api.md"
 WRITERS_WAIT = {True: "SELECT 1", False: "LOCK TABLE users IN ACCESS EXCLUSIVE MODE"}  # by whether SQLite
 SIGNUP = {"email": "ada@example.com"}
 TOO_LARGE = {"content": b" " * 20_000, "headers": {"Content-Type": "application/json"}}
 
 
-def test_the_readme_lists_every_type_with_its_status() -> None:
-    listed = re.findall(r"^\| `(/problems/[a-z-]+)` \| (\w+)", README.read_text("utf-8"), re.MULTILINE)
+def test_the_api_page_lists_every_type_with_its_status() -> None:
+    listed = re.findall(r"^\| `(/problems/[a-z-]+)` \| (\w+)", API_PAGE.read_text("utf-8"), re.MULTILINE)
 
     assert listed == [(kind.uri, str(kind.status) if kind.status else "any") for kind in ProblemType]
 
