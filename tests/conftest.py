@@ -5,38 +5,33 @@ import os
 import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 import structlog
-from fastapi import FastAPI
 
-from service.app import create_app
 from service.database import migrations
 from service.database.engine import Database
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
 from service.settings import Settings
+from tests.support.app import running
+from tests.support.database import execute, with_database
 from tests.support.postgres import Postgres
 from tests.support.relay import ScriptedRelay
 
-LONG = "--long"
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(LONG, action="store_true", help="all faults, with many rounds and real waiting times")
+    parser.addoption(
+        "--long", action="store_true", help="all faults, with many rounds and real waiting times"
+    )
     parser.addoption("--table", help="the file for the table of faults and figures")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption(LONG):
+    if config.getoption("--long"):
         return
     left_out = [item for item in items if _is_long(item)]
     config.hook.pytest_deselected(items=left_out)
@@ -77,7 +72,7 @@ def postgres_url() -> Iterator[str]:
 def migrated_template(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     name = f"template_{uuid4().hex}"
     asyncio.run(execute(postgres_url, f"CREATE DATABASE {name}"))
-    asyncio.run(_migrate(named(postgres_url, name), tmp_path_factory.mktemp("data")))
+    asyncio.run(_migrate(with_database(postgres_url, name), tmp_path_factory.mktemp("data")))
     yield name
     asyncio.run(execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
@@ -105,7 +100,7 @@ async def empty_database_url(
         return
     url, name = request.getfixturevalue("postgres_url"), f"test_{uuid4().hex}"
     await execute(url, f"CREATE DATABASE {name}")
-    yield named(url, name)
+    yield with_database(url, name)
     await execute(url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -125,7 +120,7 @@ async def database_url(
         return
     name = f"test_{uuid4().hex}"
     await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
-    yield named(postgres_url, name)
+    yield with_database(postgres_url, name)
     await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -168,23 +163,6 @@ def outbox(database: Database, metrics: Metrics) -> Outbox:
     return Outbox(database, metrics)
 
 
-@dataclass(frozen=True)
-class Running:
-    """An app inside its lifespan, and a client that talks to it without a network."""
-
-    app: FastAPI
-    client: httpx.AsyncClient
-
-
-@asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            yield Running(app, client)
-
-
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with running(settings) as live:
@@ -203,19 +181,3 @@ async def _threads_ended() -> None:
     for thread in threading.enumerate():
         if "_connection_worker_thread" in thread.name:  # aiosqlite's
             await asyncio.to_thread(thread.join, 5)
-
-
-async def execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute(statement)
-    await connection.close()
-
-
-def named(url: str, name: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
-
-
-async def rows(database: Database, statement: str) -> list[Any]:
-    """For asserting on what is stored."""
-    async with database.read_only(timeout=None) as connection:
-        return list((await connection.exec_driver_sql(statement)).mappings())

@@ -3,7 +3,7 @@
 import httpx
 
 from service.database.engine import Database
-from tests.conftest import rows
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.relay import ScriptedRelay
 

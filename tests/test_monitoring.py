@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from service.database.engine import Database
 from service.settings import Settings
-from tests.conftest import running
+from tests.support.app import running
 from tests.support.eventually import eventually
 from tests.support.processes import Process
 from tests.support.relay import ScriptedRelay

@@ -18,10 +18,10 @@ from service.person.address import parse
 from service.settings import Settings
 from service.signup.registration import RegisteredUser, Signup
 from service.signup.schemas import SignupRequest
-from tests.conftest import rows
-from tests.mail.test_message import row
-from tests.outbox.test_repository import make_due
+from tests.support.database import rows
 from tests.support.eventually import eventually
+from tests.support.mail import row
+from tests.support.outbox import make_due
 from tests.support.processes import ROOT, Process
 from tests.support.relay import DROP, ScriptedRelay
 

@@ -11,8 +11,8 @@ from service.audit.log import AuditLog
 from service.audit.spool import Spool
 from service.database.engine import Database, DatabaseUnavailable
 from service.observability.metrics import Metrics
-from tests.audit.test_spool import FIELDS, content, die
-from tests.conftest import rows
+from tests.support.audit import FIELDS, content, die
+from tests.support.database import rows
 from tests.support.eventually import eventually
 
 

@@ -12,7 +12,8 @@ from starlette.types import Message
 
 from service.database.engine import Database
 from service.settings import Settings
-from tests.conftest import Running, rows, running
+from tests.support.app import Running, running
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.relay import ScriptedRelay
 

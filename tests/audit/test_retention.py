@@ -1,35 +1,14 @@
 """Old entries go, and what is left can still be verified."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from service.audit import retention
-from service.audit.log import AuditLog
-from service.audit.spool import Spool
-from service.audit.verify import Verification
 from service.database.engine import Database
-from service.database.json_rows import format_timestamp
-from service.observability.metrics import Metrics
-from tests.audit.test_spool import FIELDS
-from tests.conftest import rows
-
-
-async def store(database: Database, folder: Path, ages: Sequence[float]) -> None:
-    """One instance's entries, so many days old, in the order of their numbers."""
-    audit = AuditLog(
-        database=database, spool=Spool(folder, key=b""), keep=timedelta(days=999), metrics=Metrics()
-    )
-    for age in ages:
-        occurred_at = datetime.now(UTC) - timedelta(days=age)
-        audit.record(*(FIELDS | {"occurred_at": format_timestamp(occurred_at)}).values())
-    await audit.stop()
-
-
-async def faults(database: Database) -> list[str]:
-    return [str(finding) async for finding in Verification(database, key=b"").findings()]
+from tests.support.audit import faults, store
+from tests.support.database import rows
 
 
 @pytest.mark.parametrize(

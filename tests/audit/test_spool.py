@@ -3,25 +3,13 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from service.audit.entries import Entry, digest, digest_key, format_timestamp_ns
 from service.audit.spool import KEPT_ROOM, Segment, Spool
 from service.database.json_rows import format_timestamp
-
-FIELDS: dict[str, Any] = {
-    "occurred_at": format_timestamp(datetime.now(UTC)),
-    "request_id": "r",
-    "method": "GET",
-    "route": "/healthz",
-    "status": 200,
-    "duration_us": 5,
-    "response_bytes": 15,
-    "user_id": None,
-    "client_network": "192.0.2.0/24",
-}
+from tests.support.audit import FIELDS, content, die
 
 
 def spool_in(folder: Path, *, key: bytes = b"key") -> Spool:
@@ -30,12 +18,6 @@ def spool_in(folder: Path, *, key: bytes = b"key") -> Spool:
 
 def read(segment: Segment) -> list[Entry]:
     return [Entry.from_line(line)[0] for batch in segment.batches() for line in batch]
-
-
-def die(spool: Spool) -> None:
-    """As `kill -9` does: the locks go, the files stay."""
-    for segment in (spool._active, spool._resting):
-        segment.close()
 
 
 def test_entries_are_numbered_without_a_gap(tmp_path: Path) -> None:
@@ -120,10 +102,6 @@ def test_only_one_process_adopts_a_segment(tmp_path: Path) -> None:
     for segment in adopted:
         segment.remove()
     assert list(second.orphans()) == []
-
-
-def content(path: Path) -> bytes:
-    return path.read_bytes().rstrip(b"\0")
 
 
 @pytest.mark.parametrize("cut", [1, 10, 60, 64])

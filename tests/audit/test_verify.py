@@ -13,9 +13,8 @@ from service.audit.verify import Verification
 from service.database.engine import Database
 from service.database.json_rows import format_timestamp
 from service.observability.metrics import Metrics
-from tests.audit.test_retention import faults, store
-from tests.audit.test_spool import FIELDS
-from tests.conftest import rows
+from tests.support.audit import FIELDS, faults, store
+from tests.support.database import rows
 
 
 async def change(database: Database, statement: str) -> None:

@@ -24,7 +24,7 @@ from bench.report import Report
 from bench.rounds import MEASURES, needed
 from bench.sink import Counter
 from service.database.engine import Database
-from tests.conftest import rows
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 

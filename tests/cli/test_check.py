@@ -16,8 +16,8 @@ from service.cli import check
 from service.cli.common import CommandFailed
 from service.mail import relay as module
 from service.settings import Security, Settings
-from tests.cli.test_main import run
-from tests.mail.test_tls import OFFER
+from tests.support.commands import run
+from tests.support.mail import OFFER
 from tests.support.ports import free_port
 from tests.support.relay import DROP, HANG, Answer, ScriptedRelay
 

@@ -22,29 +22,14 @@ from service.database.engine import Database
 from service.inbox.smtp_server import CAUGHT
 from service.outbox.repository import Outbox
 from service.outbox.row import Failed, Released, Sent
-from tests.audit.test_retention import store
-from tests.conftest import rows
-from tests.outbox.test_repository import enqueue
+from tests.support.audit import store
+from tests.support.commands import run
+from tests.support.database import rows
 from tests.support.eventually import eventually
+from tests.support.outbox import enqueue
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, Process
 from tests.support.relay import ScriptedRelay
-
-
-def run(
-    *command: str, folder: Path, typed: object = "", **environment: object
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service", *command],
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-        | {name: str(value) for name, value in environment.items()},
-        input=str(typed),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture

@@ -16,12 +16,13 @@ import pytest
 from service.cli.users import harmless
 from service.database.engine import Database
 from service.settings import Settings
-from tests.cli.test_main import run
-from tests.conftest import rows, running
-from tests.signup.test_users import numbered, store
+from tests.support.app import running
+from tests.support.commands import run
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.processes import ROOT
 from tests.support.relay import ScriptedRelay
+from tests.support.users import numbered, store
 
 
 class Users(Protocol):

@@ -13,7 +13,7 @@ import pytest
 from service.database.engine import Database, DatabaseUnavailable, DataRejected
 from service.database.models import User
 from service.settings import InvalidSettings, Settings
-from tests.faults.proxy import Proxy
+from tests.support.proxy import Proxy
 
 
 def database_at(url: str, tmp_path: Path) -> Database:

@@ -14,9 +14,9 @@ from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
 from service.outbox.row import Email, Outcome
 from service.settings import Settings
-from tests.conftest import rows
-from tests.outbox.test_repository import enqueue, make_due
+from tests.support.database import rows
 from tests.support.eventually import eventually
+from tests.support.outbox import enqueue, make_due
 from tests.support.relay import DROP, HANG, Envelope, ScriptedRelay
 
 

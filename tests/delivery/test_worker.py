@@ -13,9 +13,9 @@ from service.delivery.assembly import DeliverySystem
 from service.observability.metrics import Metrics
 from service.outbox.row import Email
 from service.settings import Settings
-from tests.conftest import rows
-from tests.outbox.test_repository import enqueue, make_due
+from tests.support.database import rows
 from tests.support.eventually import eventually
+from tests.support.outbox import enqueue, make_due
 from tests.support.relay import Envelope, ScriptedRelay
 
 

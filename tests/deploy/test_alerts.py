@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.deploy.test_containers import SERVICES
+from tests.support.compose import SERVICES
 from tests.support.processes import ROOT
 
 FOLDER = ROOT / "deploy"

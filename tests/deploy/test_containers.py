@@ -1,16 +1,14 @@
 """What the containers may do: nothing that they need not."""
 
 import re
-from typing import Any
 
 import pytest
 import yaml
 
 from service.settings import Settings
+from tests.support.compose import COMPOSE, SERVICES
 from tests.support.processes import ROOT
 
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 LAST_STAGE = (ROOT / "Dockerfile").read_text("utf-8").rpartition("\nFROM ")[2]
 
 each_service = pytest.mark.parametrize("name", SERVICES)

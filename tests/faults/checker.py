@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from service.database.engine import Database
-from tests.conftest import rows
+from tests.support.database import rows
 from tests.support.relay import ScriptedRelay
 
 

@@ -1,20 +1,17 @@
 """A world for each fault, and one table of what the invariants said."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from service.database.engine import Database
 from service.settings import Settings
-from tests.conftest import LONG
 from tests.faults.checker import Figures
-from tests.faults.proxy import Proxy
-from tests.faults.world import World
+from tests.faults.world import Verdict, World
 from tests.support.postgres import Postgres
+from tests.support.proxy import Proxy
 from tests.support.relay import ScriptedRelay
-
-Verdict = Callable[[World, str, str], Awaitable[Figures]]
 
 ROW = "row of the table"  # travels with the report, from whichever process ran the test
 
@@ -56,7 +53,7 @@ async def proxied(
 @pytest.fixture
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether this is `make faults`: more rounds, and the real waiting times."""
-    return bool(request.config.getoption(LONG))
+    return bool(request.config.getoption("--long"))
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import httpx
 
-from tests.conftest import rows
 from tests.faults.world import World
+from tests.support.database import rows
 from tests.support.processes import Process
 
 

@@ -9,9 +9,8 @@ import pytest
 from service.database.models import OUTBOX, User
 from service.outbox.sql import GIVE_UP_AFTER
 from service.runtime.ids import new_id
-from tests.conftest import rows
-from tests.faults.conftest import Verdict
-from tests.faults.world import World
+from tests.faults.world import Verdict, World
+from tests.support.database import rows
 from tests.support.processes import Process
 from tests.support.relay import HANG
 

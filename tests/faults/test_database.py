@@ -16,14 +16,13 @@ import pytest
 
 from service.database.engine import Database, DatabaseUnavailable
 from service.settings import Settings
-from tests.conftest import rows
-from tests.faults.conftest import Verdict
-from tests.faults.proxy import Proxy
 from tests.faults.recovery import PATIENCE, in_time, quiet, ready, recovered, signs_up
-from tests.faults.world import World, http_client
+from tests.faults.world import Verdict, World, http_client
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.postgres import Postgres
 from tests.support.processes import Process
+from tests.support.proxy import Proxy
 from tests.support.relay import ScriptedRelay
 
 GIVEN_UP = 10.0  # s until a connection is

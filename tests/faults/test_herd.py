@@ -14,8 +14,7 @@ from service.outbox.row import NewEmail
 from service.outbox.sql import enqueue_statement
 from service.runtime.ids import new_id
 from tests.faults.checker import Answers
-from tests.faults.conftest import Verdict
-from tests.faults.world import World
+from tests.faults.world import Verdict, World
 from tests.support.eventually import eventually
 from tests.support.processes import Process
 from tests.support.relay import Envelope

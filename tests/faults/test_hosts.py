@@ -12,12 +12,11 @@ from typing import TypeVar
 
 import pytest
 
-from tests.faults.conftest import Verdict
-from tests.faults.proxy import Proxy
-from tests.faults.world import World, http_client
+from tests.faults.world import Verdict, World, http_client
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres, unprivileged
 from tests.support.processes import Process
+from tests.support.proxy import Proxy
 
 Test = TypeVar("Test", bound=Callable[..., object])
 

@@ -9,9 +9,8 @@ import httpx
 import pytest
 
 from service.runtime.signals import SAME_SIGNAL_WITHIN
-from tests.conftest import rows
-from tests.faults.conftest import Verdict
-from tests.faults.world import World
+from tests.faults.world import Verdict, World
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.relay import HANG
 

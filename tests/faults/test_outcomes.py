@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.database.engine import Database
-from tests.conftest import rows
-from tests.faults.conftest import Verdict
 from tests.faults.operator import metric, replies
-from tests.faults.proxy import Proxy
-from tests.faults.world import World
+from tests.faults.world import Verdict, World
+from tests.support.database import rows
 from tests.support.eventually import eventually
+from tests.support.proxy import Proxy
 from tests.support.relay import DROP, HANG, Envelope
 
 

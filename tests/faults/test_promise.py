@@ -32,7 +32,7 @@ from service.outbox.row import LEASE, Deferred, Email, Failed, Outcome, Released
 from service.person import address
 from service.settings import DuplicatePolicy, Settings
 from service.signup.registration import AddressTaken, Registration, Signup
-from tests.conftest import rows
+from tests.support.database import rows
 
 PEOPLE = st.sampled_from([f"{name}@example.com" for name in ("ada", "grace", "edsger")])
 

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.conftest import rows
-from tests.faults.conftest import Verdict
 from tests.faults.operator import metric, relay_readiness, replies, retry_failed
-from tests.faults.world import World
+from tests.faults.world import Verdict, World
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.processes import Process
 from tests.support.relay import HANG, Answer, Envelope, ScriptedRelay

@@ -11,10 +11,10 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from service.settings import Settings
-from tests.conftest import rows, running
-from tests.faults.conftest import Verdict
 from tests.faults.recovery import in_time, quiet, recovered
-from tests.faults.world import World
+from tests.faults.world import Verdict, World
+from tests.support.app import running
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.processes import Process
 

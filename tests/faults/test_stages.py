@@ -9,10 +9,9 @@ from contextlib import closing
 import pytest
 
 from service.settings import Settings
-from tests.faults.conftest import Verdict
-from tests.faults.proxy import Proxy
-from tests.faults.world import World
+from tests.faults.world import Verdict, World
 from tests.support.eventually import eventually
+from tests.support.proxy import Proxy
 from tests.support.relay import HANG, Envelope
 
 RECORDING = 0.3  # s, for the process to be in the middle of it

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -16,8 +16,8 @@ from service.database import migrations
 from service.database.email_status import EmailStatus
 from service.database.engine import Database
 from service.database.models import OUTBOX
-from tests.conftest import rows
 from tests.faults.checker import Answers, Figures, figures
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.processes import Process
 from tests.support.relay import ScriptedRelay
@@ -194,3 +194,7 @@ class World:
         )
         self.processes.append(process)
         return await process.start()
+
+
+# Asserts that the promise was kept: the world, the fault's number, and what was done.
+Verdict = Callable[[World, str, str], Awaitable[Figures]]

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from service.settings import Settings
-from tests.conftest import execute, named
 from tests.inputs.live import ORIGIN, PROXY, Live
+from tests.support.database import execute, with_database
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
@@ -27,7 +27,7 @@ def live(
         shutil.copy(migrated_file, folder / "service.db")
     else:
         asyncio.run(execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {migrated_template}"))
-        url = named(postgres_url, name)
+        url = with_database(postgres_url, name)
     live = Live(
         Settings(
             database_url=url,

@@ -22,7 +22,7 @@ from service.settings import Settings
 from service.signup import body, schemas
 from service.web import problems
 from service.web.server import Server, config
-from tests.conftest import rows
+from tests.support.database import rows
 from tests.support.relay import Envelope, ScriptedRelay
 
 Result = TypeVar("Result")
@@ -182,31 +182,6 @@ class Connection:
     def is_closed(self) -> bool:
         """Waits for the end; fails if there is something before it."""
         return self._incoming.read(1) == b""
-
-
-def post(body: bytes | object, *headers: str, media_type: str = "application/json") -> bytes:
-    """A request for /signup; a body that is not bytes is put into JSON."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return (
-        head("POST /signup", f"Content-Type: {media_type}", f"Content-Length: {len(content)}", *headers)
-        + content
-    )
-
-
-def head(line: str, *headers: str, host: str = "Host: localhost") -> bytes:
-    lines = [f"{line} HTTP/1.1", *([host] if host else []), *headers, "", ""]
-    return "\r\n".join(lines).encode("utf-8", "surrogateescape")
-
-
-def chunked(*chunks: bytes, trailer: bytes = b"") -> bytes:
-    request = head("POST /signup", "Content-Type: application/json", "Transfer-Encoding: chunked")
-    return (
-        request
-        + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
-        + b"0\r\n"
-        + trailer
-        + b"\r\n"
-    )
 
 
 def is_problem(answer: Answer) -> Any:

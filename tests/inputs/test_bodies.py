@@ -1,12 +1,12 @@
 """What a body may be, from the first byte to the last field."""
 
-import itertools
 import json
 import time
 
 import pytest
 
-from tests.inputs.live import Live, chunked, head, post
+from tests.inputs.live import Live
+from tests.inputs.requests import chunked, fresh, head, post
 
 UNPARSABLE = (400, "/problems/unparsable")
 TOO_LARGE = (413, "/problems/too-large")
@@ -14,13 +14,6 @@ UNSUPPORTED = (415, "/problems/unsupported-media-type")
 INVALID = (422, "/problems/invalid")
 
 LONG_DOMAIN = ".".join(["d" * 61] * 3 + ["com"])  # makes 254 characters with a local part of 64
-
-numbers = itertools.count()
-
-
-def fresh() -> str:
-    """An address that nobody has."""
-    return f"user{next(numbers)}@example.com"
 
 
 def named(name: str) -> bytes:

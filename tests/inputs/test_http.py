@@ -2,14 +2,10 @@
 
 import pytest
 
-from tests.inputs.live import ORIGIN, PROXY, Live, chunked, head, post
-from tests.inputs.test_bodies import fresh
+from tests.inputs.live import ORIGIN, PROXY, Live
+from tests.inputs.requests import CHUNKED, HOST, JSON, chunked, fresh, head, post
 
 MALFORMED = (400, "/problems/malformed")
-HOST = b"Host: localhost\r\n"
-JSON = b"POST /signup HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-FORM = JSON.replace(b"json", b"x-www-form-urlencoded")
-CHUNKED = JSON + b"Transfer-Encoding: chunked\r\n\r\n"
 TLS_HELLO = bytes.fromhex("16030100c5010000c10303") + bytes(range(186))
 
 NEVER_SEEN = {

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.inputs.live import Live, post
-from tests.inputs.test_bodies import fresh
+from tests.inputs.live import Live
+from tests.inputs.requests import fresh, post
 
 HEADERS = {
     *("From", "Subject", "Auto-Submitted", "MIME-Version", "Content-Type", "To", "Date", "Message-ID"),

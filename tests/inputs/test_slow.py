@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.inputs.live import Live, chunked, head, post
-from tests.inputs.test_bodies import fresh
-from tests.inputs.test_http import CHUNKED, FORM, JSON
+from tests.inputs.live import Live
+from tests.inputs.requests import CHUNKED, FORM, JSON, chunked, fresh, head, post
 from tests.support.processes import Process
 
 MB = 1_000_000

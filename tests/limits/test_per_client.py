@@ -16,7 +16,8 @@ from service.limits import per_client as module
 from service.limits.counters import COUNTS
 from service.limits.per_client import SignupLimit
 from service.settings import Rate, Settings
-from tests.conftest import rows, running
+from tests.support.app import running
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.processes import Process
 from tests.support.relay import ScriptedRelay

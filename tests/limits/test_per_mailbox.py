@@ -10,7 +10,8 @@ from service.database.engine import Database
 from service.database.models import USERS
 from service.person import address
 from service.settings import Settings
-from tests.conftest import rows, running
+from tests.support.app import running
+from tests.support.database import rows
 
 
 async def statuses(client: httpx.AsyncClient, *emails: str) -> list[int]:

@@ -9,19 +9,17 @@ from datetime import UTC, datetime, timedelta
 from email.header import decode_header, make_header
 from email.message import EmailMessage
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.mail.message import CannotBuild, Messages, check_headers
-from service.outbox.row import Email
 from service.person.greetable import is_greetable
 from service.settings import InvalidSettings, Settings
+from tests.support.mail import ID, row
 from tests.support.page import Page
 
-ID = UUID("0197d0c0-5b3e-7000-8000-0000000000ad")
 HEADERS = ["From", "Subject", "Auto-Submitted", "MIME-Version", "Content-Type", "To", "Date", "Message-ID"]
 HOSTILE_NAMES = [
     "Click http://evil.com",
@@ -51,19 +49,6 @@ HOSTILE_NAMES = [
     "\ud800",
     "\u202eBob",
 ]
-
-
-def row(*, name: str | None = "Ada", recipient: str = "ada@example.com", locale: str | None = None) -> Email:
-    return Email(
-        id=ID,
-        recipient=recipient,
-        name=name,
-        request_id="request",
-        attempt=1,
-        deferrals=0,
-        held_until=0,
-        locale=locale,
-    )
 
 
 def parsed(content: bytes) -> EmailMessage:

@@ -11,11 +11,8 @@ from service.mail.message import Message
 from service.mail.relay import FinalRefusal, LaterRefusal, Relay, RelayTrouble, Withdrawn
 from service.settings import Settings
 from tests.support.eventually import eventually
+from tests.support.mail import MESSAGE
 from tests.support.relay import DROP, HANG, ScriptedRelay
-
-MESSAGE = Message(
-    sender="welcome@example.com", recipient="ada@example.com", content=b"Subject: hi\r\n\r\nhello\r\n"
-)
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import trustme
 from service.mail import relay as module
 from service.mail.relay import Relay, RelayTrouble
 from service.settings import Security, Settings
-from tests.mail.test_relay import MESSAGE
+from tests.support.mail import MESSAGE, OFFER
 from tests.support.relay import Answer, ScriptedRelay
 
-OFFER = "250-relay\r\n250-AUTH PLAIN LOGIN\r\n250 STARTTLS"
 NO_OFFER = "250-relay\r\n250 AUTH PLAIN LOGIN"
 
 ENCRYPTED = pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS])

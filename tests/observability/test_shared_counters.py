@@ -8,7 +8,7 @@ from service.database.engine import Database, DatabaseUnavailable
 from service.observability import shared_counters as module
 from service.observability.metrics import Metrics
 from service.observability.shared_counters import SharedCounters
-from tests.conftest import rows
+from tests.support.database import rows
 from tests.support.eventually import eventually
 
 

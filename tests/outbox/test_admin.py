@@ -10,8 +10,8 @@ from service.outbox import admin as module
 from service.outbox.admin import NO_TIME, OutboxAdmin, QueueDepth
 from service.outbox.repository import Outbox
 from service.outbox.row import Deferred, Failed, Outcome, Released
-from tests.conftest import rows
-from tests.outbox.test_repository import enqueue
+from tests.support.database import rows
+from tests.support.outbox import enqueue
 
 
 @pytest.fixture

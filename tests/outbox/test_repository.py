@@ -8,63 +8,20 @@ import pytest
 
 from service.database.email_status import EmailStatus
 from service.database.engine import Database
-from service.database.json_rows import encode_rows
-from service.database.models import OUTBOX, User, table
+from service.database.models import OUTBOX
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
 from service.outbox.row import (
     MAX_REPLY,
     Deferred,
-    Email,
     Failed,
-    NewEmail,
     Outcome,
     Released,
     Sent,
     backoff,
 )
-from service.outbox.sql import enqueue_statement
-from service.runtime.ids import new_id
-from tests.conftest import rows
-
-
-async def enqueue(
-    database: Database,
-    *,
-    claimed: bool = False,
-    name: str = "ada",
-    domain: str = "example.com",
-) -> Email | None:
-    """A user with an email, as a signup stores them."""
-    user_id = new_id()
-    async with database.transaction() as connection:
-        now = await database.now(connection)
-        await connection.execute(
-            database.insert(User),
-            {
-                "id": user_id,
-                "email": f"{name}@example.com",
-                "canonical_email": f"{user_id}@example.com",
-                "created_at": now,
-            },
-        )
-        email = NewEmail(
-            user_id=user_id,
-            recipient=f"{name}@{domain}",
-            name=name.title(),
-            request_id="r",
-            claimed=claimed,
-        )
-        await connection.execute(
-            enqueue_statement(database, table(User)), {"emails": encode_rows([email.row()])}
-        )
-        return email.as_claimed()
-
-
-async def make_due(database: Database) -> None:
-    async with database.transaction() as connection:
-        long_ago = datetime(2020, 1, 1, tzinfo=UTC)
-        await connection.execute(OUTBOX.update().values(due_at=long_ago))
+from tests.support.database import rows
+from tests.support.outbox import enqueue, make_due
 
 
 async def only_row(database: Database) -> dict[str, object]:

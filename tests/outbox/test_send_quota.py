@@ -18,9 +18,10 @@ from service.outbox.row import Deferred, Email, Outcome, Released
 from service.outbox.send_quota import SendQuota
 from service.outbox.sql import GIVE_UP_AFTER
 from service.settings import Rate, Settings
-from tests.conftest import rows, running
-from tests.outbox.test_repository import enqueue
+from tests.support.app import running
+from tests.support.database import rows
 from tests.support.eventually import eventually
+from tests.support.outbox import enqueue
 from tests.support.relay import ScriptedRelay
 
 DAY = timedelta(days=1)

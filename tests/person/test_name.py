@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.person.name import InvalidName, parse
-from tests.person.test_greetable import REAL_NAMES, cases
+from tests.support.names import REAL_NAMES, cases
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=120)
 

@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from service.database.engine import Database
 from service.settings import Rate, Settings
-from tests.conftest import rows, running
+from tests.support.app import running
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.page import Page
 from tests.support.relay import ScriptedRelay

@@ -12,7 +12,7 @@ from service.person import address, name
 from service.settings import InvalidSettings, Settings
 from service.signup import pages
 from service.templating import translations
-from tests.conftest import running
+from tests.support.app import running
 from tests.support.eventually import eventually
 from tests.support.page import Page
 from tests.support.relay import ScriptedRelay

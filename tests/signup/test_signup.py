@@ -11,7 +11,8 @@ import pytest
 
 from service.database.engine import Database
 from service.settings import Settings
-from tests.conftest import rows, running
+from tests.support.app import running
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.relay import ScriptedRelay
 

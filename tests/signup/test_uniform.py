@@ -17,7 +17,8 @@ from pydantic import SecretStr
 from service.database.engine import Database
 from service.settings import DuplicatePolicy, Settings
 from service.signup.handler import STEP
-from tests.conftest import rows, running
+from tests.support.app import running
+from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.processes import Process
 from tests.support.relay import ScriptedRelay

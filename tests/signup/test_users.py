@@ -1,46 +1,17 @@
 """Users are looked at page by page, and forgotten by any spelling of their address."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
-
 import pytest
 
 from service.database.engine import Database
 from service.database.json_rows import encode_rows
-from service.database.models import USERS, User
+from service.database.models import USERS
 from service.outbox.repository import Outbox
 from service.outbox.row import Deferred, Failed, NewEmail, Outcome, Sent
 from service.outbox.sql import enqueue_statement
-from service.person.address import parse
-from service.runtime.ids import new_id
 from service.signup import users as module
 from service.signup.users import Users
-from tests.conftest import rows
-
-
-async def store(database: Database, *people: tuple[str, str | None]) -> list[UUID]:
-    """Users with these addresses and names, in this order."""
-    ids = [new_id() for _ in people]
-    async with database.transaction() as connection:
-        await connection.execute(
-            database.insert(User),
-            [
-                {
-                    "id": user_id,
-                    "email": email,
-                    "canonical_email": parse(email).canonical,
-                    "name": name,
-                    "created_at": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number),
-                }
-                for number, (user_id, (email, name)) in enumerate(zip(ids, people, strict=True))
-            ],
-        )
-    return ids
-
-
-def numbered(count: int) -> Sequence[tuple[str, str | None]]:
-    return [(f"user{number}@example.com", None) for number in range(count)]
+from tests.support.database import rows
+from tests.support.users import numbered, store
 
 
 @pytest.fixture

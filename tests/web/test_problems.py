@@ -13,7 +13,8 @@ from service.database.engine import Database
 from service.database.group_commit import GroupCommit
 from service.settings import Settings
 from service.web.problems import ProblemType
-from tests.conftest import rows, running
+from tests.support.app import running
+from tests.support.database import rows
 from tests.support.eventually import eventually
 
 API_PAGE = Path(__file__).parents[2] / "docs/api.md"

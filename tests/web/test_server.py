@@ -12,9 +12,9 @@ import pytest
 
 from service.database.engine import Database
 from service.runtime.signals import SAME_SIGNAL_WITHIN
-from tests.conftest import rows
-from tests.outbox.test_repository import make_due
+from tests.support.database import rows
 from tests.support.eventually import eventually
+from tests.support.outbox import make_due
 from tests.support.page import Page
 from tests.support.processes import Process
 from tests.support.relay import HANG, ScriptedRelay

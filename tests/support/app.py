@@ -1,0 +1,28 @@
+"""The app without a network."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Running:
+    """An app inside its lifespan, and a client that talks to it without a network."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield Running(app, client)

@@ -1,0 +1,12 @@
+"""The compose file."""
+
+from typing import Any
+
+import yaml
+
+from tests.support.processes import ROOT
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+
+
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

@@ -1,0 +1,25 @@
+"""What a test asks of a database by itself."""
+
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from service.database.engine import Database
+
+
+async def rows(database: Database, statement: str) -> list[Any]:
+    """For asserting on what is stored."""
+    async with database.read_only(timeout=None) as connection:
+        return list((await connection.exec_driver_sql(statement)).mappings())
+
+
+async def execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+def with_database(url: str, name: str) -> str:
+    """The address of another database on the same server."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
