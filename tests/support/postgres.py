@@ -1,11 +1,13 @@
 """A real PostgreSQL from a wheel, so that the tests need nothing installed."""
 
+import atexit
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,43 @@ def unprivileged() -> dict[str, Any]:
     return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
 
 
+def programs() -> Path:
+    """The folder of PostgreSQL's programs. Root's is a copy: the servers' user may not enter our folders."""
+    installed = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+    return installed if os.geteuid() else _shared_copy(installed)
+
+
+@cache
+def _shared_copy(installed: Path) -> Path:
+    """One for all servers of this process, and gone with it."""
+    folder = Path(tempfile.mkdtemp(prefix="signup-postgres-programs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    copy = copy_programs(installed, folder)
+    for path in (folder, *folder.rglob("*")):
+        shutil.chown(path, UNPRIVILEGED, UNPRIVILEGED)
+    return copy
+
+
+def copy_programs(installed: Path, folder: Path) -> Path:
+    """As the wheel lays them out, since the programs look for their libraries beside its package."""
+    site = installed.parents[2]
+    libraries = site / f"{installed.parts[-3]}.libs"
+    for source in (installed.parent, libraries):
+        if source.is_dir():
+            shutil.copytree(
+                source, folder / source.relative_to(site), ignore=shutil.ignore_patterns("include")
+            )
+    return folder / installed.relative_to(site)
+
+
 class Postgres:
     """A server of its own in a temporary folder, to be stopped, killed and started again at will."""
 
     def __init__(self, **options: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="signup-postgres-"))
         self._data = self._folder / "data"
-        self._programs = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
         self._as_user = unprivileged()
+        self._programs = programs()
         if self._as_user:
             shutil.chown(self._folder, UNPRIVILEGED, UNPRIVILEGED)
         self._options = [f"-c{name}={value}" for name, value in options.items()]
