@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from service.cli.common import AsJson, Limit, console, examples, progress, run_with_database, show
+from service.cli.common import AsJson, Limit, examples, progress, run_with_database
+from service.cli.output import say, show
 
 if TYPE_CHECKING:
     from service.database.engine import Database
@@ -41,10 +42,10 @@ def verify() -> None:
         with progress() as bar:
             task = bar.add_task("Verifying", total=None)
             async for finding in verification.findings():
-                console.print(str(finding))
+                say(str(finding))
                 faults += 1
                 bar.update(task, completed=verification.checked, total=verification.total)
-        console.print(f"{verification.checked} entries, {faults} faults.")
+        say(f"{verification.checked} entries, {faults} faults.")
         return faults
 
     if run_with_database(look):

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import CommandFailed, configure, console, progress, run, run_with_database
+from service.cli.common import CommandFailed, configure, progress, run, run_with_database
+from service.cli.output import escape, say
 
 if TYPE_CHECKING:
     from service.database.engine import Database
@@ -24,7 +25,7 @@ def check() -> None:
     Pages(settings)
     with explain_write_errors(settings.data_dir):
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-    console.print("settings  ok")
+    say("settings  ok")
     run_with_database(_check)
 
 
@@ -41,8 +42,8 @@ def send_test(
     except InvalidAddress as exc:
         raise typer.BadParameter(str(exc)) from exc
     words = run(send_one(mailbox, settings))
-    console.print(f"The relay took it: {words}", markup=False, highlight=False)
-    console.print("Look into that inbox; if it is not there within minutes, into the spam folder.")
+    say(f"The relay took it: {escape(words)}")
+    say("Look into that inbox; if it is not there within minutes, into the spam folder.")
 
 
 async def send_one(mailbox: str, settings: "Settings") -> str:
@@ -68,7 +69,7 @@ async def send_one(mailbox: str, settings: "Settings") -> str:
             bar.add_task("Sending", total=None)
             return await relay.send(Messages(settings).welcome(email))
     except (Refusal, RelayTrouble) as exc:
-        raise CommandFailed(explain(exc, settings)) from exc
+        raise CommandFailed(escape(explain(exc, settings))) from exc
     finally:
         await relay.close()
 
@@ -80,9 +81,9 @@ async def _check(database: "Database", settings: "Settings") -> None:
 
     if trouble := await migrations.find_problem(database):
         raise CommandFailed(trouble)
-    console.print("database  ok")
+    say("database  ok")
     try:
         await Relay(settings).probe()
     except RelayTrouble as exc:
-        raise CommandFailed(explain(exc, settings)) from exc
-    console.print("relay     ok")
+        raise CommandFailed(escape(explain(exc, settings))) from exc
+    say("relay     ok")

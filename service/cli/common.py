@@ -1,17 +1,12 @@
-"""What the commands have in common: how they run, ask the database, fail, and show rows."""
+"""What the commands share: how they run, ask the database, and fail."""
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-    from sqlalchemy import RowMapping
 
     from service.database.engine import Database
     from service.settings import Settings
@@ -19,10 +14,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 Limit = Annotated[int, typer.Option(min=1, help="How many to show, the newest first.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
-
-console = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line, with every field.")]
 
 
 class CommandFailed(Exception):
@@ -31,7 +23,7 @@ class CommandFailed(Exception):
 
 def examples(*commands: str) -> str:
     """The end of a command's help."""
-    return "\n\n".join(["For example:", *(f"signup-service {command}" for command in commands)])
+    return "\n\n\b\n".join(["For example:", "\n".join(f"  signup-service {command}" for command in commands)])
 
 
 def explain(exc: Exception) -> str | None:
@@ -50,6 +42,8 @@ def explain(exc: Exception) -> str | None:
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
+    import asyncio
+
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -82,38 +76,9 @@ def run_with_database(work: "Callable[[Database, Settings], Awaitable[Result]]")
 
 
 def progress(*, hidden: bool = False) -> "Progress":
-    """A bar for whoever watches; standard output is for what was asked for."""
+    """A bar for whoever watches. It uses standard error: standard output is for what was asked for."""
+    from rich.console import Console
     from rich.progress import Progress
 
-    return Progress(console=errors, transient=True, disable=hidden or not errors.is_terminal)
-
-
-def show(rows: "Sequence[RowMapping]", *, columns: Sequence[str], as_json: bool) -> None:
-    """As a table of these columns, or all there is as JSON lines."""
-    if as_json:
-        for row in rows:
-            typer.echo(as_line(row))
-        return
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*("" if row[name] is None else escape(str(row[name])) for name in columns))
-    console.print(table)
-
-
-def as_line(row: "RowMapping") -> str:
-    return json.dumps({name: _plain(value) for name, value in row.items()})
-
-
-def _plain(value: object) -> object:
-    match value:
-        case None | int() | str():
-            return value
-        case bytes():
-            return value.hex()
-        case datetime():
-            return value.isoformat()
-        case _:
-            return str(value)
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=hidden or not console.is_terminal)

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from service.cli.common import console, progress, run_with_database
+from service.cli.common import progress, run_with_database
+from service.cli.output import say
 
 if TYPE_CHECKING:
     from service.database.engine import Database
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 def migrate() -> None:
     """Bring the database to this release's schema."""
     run_with_database(_migrate)
-    console.print("The database is up to date.")
+    say("The database is up to date.")
 
 
 async def _migrate(database: "Database", _: "Settings") -> None:

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import typer
 
-from service.cli.common import AsJson, Limit, console, examples, progress, run_with_database, show
+from service.cli.common import AsJson, Limit, examples, progress, run_with_database
+from service.cli.output import say, show
 from service.database.email_status import EmailStatus
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def retry(
             async for some in admin.retry(email_id=email_id, failed_since=failed_since):
                 retried += some
                 bar.advance(task, some)
-        console.print(f"{retried} failed emails are due again.")
+        say(f"{retried} failed emails are due again.")
 
     run_with_database(again)
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from service.cli.common import console, run
+from service.cli.common import run
+from service.cli.output import say
 
 
 def up(
@@ -19,4 +20,4 @@ def up(
     logs.configure(configured)
     if relay:
         configured.require_production_values()
-    run(all_in_one.run_all(configured, say=console.print, with_inbox=not relay))
+    run(all_in_one.run_all(configured, say=say, with_inbox=not relay))

@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import (
-    AsJson,
-    Limit,
-    as_line,
-    console,
-    errors,
-    examples,
-    progress,
-    run_with_database,
-    show,
-)
+from service.cli.common import AsJson, Limit, examples, progress, run_with_database
+from service.cli.output import as_line, complain, say, show
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -54,7 +45,7 @@ def export(as_json: AsJson = False) -> None:
 
     async def everybody(database: "Database", _: "Settings") -> None:
         found = Users(database)
-        with progress(hidden=console.is_terminal) as bar:  # where the rows themselves are to be seen
+        with progress(hidden=sys.stdout.isatty()) as bar:  # where the rows themselves are to be seen
             task = bar.add_task("Exporting", total=await found.count())
             async for page in found.pages():
                 for user in page:
@@ -78,9 +69,9 @@ def erase(
     async def forget(database: "Database", _: "Settings") -> bool:
         erased = await Users(database).erase(wanted)
         if erased is None:
-            errors.print("Nobody has signed up with this address.", style="red")
+            complain("Nobody has signed up with this address.")
             return False
-        console.print(
+        say(
             f"Erased user {erased} and the welcome email with them. A mail that was on its way may still "
             "arrive. The audit log is as it was: of a user it has the id alone."
         )

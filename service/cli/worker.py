@@ -1,6 +1,5 @@
 """The command `worker`: delivery without an API."""
 
-import asyncio
 import contextlib
 import signal
 import tempfile
@@ -29,6 +28,8 @@ def worker() -> None:
 
 async def work(settings: "Settings") -> None:
     """Returns when a signal has ended it."""
+    import asyncio
+
     from service.database.engine import Database
     from service.delivery.assembly import DeliverySystem
     from service.observability.metrics import Metrics

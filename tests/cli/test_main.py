@@ -1,23 +1,17 @@
-"""The commands: what they print, and how they fail - in a sentence, with the mend."""
+"""The commands: what they print, and how they fail - in a sentence, with the fix."""
 
 import json
 import re
-import shlex
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
-import typer
-from typer.core import TyperCommand, TyperGroup
 
 from service.cli import all_in_one
 from service.cli.common import CommandFailed
-from service.cli.main import app
 from service.database.engine import Database
 from service.inbox.smtp_server import CAUGHT
 from service.outbox.repository import Outbox
@@ -28,7 +22,7 @@ from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.outbox import enqueue
 from tests.support.ports import free_port
-from tests.support.processes import ROOT, Process
+from tests.support.processes import Process
 from tests.support.relay import ScriptedRelay
 
 
@@ -230,55 +224,3 @@ async def test_verify_names_what_is_wrong_and_fails(
     assert len(listed.stdout.splitlines()) == 5
     assert tampered.returncode == 1
     assert "missing: entry 3" in tampered.stdout
-
-
-def commands(group: object, *above: str) -> Iterator[tuple[str, TyperCommand]]:
-    """Each with its full name."""
-    assert isinstance(group, TyperGroup)
-    for name, command in group.commands.items():
-        if isinstance(command, TyperCommand):
-            yield " ".join((*above, name)), command
-        else:
-            yield from commands(command, *above, name)
-
-
-COMMANDS = dict(commands(typer.main.get_command(app)))
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_has_examples_that_it_takes(name: str) -> None:
-    given = [
-        line.removeprefix("signup-service ")
-        for line in (COMMANDS[name].epilog or "").splitlines()
-        if line.startswith("signup-service ")
-    ]
-
-    assert given
-    for example in given:
-        assert example.startswith(name)
-        arguments = shlex.split(example.partition(" > ")[0].removeprefix(name))
-        COMMANDS[name].make_context(name, arguments)  # complains of what it does not know
-
-
-def test_help_shows_the_examples(tmp_path: Path) -> None:
-    shown = run("outbox", "retry", "--help", folder=tmp_path).stdout
-
-    assert "signup-service outbox retry --since 2h" in shown
-
-
-def test_the_shell_completes_commands() -> None:
-    asked = {
-        "_SIGNUP_SERVICE_COMPLETE": "complete_bash",
-        "COMP_WORDS": "signup-service send",
-        "COMP_CWORD": 1,
-    }
-    program = "import sys; sys.argv = ['signup-service']; from service.cli.main import main; main()"
-
-    completed = subprocess.run(
-        [sys.executable, "-c", program],
-        env={"PYTHONPATH": str(ROOT)} | {name: str(value) for name, value in asked.items()},
-        capture_output=True,
-        check=False,
-    )
-
-    assert completed.stdout.split() == [b"send-test"]

@@ -1,0 +1,110 @@
+"""What the commands print: sentences, tables and JSON lines."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Union
+
+import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+Row = Union[Mapping[str, object], "RowMapping"]  # a string has no |
+
+GAP = "  "
+ELLIPSIS = "…"
+LEAST = 8  # characters of the last column; with room for fewer it is left out
+JOINERS = "\u200c\u200d"  # not printable by themselves, but part of names and emoji
+
+
+def say(text: str) -> None:
+    typer.echo(text)
+
+
+def complain(text: str) -> None:
+    typer.secho(text, fg="red", err=True)
+
+
+def show(rows: Sequence[Row], *, columns: Sequence[str], as_json: bool) -> None:
+    """The rows as a table of these columns, or with every field as JSON lines.
+
+    On a terminal the columns are aligned, and the last one, which is for free text, is shortened to the
+    terminal's width. Elsewhere they are separated by tabs and whole. Raises Exit(1) if there are no rows.
+    """
+    if not rows:
+        complain("Nothing was found.")
+        raise typer.Exit(1)
+    if as_json:
+        for row in rows:
+            say(as_line(row))
+    elif sys.stdout.isatty():
+        _show_table(rows, columns, width=shutil.get_terminal_size().columns)
+    else:
+        for line in _cells(rows, columns, timespec="seconds"):
+            say("\t".join(line))
+
+
+def as_line(row: Row) -> str:
+    return json.dumps({name: _plain(value) for name, value in row.items()})
+
+
+def escape(text: str) -> str:
+    """The text with `\\x1b` and the like in place of what a terminal would obey: others wrote it."""
+    return "".join(
+        character
+        if character.isprintable() or character in JOINERS
+        else character.encode("unicode_escape", "backslashreplace").decode()
+        for character in text
+    )
+
+
+def _show_table(rows: Sequence[Row], columns: Sequence[str], *, width: int) -> None:
+    from rich.cells import cell_len, set_cell_size
+
+    lines = list(_cells(rows, columns, timespec="minutes"))
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    left = width - sum(widths[:-1]) - len(GAP) * (len(columns) - 1)
+    shown = len(columns) if widths[-1] <= left or left >= LEAST else len(columns) - 1
+    for line in lines:
+        cells = list(line[:shown])
+        if shown == len(columns) and cell_len(cells[-1]) > left:
+            cells[-1] = set_cell_size(cells[-1], left - 1).rstrip() + ELLIPSIS
+        padded = (set_cell_size(cell, widths[at]) for at, cell in enumerate(cells[:-1]))
+        say(GAP.join([*padded, cells[-1]]).rstrip())
+    if shown < len(columns):
+        complain(f"There is no room for {columns[-1]}: widen the terminal, or use --json.")
+
+
+def _cells(rows: Sequence[Row], columns: Sequence[str], *, timespec: str) -> Iterable[Sequence[str]]:
+    yield [_heading(name, rows) for name in columns]
+    for row in rows:
+        yield [_cell(row[name], timespec=timespec) for name in columns]
+
+
+def _heading(name: str, rows: Sequence[Row]) -> str:
+    return f"{name} UTC" if any(isinstance(row[name], datetime) for row in rows) else name
+
+
+def _cell(value: object, *, timespec: str) -> str:
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec=timespec)
+        case _:
+            return escape(str(value))
+
+
+def _plain(value: object) -> object:
+    match value:
+        case None | int() | str():
+            return value
+        case bytes():
+            return value.hex()
+        case datetime():
+            return value.isoformat()
+        case _:
+            return str(value)
