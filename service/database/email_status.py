@@ -1,4 +1,4 @@
-"""What can become of an email. Apart from the tables, so that `--help` need not wait for them."""
+"""The states of an email. In a module of its own, so that `--help` need not import the tables."""
 
 from enum import StrEnum
 

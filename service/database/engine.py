@@ -1,4 +1,4 @@
-"""The engine, and all that differs between SQLite and PostgreSQL."""
+"""The engine, and everything that differs between SQLite and PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -38,44 +38,44 @@ from service.settings import InvalidSettings, Settings, explain_write_errors
 Insert = postgresql.Insert | sqlite.Insert
 
 POOL_SIZE = 6  # two for signups, outcomes, audit, worker, and one for reading
-TRANSACTION_TIMEOUT = 10.0  # s; then the connection is given up
-CHECKOUT_TIMEOUT = 2.0  # s to wait for a connection, of the pool or a new one
-READ_TIMEOUT = 2.0  # s for a whole query of somebody who waits for the answer
-PING_AFTER_IDLE = 1.0  # s that a connection may idle and be used again without a question
-CLOSE_TIMEOUT = 0.3  # s to take leave of the server
+TRANSACTION_TIMEOUT = 10.0  # s; then the transaction is given up
+CHECKOUT_TIMEOUT = 2.0  # s to wait for a connection, from the pool or new
+READ_TIMEOUT = 2.0  # s for a query, when somebody waits for its answer
+PING_AFTER_IDLE = 1.0  # s that a connection may be idle and still be used without a check
+CLOSE_TIMEOUT = 0.3  # s to say goodbye to the server
 BUSY_TIMEOUT_MS = 5_000  # SQLite: how long to wait for another process's write
 
 NO_TIME = timedelta(0)
 SQLITE_TIMESTAMP: ColumnElement[str] = literal_column(
     "'%Y-%m-%d %H:%M:%f000'"
-)  # as SQLAlchemy spells it, to the millisecond
-# Whose texts name the server's own things. The others may quote a row: a trigger's own words do.
+)  # SQLAlchemy's format, to the millisecond
+# sqlstate classes whose texts name only things of the server. Others may quote a row, as triggers do.
 QUOTABLE = ("", "08", "25", "28", "3D", "42", "53", "55", "57", "58")
 DATA_ERRORS = ("22", "23")  # sqlstate classes: data exception, integrity violation
-# Common in the URLs that hosting companies hand out; they only name a client or tune it.
+# Common in the URLs of hosting companies; they only name or tune the client.
 IGNORED_PARAMETERS = ("application_name", "channel_binding", "connect_timeout")
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)  # where we ask it directly
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)  # when we use the driver directly
 CONFLICTS = ("40001", "40P01")  # serialization failure, deadlock: nothing happened, try again
 
 
 class DatabaseUnavailable(Exception):
-    """Not reachable, not ready or too slow. What was asked for may or may not have happened."""
+    """The database is not reachable, not ready or too slow. The statement may have been executed."""
 
 
 class DataRejected(Exception):
-    """The database will never take these values. Nothing happened."""
+    """The database never accepts these values. Nothing was written."""
 
 
 class TransactionConflict(DatabaseUnavailable):
-    """Another transaction was in the way. Nothing happened; the same again may succeed at once."""
+    """Another transaction was in the way. Nothing was written; a retry may succeed at once."""
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg brings no types
-    """Takes leave, but does not wait for the answer for ever, as it would of a half-open connection."""
+    """Says goodbye to the server, but does not wait forever for its answer on a half-open connection."""
 
     async def close(self, **_: object) -> None:
-        # Time enough to tell the server to end a query that waits for a lock; left alone it would
-        # stay, and keep its place among max_connections, as long as the lock does.
+        # Long enough to tell the server to cancel a query that waits for a lock. Otherwise the query would
+        # keep its place among max_connections as long as the lock is held.
         with contextlib.suppress(TimeoutError):
             await super().close(timeout=CLOSE_TIMEOUT)
 
@@ -91,7 +91,7 @@ class Database:
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=CHECKOUT_TIMEOUT,
-            hide_parameters=True,  # or every error text would carry the address and the name
+            hide_parameters=True,  # or every error text would contain the address and the name
         )
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self.is_sqlite = url.get_backend_name() == "sqlite"
@@ -110,7 +110,7 @@ class Database:
     async def transaction(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
         """Commits at the end, or with `autocommit` after each statement.
 
-        Raises DatabaseUnavailable, Refused or Conflict.
+        Raises DatabaseUnavailable, DataRejected or TransactionConflict.
         """
         with _translate_errors():
             try:
@@ -121,34 +121,36 @@ class Database:
                 ):
                     yield connection
             except TimeoutError:
-                # The way to the server may be gone for every connection that idles in the pool, and
-                # each would cost another TRANSACTION_TIMEOUT to find out.
+                # Perhaps no connection of the pool reaches the server any more, and each would take another
+                # TRANSACTION_TIMEOUT to find out.
                 await self.engine.dispose()
                 raise
 
     @contextlib.asynccontextmanager
     async def unbounded_transaction(self) -> AsyncIterator[AsyncConnection]:
-        """For migrations, which take the time they need. Raises DatabaseUnavailable."""
+        """A transaction without a timeout, for migrations. Raises DatabaseUnavailable."""
         with _translate_errors():
             async with self.engine.begin() as connection:
                 yield connection
 
     @contextlib.asynccontextmanager
-    async def read_only(self, *, timeout: float | None = READ_TIMEOUT) -> AsyncIterator[AsyncConnection]:  # noqa: ASYNC109  # for all that is done inside
-        """For queries alone: takes no write lock. None for commands, which somebody waits for who can
-        see them work. Raises DatabaseUnavailable."""
+    async def read_only(self, *, timeout: float | None = READ_TIMEOUT) -> AsyncIterator[AsyncConnection]:  # noqa: ASYNC109  # for everything in the block
+        """For queries only: takes no write lock. Commands use no timeout, because their progress is shown.
+
+        Raises DatabaseUnavailable.
+        """
         with _translate_errors():
             async with asyncio.timeout(timeout), self.engine.connect() as connection:
                 await connection.execution_options(**self._read_only)
                 yield connection
 
     def single_statement(self) -> contextlib.AbstractAsyncContextManager[AsyncConnection]:
-        """A transaction of one statement, which PostgreSQL commits by itself: that saves two of four
-        round trips, each of which waits for its turn in a busy process. SQLite may take several."""
+        """A transaction of one statement, which PostgreSQL commits by itself. This saves two of four round
+        trips. On SQLite there may be several statements."""
         return self.transaction(autocommit=not self.is_sqlite)
 
     def clock(self, *, after: timedelta | ColumnElement[float] = NO_TIME) -> ColumnElement[datetime]:
-        """The one clock of all replicas, some time (s, if it is a column) from now: the server's on
+        """The time `after` now (a column is in s), by the clock that all replicas share: the server's on
         PostgreSQL, the host's on SQLite."""
         seconds = literal_column(str(after.total_seconds())) if isinstance(after, timedelta) else after
         moment = (
@@ -163,7 +165,7 @@ class Database:
         return moment
 
     def insert(self, model: type[SQLModel]) -> postgresql.Insert:
-        """An insert that knows `on_conflict_do_nothing` and `on_conflict_do_update`, as SQLite's does too."""
+        """An insert with `on_conflict_do_nothing` and `on_conflict_do_update`, which SQLite's has as well."""
         return (sqlite.insert if self.is_sqlite else postgresql.insert)(table(model))  # type: ignore[return-value]  # see above
 
     async def copy(
@@ -203,8 +205,8 @@ def _sqlite_address(url: URL) -> tuple[URL, dict[str, Any]]:
 
 def _postgresql_address(url: URL) -> tuple[URL, dict[str, Any]]:
     connect_args: dict[str, Any] = {
-        # Prepared statements outlive a transaction, and behind PgBouncer the next
-        # one runs on another server: 129 of 240 transactions failed with caches on.
+        # Prepared statements outlive a transaction, but behind PgBouncer the next transaction may run on
+        # another connection: 129 of 240 transactions failed with caches on.
         "statement_cache_size": 0,
         "prepared_statement_cache_size": 0,
         "prepared_statement_name_func": str,  # the unnamed statement
@@ -215,7 +217,7 @@ def _postgresql_address(url: URL) -> tuple[URL, dict[str, Any]]:
 
 
 def _libpq_parameters(query: Mapping[str, Any]) -> dict[str, Any]:
-    """libpq's spelling of where and how securely to connect, for asyncpg."""
+    """Translates libpq's parameters for host and TLS to asyncpg's arguments."""
     unknown = set(query) - {"host", "port", "sslmode", "sslrootcert", *IGNORED_PARAMETERS}
     if unknown:
         raise InvalidSettings(f"DATABASE_URL has a parameter this service does not know: {min(unknown)}.")
@@ -259,8 +261,8 @@ def _configure_postgresql(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "checkout")
     def on_checkout(connection: Any, record: ConnectionPoolEntry, _: object) -> None:
-        # A server that was restarted while nobody asked costs nobody an error. Asking it every time, as
-        # `pool_pre_ping` does, cost a tenth of all signups under load.
+        # A server that was restarted while a connection was idle must not cost anybody an error. Pinging at
+        # every checkout, as `pool_pre_ping` does, cost a tenth of all signups under load.
         if connection.driver_connection.is_closed():
             raise InvalidatePoolError
         if time.monotonic() - record.info.get("idle_since", math.inf) > PING_AFTER_IDLE:
@@ -293,8 +295,8 @@ def _translate_errors() -> Iterator[None]:
         yield
     except (SQLAlchemyError, *DRIVER_ERRORS, OSError, TimeoutError) as exc:
         sqlstate = _sqlstate(exc)
-        # The server's text may quote the row's values, so of a data error only the number goes on, and
-        # of what caused it nothing: whoever logs the traceback would log the row.
+        # The server's text may quote the row's values. So a data error keeps only its number, and not its
+        # cause, which a logged traceback would show.
         if sqlstate in CONFLICTS:
             raise TransactionConflict(sqlstate) from None
         if sqlstate.startswith(DATA_ERRORS):

@@ -1,4 +1,4 @@
-"""Group commit: what comes in while one transaction is under way is written all at once in the next."""
+"""Group commit: all items that arrive during one transaction are written together in the next."""
 
 import asyncio
 from collections import deque
@@ -12,24 +12,24 @@ from service.database.engine import DatabaseUnavailable, DataRejected, Transacti
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PATIENCE = 2.0  # s that a caller waits for its commit
+PATIENCE = 2.0  # s; how long a caller waits for its commit
 BATCH = 500
-CAPACITY = 5_000  # items that may wait: what a healthy database writes in PATIENCE
+CAPACITY = 5_000  # waiting items: as many as a healthy database writes in PATIENCE
 CONFLICT_RETRIES = 3
-MIN_WAITING_FOR_WRITER = 8  # items that wait while another batch is being written
+MIN_WAITING_FOR_WRITER = 8  # waiting items for which another writer is worth starting
 
 
 class Overloaded(Exception):
-    """More wait than can be written in time. Nothing happened."""
+    """More items wait than can be written in time. Nothing was written."""
 
 
 class GroupCommit(Generic[Item, Result]):
     """Hands batches to `flush`, up to `writers` at a time.
 
-    `flush` writes all of a batch in one transaction and returns a result per item, in order.
-    An idle service pays nothing: the first item goes at once. A busy one shares each commit
-    among all who came meanwhile; with a second writer it need not idle until the first has its commit.
-    Where nobody waits for the result, `gather` is how long (s) a batch waits for company.
+    `flush` writes a batch in one transaction and returns a result for each item, in order.
+    On an idle service the first item is written at once. On a busy one, all items that arrived during a
+    commit share the next. A second writer need not wait until the first has committed.
+    If nobody waits for the results, `gather` is how long (s) a batch waits for more items.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class GroupCommit(Generic[Item, Result]):
     async def submit(self, item: Item, *, patience: float | None = PATIENCE) -> Result:
         """The item's result, once its transaction is on disk.
 
-        Raises Overloaded (nothing happened), DatabaseUnavailable (it may have happened: a commit whose
-        answer was lost looks the same either way) or Refused (the database does not take this item).
+        Raises Overloaded (nothing was written), DatabaseUnavailable (the item may have been written: a
+        commit whose answer is lost looks the same either way) or DataRejected (the database never takes it).
         """
         if len(self._waiting) >= self._capacity:
             raise Overloaded("too much is waiting to be written")
@@ -87,7 +87,7 @@ class GroupCommit(Generic[Item, Result]):
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
         while self._waiting and len(batch) < BATCH:
             item, written = self._waiting.popleft()
-            if not written.done():  # else its caller gave up, and was told that it may have failed
+            if not written.done():  # otherwise its caller has given up, and knows that it may have failed
                 batch.append((item, written))
         return batch
 
@@ -97,11 +97,11 @@ class GroupCommit(Generic[Item, Result]):
         except DataRejected as exc:
             if len(batch) == 1:
                 _fail(batch, exc)
-            else:  # one bad item must not fail its neighbours
+            else:  # one bad item must not fail the others
                 middle = len(batch) // 2
                 await self._write(batch[:middle])
                 await self._write(batch[middle:])
-        except Exception as exc:  # whatever it is, nobody may wait for ever
+        except Exception as exc:  # whatever it is, no caller may wait forever
             _fail(batch, exc)
         else:
             for (_, written), result in zip(batch, results, strict=True):

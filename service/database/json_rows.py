@@ -1,6 +1,6 @@
-"""Many rows as one parameter: a JSON document, which the database takes apart by itself.
+"""Passes many rows as one parameter: a JSON document, which the database unpacks.
 
-To bind each value of each row cost this process more than all the rest of its SQL.
+Binding each value of each row took this process longer than all its other SQL work.
 """
 
 import json
@@ -27,13 +27,13 @@ from sqlmodel.sql.sqltypes import AutoString, UTCDateTime
 
 from service.database.engine import Database
 
-TIMESTAMP_LENGTH = 26  # characters of 2026-11-22 15:04:05.123456, which is how SQLite keeps it
+TIMESTAMP_LENGTH = 26  # characters of 2026-11-22 15:04:05.123456, SQLite's format
 
 
 def rows_from_json(database: Database, *columns: Column[Any], parameter: str) -> Subquery:
-    """The rows of a `encode_rows`, whose values are for these columns and in their order."""
+    """The rows that `encode_rows` encoded; their values are for these columns, in this order."""
     text = bindparam(parameter, type_=Text)
-    # JSON would be read once more for each column: a quarter of what a batch of signups takes.
+    # JSONB is parsed once. JSON would be parsed again for each column: a quarter of the time of a batch.
     elements = func.json_each(text) if database.is_sqlite else func.jsonb_array_elements(cast(text, JSONB))
     row = elements.table_valued(named("value", Text)).c.value
     taken = _as_sqlite_keeps_it if database.is_sqlite else _as_postgresql_takes_it
@@ -44,12 +44,12 @@ def rows_from_json(database: Database, *columns: Column[Any], parameter: str) ->
 
 
 def encode_rows(rows: Iterable[Sequence[object]]) -> str:
-    """The parameter of `rows_from_json`."""
+    """Encodes the rows as the parameter of `rows_from_json`."""
     return _ENCODER.encode(list(rows))
 
 
 def format_timestamp(at: datetime) -> str:
-    """As SQLite keeps it and PostgreSQL takes it."""
+    """The format in which SQLite stores timestamps, and which PostgreSQL accepts."""
     return at.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
 
 
@@ -60,7 +60,7 @@ def _as_sqlite_keeps_it(field: ColumnElement[Any], kind: Any) -> ColumnElement[A
 
 
 def _as_postgresql_takes_it(field: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
-    # A cast to VARCHAR(100) would cut off what is longer, and say nothing.
+    # A cast to VARCHAR(100) would silently cut longer values.
     return cast(field, Text if isinstance(kind, AutoString) else kind)
 
 

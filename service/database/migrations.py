@@ -1,4 +1,4 @@
-"""The migrations: where they are, how they run, and whether the database has them."""
+"""Runs the migrations, and checks whether the database has them."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,15 +12,15 @@ from sqlalchemy import Connection, column, inspect, select, table, text
 from service.database.engine import Database
 
 MIGRATIONS_LOCK = 0x5167_6E75_70  # any number, but always this one
-DDL_LOCK_TIMEOUT = "1s"  # who signs up waits behind a migration that waits, and waits 2 s at most
+DDL_LOCK_TIMEOUT = "1s"  # signups queue behind a migration that waits for a lock, and give up after 2 s
 
 RUN_MIGRATE = "run `signup-service migrate`"
 
 
 async def migrate(database: Database) -> None:
-    """Brings the database to this release's revision. Safe when several replicas start at once.
+    """Migrates the database to this release's revision. Several replicas may do so at once.
 
-    Raises DatabaseUnavailable if it cannot be reached.
+    Raises DatabaseUnavailable.
     """
 
     def upgrade(connection: Connection) -> None:
@@ -32,23 +32,23 @@ async def migrate(database: Database) -> None:
 
 
 async def run_locked(database: Database, work: Callable[[Connection], None]) -> None:
-    """Runs `work` in a transaction that only one process at a time can be in."""
+    """Runs `work` in a transaction; only one process at a time can do so."""
     async with database.unbounded_transaction() as connection:
-        if not database.is_sqlite:  # whose transactions take the write lock at once
+        if not database.is_sqlite:  # SQLite's transactions take the write lock at once
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATIONS_LOCK})
             await connection.execute(text(f"SET LOCAL lock_timeout = '{DDL_LOCK_TIMEOUT}'"))
         await connection.run_sync(work)
 
 
 async def is_empty(database: Database) -> bool:
-    """Whether it has no emails, for it has no table of them. Raises DatabaseUnavailable."""
+    """Whether the database has no table of emails. Raises DatabaseUnavailable."""
     async with database.read_only() as connection:
         return not await connection.run_sync(lambda sync: inspect(sync).has_table("outbox"))
 
 
 async def find_problem(database: Database) -> str | None:
-    """Why this release cannot work on the database's schema, or None. A newer schema is fine, since
-    migrations only ever expand. Raises DatabaseUnavailable.
+    """Why this release cannot work with the database's schema, or None. A newer schema is fine, because
+    migrations only add. Raises DatabaseUnavailable.
     """
     async with database.read_only() as connection:
         if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
@@ -70,7 +70,7 @@ def configuration() -> Config:
 
 
 def _folder() -> Path:
-    """In the wheel the migrations travel inside the package; in a checkout they stand beside it."""
+    """A wheel has the migrations inside the package, a checkout beside it."""
     package = Path(__file__).parent.parent
     packaged = package / "_migrations"
     return packaged if packaged.is_dir() else package.parent / "migrations"

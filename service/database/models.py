@@ -1,4 +1,4 @@
-"""The tables: the data at a glance."""
+"""The tables."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,7 @@ from service.database.email_status import EmailStatus
 
 MAX_LANGUAGE_TAG = 35  # characters of a language tag; RFC 5646, section 4.4.1
 
-# Names that migrations can rely on, whatever the database would make up.
+# Migrations rely on these names; without a convention each database would invent its own.
 SQLModel.metadata.naming_convention = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -26,7 +26,7 @@ class User(SQLModel, table=True):
 
     __tablename__ = "users"
     __table_args__ = (
-        # Few addresses have a tag, and the others cost this index nothing.
+        # Partial, because few addresses have a tag.
         Index(
             "ix_users_untagged_email",
             "untagged_email",
@@ -38,22 +38,22 @@ class User(SQLModel, table=True):
 
     id: UUID = Field(primary_key=True)
     email: str = Field(max_length=320)  # as typed, trimmed
-    canonical_email: str = Field(max_length=254, unique=True)  # decides who is who
+    canonical_email: str = Field(max_length=254, unique=True)  # the same for all spellings of the address
     untagged_email: str | None = Field(default=None, max_length=254)  # without the +tag, if there is one
     name: str | None = Field(default=None, max_length=100)
     locale: str | None = Field(
         default=None, max_length=MAX_LANGUAGE_TAG
-    )  # the language that they are written to in
+    )  # the language of mails to this user
     idempotency_key: str | None = Field(default=None, max_length=255, unique=True)
     created_at: datetime
 
 
 class OutboxEmail(SQLModel, table=True):
-    """One welcome email, and everything that is needed to send it."""
+    """A welcome email, with everything that is needed to send it."""
 
     __tablename__ = "outbox"
     __table_args__ = (
-        # Only waiting rows are ever claimed, so a million finished ones cost a claim nothing.
+        # Partial: claims look at waiting rows only, so a million finished ones do not slow them down.
         Index(
             "ix_outbox_due",
             "due_at",
@@ -71,16 +71,16 @@ class OutboxEmail(SQLModel, table=True):
 
     id: UUID = Field(primary_key=True)
     user_id: UUID = Field(foreign_key="users.id", ondelete="CASCADE", unique=True)
-    recipient: str = Field(max_length=320)  # the ASCII form that goes into envelope and header
+    recipient: str = Field(max_length=320)  # in ASCII, for the envelope and the header
     name: str | None = Field(default=None, max_length=100)
     locale: str | None = Field(default=None, max_length=MAX_LANGUAGE_TAG)
-    request_id: str = Field(max_length=64)  # of the signup, so that logs can be joined
+    request_id: str = Field(max_length=64)  # the request ID of the signup, to join logs
     status: str = Field(default=EmailStatus.PENDING, max_length=7)
-    attempt: int = 0  # the fence: one more with every claim
-    deferrals: int = 0  # temporary refusals of this email: the index of the backoff
+    attempt: int = 0  # one more with each claim; outcomes of older attempts are ignored
+    deferrals: int = 0  # temporary refusals so far; decides the backoff
     due_at: datetime = Field()  # when a pending row may be claimed
     give_up_at: datetime
-    last_reply: str | None = Field(default=None, max_length=1000)  # the relay's own words, or our reason
+    last_reply: str | None = Field(default=None, max_length=1000)  # what the relay said, or our reason
     created_at: datetime
     finished_at: datetime | None = None
 
@@ -92,17 +92,17 @@ class AuditEntry(SQLModel, table=True):
     __table_args__ = (Index("ix_audit_log_occurred_at", "occurred_at"),)
 
     instance: UUID = Field(primary_key=True)  # the process that answered
-    seq: int = Field(primary_key=True, sa_type=BigInteger)  # gapless within its instance
+    seq: int = Field(primary_key=True, sa_type=BigInteger)  # without gaps within the instance
     occurred_at: datetime
     request_id: str = Field(max_length=64, index=True)
     method: str = Field(max_length=32)
-    route: str | None = Field(default=None, max_length=200)  # the template, not the path
+    route: str | None = Field(default=None, max_length=200)  # the route's template, not the path
     status: int
     duration_us: int = Field(sa_type=BigInteger)
     response_bytes: int = Field(sa_type=BigInteger)
     user_id: UUID | None = None
     client_network: str | None = Field(default=None, max_length=43)  # /24 or /48
-    digest: str = Field(max_length=64)  # keyed BLAKE2b of all of it, in hexadecimal
+    digest: str = Field(max_length=64)  # keyed BLAKE2b of the other columns, in hexadecimal
 
 
 class AuditInstance(SQLModel, table=True):
@@ -116,11 +116,11 @@ class AuditInstance(SQLModel, table=True):
 
 
 class RateCount(SQLModel, table=True):
-    """How much of a limit is used up, by all replicas together."""
+    """How much of a limit all replicas have used up together."""
 
     __tablename__ = "rate_counts"
 
-    ends_at: datetime = Field(primary_key=True)  # the window's end, which says which one it is
+    ends_at: datetime = Field(primary_key=True)  # the end of the time window, which identifies it
     scope: str = Field(primary_key=True, max_length=300)  # what is limited, such as one client network
     count: int
 

@@ -1,4 +1,4 @@
-"""Log lines are events with fields. They never carry an address, a name, a body or a secret."""
+"""Logging. Lines are events with fields, and never contain an address, a name, a body or a secret."""
 
 import json
 import logging
@@ -9,8 +9,8 @@ import structlog
 
 from service.settings import Settings
 
-# One for all lines, because `json.dumps` makes one for each that has a default. That default hides what
-# the thing itself does not show; faster serializers open dataclasses, with the addresses in them.
+# One encoder for all lines: `json.dumps` with a default makes a new one each time. `repr` leaves out what
+# our classes leave out of theirs; faster serializers write all fields of dataclasses, addresses included.
 _ENCODER = json.JSONEncoder(default=repr)
 ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
 
@@ -20,19 +20,19 @@ def redact_addresses(text: str) -> str:
 
 
 def configure(settings: Settings) -> None:
-    """Sends our own events and those of the libraries to standard error, in one format."""
+    """Sends our own events and those of libraries to standard error, in one format."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # A net beneath: texts that others write, such as a relay or a library, may quote what was handed to them.
+    # A safety net: texts of a relay or a library may quote what they were given.
     quiet: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, _redact_addresses]
     is_json = settings.effective_log_format == "json"
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if is_json
-        # Plain, because the pretty traceback shows local variables: addresses and names.
+        # Plain: the pretty traceback shows local variables, and so addresses and names.
         else structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -40,7 +40,7 @@ def configure(settings: Settings) -> None:
     structlog.configure(
         processors=[*shared, *quiet, _json if is_json else renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # Without a standard error there is no buffer either, and both take standard output.
+        # Without standard error there is no buffer, and structlog writes to standard output.
         logger_factory=structlog.BytesLoggerFactory(getattr(sys.stderr, "buffer", None))
         if is_json
         else structlog.PrintLoggerFactory(sys.stderr),

@@ -1,4 +1,4 @@
-"""What a process counts of itself, for Prometheus."""
+"""The Prometheus metrics of a process."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -8,9 +8,9 @@ OUTCOMES = ("sent", "failed", "deferred", "released")
 
 
 class Metrics:
-    """`shared` is summed over all processes in the database; `registry` is this process's own.
+    """`shared` is summed over all processes; `registry` is of this process only.
 
-    Registries per application, so that two in one process do not mix.
+    Each application has its own registries, so that two in one process do not mix.
     """
 
     def __init__(self) -> None:
@@ -19,12 +19,12 @@ class Metrics:
         self.emails = Counter("welcome_emails", "Deliveries by outcome.", ["outcome"], registry=self.shared)
         self.unknown_outcomes = Counter(
             "welcome_emails_unknown_outcome",
-            "Connections lost between the final dot and the relay's answer: these emails may arrive twice.",
+            "Connections lost before the relay's answer to a whole message: these emails may arrive twice.",
             registry=self.shared,
         )
         self.delivery_seconds = Histogram(
             "welcome_email_delivery_duration_seconds",
-            "From the start of a delivery to the relay's answer.",
+            "Time from the start of a delivery to the relay's answer.",
             registry=self.shared,
             buckets=LATENCIES,
         )
@@ -32,35 +32,41 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.database_up = Gauge(
-            "database_up", "Whether this scrape could ask the database.", registry=self.registry
+            "database_up", "1 if this scrape could read the database.", registry=self.registry
         )
         self.relay_paused = Gauge(
-            "relay_paused", "1 while this process leaves the relay alone.", registry=self.registry
+            "relay_paused",
+            "1 while this process sends nothing because of relay trouble.",
+            registry=self.registry,
         )
         self.in_flight = Gauge(
-            "welcome_emails_in_hand", "Claimed by this process and not finished.", registry=self.registry
+            "welcome_emails_in_hand",
+            "Emails that this process has claimed and not finished.",
+            registry=self.registry,
         )
-        self.pending = Gauge("welcome_emails_pending", "Emails that wait, in all.", registry=self.registry)
-        self.failed = Gauge("welcome_emails_failed", "Emails that failed, in all.", registry=self.registry)
+        self.pending = Gauge("welcome_emails_pending", "Emails that wait to be sent.", registry=self.registry)
+        self.failed = Gauge(
+            "welcome_emails_failed", "Emails that have failed for good.", registry=self.registry
+        )
         self.oldest_seconds = Gauge(
             "welcome_emails_oldest_pending_seconds",
-            "How long ago the longest waiting email was signed up for.",
+            "Time since the signup of the email that has waited longest.",
             registry=self.registry,
         )
         self.overdue_seconds = Gauge(
             "welcome_emails_oldest_overdue_seconds",
-            "The same, of those that no refusal and no budget asks to wait: the relay's trouble, or ours.",
+            "The same, without emails that wait because of a refusal or a limit.",
             registry=self.registry,
         )
-        self.audit_entries = Counter("audit_entries", "Requests recorded.", registry=self.registry)
+        self.audit_entries = Counter("audit_entries", "Audit entries recorded.", registry=self.registry)
         self.audit_unspooled = Counter(
             "audit_entries_unspooled",
-            "Entries that could not be spooled and stand in the log instead.",
+            "Audit entries that could not be written to DATA_DIR and are in the log instead.",
             registry=self.registry,
         )
         self.spool_bytes = Gauge(
             "audit_spool_bytes",
-            "Entries in DATA_DIR that wait for the table, those of dead processes included.",
+            "Size of the audit entries in DATA_DIR that wait for the table, dead processes included.",
             registry=self.registry,
         )
         self.batch_sizes = Histogram(
@@ -68,7 +74,7 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "http_request_duration_seconds",
-            "From a request's start to the last byte of its answer.",
+            "Time from the start of a request to the last byte of its answer.",
             ["method", "route", "status"],
             registry=self.registry,
             buckets=LATENCIES,
@@ -76,7 +82,7 @@ class Metrics:
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        """Else the first of its kind would be no increase."""
+        """So that Prometheus sees the first event of each kind as an increase."""
         self.signups.labels("registered")
         for outcome in OUTCOMES:
             self.emails.labels(outcome)

@@ -1,4 +1,4 @@
-"""OpenTelemetry: FastAPI's own, by the standard `OTEL_*` variables; nothing where they name no collector."""
+"""OpenTelemetry, which FastAPI supports itself. It is off unless the `OTEL_*` variables name a collector."""
 
 from collections.abc import MutableMapping
 from typing import Any
@@ -7,24 +7,24 @@ from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-UNTRACED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})  # asked by machines, all day long
-PERSONAL = ("url.path", "url.query")  # what a client typed; `http.route` says enough
+UNTRACED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})  # polled by machines all day long
+PERSONAL = ("url.path", "url.query")  # may contain what a client typed; `http.route` says enough
 
 
 def config() -> TelemetryConfig:
     return {
         "auto_configure": True,
-        "logs": False,  # ours are discreet; these would tell the texts of exceptions
+        "logs": False,  # ours hide personal data; these would contain the texts of exceptions
         "exclude": _is_untraced,
     }
 
 
 def redact_spans() -> None:
-    """For a lifespan: FastAPI has set up by then what there is to set up."""
+    """Removes personal data from spans. Call it in the lifespan, when FastAPI has set up tracing."""
     provider = trace.get_tracer_provider()
-    if not hasattr(provider, "add_span_processor"):  # nobody collects
+    if not hasattr(provider, "add_span_processor"):  # there is no collector
         return
-    from opentelemetry.sdk.trace import Span, SpanProcessor  # there only with the extra `otel`
+    from opentelemetry.sdk.trace import Span, SpanProcessor  # installed with the extra `otel` only
 
     class Discretion(SpanProcessor):
         def on_start(self, span: Span, parent_context: Context | None = None) -> None:

@@ -1,29 +1,29 @@
-"""Who is who: one canonical form for every spelling of an address."""
+"""Parses email addresses, and gives all spellings of an address one canonical form."""
 
 import re
 from dataclasses import dataclass
 
 from email_validator import EmailNotValidError, validate_email
 
-MAX_LENGTH = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets; decomposed letters count as typed
-RELAY_TRICKS = frozenset("%!")  # RFC 5321, appendix F.2 and C: routes some relays still follow
+MAX_LENGTH = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets; letters count as they were typed
+RELAY_TRICKS = frozenset("%!")  # RFC 5321, appendices C and F.2: some relays still follow such routes
 RESERVED_DOMAINS = ("internal", "home", "corp", "lan", "mail", "example", "alt", "localdomain")
 
-# Invisible letters and marks, of which IDNA makes nothing.
+# Invisible letters and marks, which IDNA drops without a word.
 DROPPED = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 
 
 class InvalidAddress(ValueError):
-    """The reason is a sentence for people; it repeats nothing of the input."""
+    """The text is a sentence for people. It never repeats the input."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)  # no log, no traceback tells it
+@dataclass(frozen=True, slots=True, repr=False)  # so that no log and no traceback shows an address
 class Address:
-    typed: str  # trimmed; what the user sees
-    canonical: str  # decides who is who: lower case, the domain as IDNA 2008 ASCII
-    mailbox: str  # for envelope and header: the local part as typed, the domain as ASCII
+    typed: str  # as the user typed it, trimmed
+    canonical: str  # the same for all spellings: lower case, the domain in IDNA 2008 ASCII
+    mailbox: str  # for the envelope and the header: the local part as typed, the domain in ASCII
 
     @property
     def untagged(self) -> str | None:
@@ -37,7 +37,7 @@ class Address:
 
 def parse(typed: str) -> Address:
     """Raises InvalidAddress."""
-    typed = typed.strip(" ")  # a line break at the end is no slip of the finger
+    typed = typed.strip(" ")  # spaces only: a line break at the end is no typo
     if len(typed) > MAX_LENGTH:
         raise InvalidAddress(f"An email address has at most {MAX_LENGTH} characters.")
     if DROPPED.search(typed):

@@ -1,8 +1,8 @@
-"""Which names a mail may say. The rest are greeted without one.
+"""Decides which names a mail may contain. Users with any other name are greeted without it.
 
-A signup form's name field is how a welcome mail is made to carry somebody else's link. Escaping
-does not help, because mail programs turn bare text into links; so only what looks like a person's
-name is repeated. The name is stored as typed either way.
+Spammers put links into the name field of signup forms, so that the welcome mail carries them. Escaping
+does not help, because mail programs turn bare text into links. So a mail repeats only what looks like a
+person's name. The name is stored as typed in any case.
 """
 
 import re
@@ -17,11 +17,11 @@ MAX_LENGTH = 60
 MAX_WORDS = 6
 MAX_DIGITS = 2
 MAX_COMMAS = 2
-MAX_SHOUTED = 4  # words in capitals: up to there it is how many people write their names
-MAX_SMALL = 3  # words of a name that is written small throughout
+MAX_SHOUTED = 4  # words in capitals: many people write their names so
+MAX_SMALL = 3  # words of a name that has no capitals at all
 
 A_LETTER = re.compile(r"[^\W\d_]")
-BREAKS = re.compile(r"[^\S \u00a0\u3000]")  # white space that is no space
+BREAKS = re.compile(r"[^\S \u00a0\u3000]")  # white space other than spaces
 SEPARATORS = re.compile(rf"[{HYPHENS}{APOSTROPHES}{EASTERN_DOTS}·.,\s]+")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 LINKISH = re.compile("www|http|hxxp|xn--")
@@ -31,7 +31,7 @@ ROMAN_NUMBER = re.compile("[IVX]+")
 
 
 def is_greetable(name: str) -> bool:
-    """Whether the name is one that a mail may repeat word for word."""
+    """Whether a mail may repeat the name as it is."""
     words = unicodedata.normalize("NFC", name).split()
     return (
         len(name) <= MAX_LENGTH
@@ -48,7 +48,7 @@ def is_greetable(name: str) -> bool:
 
 
 def _enumerates(name: str) -> bool:
-    """Phone numbers, lists, and one character over and over."""
+    """Finds phone numbers, lists, and one character over and over."""
     return (
         sum(map(str.isdecimal, name)) > MAX_DIGITS
         or name.count(",") > MAX_COMMAS
@@ -68,8 +68,8 @@ def _shouts(words: Sequence[str]) -> bool:
 
 
 def _is_cased_as_a_sentence(words: Sequence[str]) -> bool:
-    """A sentence begins with a capital and goes on small. In a name only particles are small, or one
-    word by mistake, or all of them."""
+    """A sentence begins with a capital and continues in lower case. In a name only particles are lower case,
+    or one word by mistake, or all words."""
     cased = [word for word in words if _has_case(word) and not _is_particle(word) and "." not in word]
     small = [word for word in cased if word == word.lower()]
     return len(small) > (MAX_SMALL if small == cased else 1)

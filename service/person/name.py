@@ -1,15 +1,15 @@
-"""What a name may be. It is stored as typed; what a mail says of it is decided in `welcome.greeting`."""
+"""Parses names. A name is stored as typed; `greetable` decides whether a mail repeats it."""
 
 import unicodedata
 
 from service.person.invisible import FILLERS, JOINERS, joiners_are_valid
 
 MAX_LENGTH = 100
-MAX_MARKS = 4  # on one base letter; real scripts stay below
+MAX_MARKS = 4  # on one base letter: no script needs more
 
 
 class InvalidName(ValueError):
-    """The reason is a sentence for people; it repeats nothing of the input."""
+    """The text is a sentence for people. It never repeats the input."""
 
 
 def parse(typed: str) -> str:
@@ -18,7 +18,7 @@ def parse(typed: str) -> str:
     if len(name) > MAX_LENGTH:
         raise InvalidName(f"A name has at most {MAX_LENGTH} characters.")
     if name and typed.isascii() and typed.isprintable():
-        return name  # as most do; the rest looks at every character
+        return name  # true of most names; the checks below look at every character
     if any(_is_control(character) for character in typed):
         raise InvalidName("A name has no control characters or line breaks.")
     if not any(_is_visible(character) for character in name):
@@ -39,7 +39,7 @@ def _is_visible(character: str) -> bool:
 
 
 def _is_format(character: str) -> bool:
-    """Bidi overrides, zero-width spaces, tags: whatever changes how the rest is shown."""
+    """Bidi overrides, zero-width spaces, tags: characters that change how the others are shown."""
     return unicodedata.category(character) == "Cf" and character not in JOINERS
 
 

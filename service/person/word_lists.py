@@ -1,15 +1,15 @@
-"""Words that tell a name from a sentence where their shape cannot.
+"""Words that distinguish a sentence from a name.
 
-No list is ever complete: what a mail program would make a link of is refused by its shape.
+These lists need not be complete: what a mail program could turn into a link is refused by its shape.
 """
 
-# ruff: noqa: RUF001  # these words are meant in their own scripts
+# ruff: noqa: RUF001  # the words are in their own scripts on purpose
 
 import unicodedata
 
 
 def fold(text: str) -> str:
-    """Without case and accents."""
+    """The text without case and accents."""
     if text.isascii():
         return text.lower()
     letters = unicodedata.normalize("NFKD", text.casefold())
@@ -20,7 +20,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(fold(text).split())
 
 
-# Written small inside a capitalised name. The last line is how Malaysia and Singapore write descent.
+# Written in lower case inside a capitalized name. The last line is how names in Malaysia and Singapore
+# express descent.
 PARTICLES = _words("""
     aan ab abu af al ap av bar bat ben bey bin bint binti d da dal dalla das de degli dei del dela della
     delle dello den der des di do dos du e el ferch het i ibn im in ka kwa l la las le les lo los mac mc na
@@ -28,7 +29,7 @@ PARTICLES = _words("""
     a/l a/p d/o s/o
 """)
 
-# A full stop may end them, as it may end an initial.
+# A period may end these, as it may end an initial.
 ABBREVIATIONS = _words("""
     adm arq atty capt cdr chas cmdr col cpl dipl don dott dr dra drs dña eng engr esq fam fco frhr gen
     geo gob gov gral hon ifj ing inż jas jnr jos jr judr kfm lic ll lt maj mag md med mgr mme mons mr
@@ -37,7 +38,7 @@ ABBREVIATIONS = _words("""
     акад инж проф פרופ พล
 """)
 
-# In nobody's name, so one is enough.
+# No name has one of these words, so one of them is enough.
 TELLTALES = _words("""
     account accounts activate bitcoin btc casino cialis claim click com congratulations crypto customer
     discount discounts download ethereum euros expired ftp giveaway hacked http https hxxp hxxps invoice
@@ -51,12 +52,12 @@ TELLTALES = _words("""
     اربح اضغط انقر فزت مجانا זכית לחץ क्लिक
 """)
 
-# The same, of scripts that write without spaces.
+# The same for scripts that are written without spaces.
 TELLTALE_PARTS = _words("""
     点击 點擊 免费 免費 链接 連結 网址 中奖 中獎 当選 微信 比特币 クリック 無料 클릭 무료 링크 당첨 คลิก รางวัล
 """)
 
-# Each is somebody's name; two of them make a sentence.
+# Each of these is somebody's name; two of them make a sentence.
 EVERYDAY = _words("""
     act add admin alert and approval are attachment back bank been best big bonus brides business buy call
     card cash chance cheap check compte confirm contact credit day deal deals dear delivery dollar dollars
@@ -69,5 +70,5 @@ EVERYDAY = _words("""
     watches we weight what who why win winner with won work you
 """)
 
-# How a full stop is said. Nobody's name has one between others.
+# How people spell out a dot ("evil dot com"). No name has one of these words between others.
 SPOKEN_STOPS = _words("dot nokta point ponto punkt punto точка")

@@ -1,6 +1,6 @@
-"""What a word of a name is made of, in any script. Everything else is refused."""
+"""The shapes that a word of a name can have, in any script. All others are refused."""
 
-# ruff: noqa: RUF001  # look-alikes are what this module is about
+# ruff: noqa: RUF001  # this module is about look-alikes
 
 import re
 import unicodedata
@@ -9,28 +9,28 @@ from functools import lru_cache
 from service.person.invisible import FILLERS, JOINERS
 from service.person.word_lists import ABBREVIATIONS, PARTICLES, fold
 
-MAX_LETTERS = 36  # in a row: a Hawaiian name has 35
-MAX_EASTERN_LETTERS = 12  # where sentences have no spaces
+MAX_LETTERS = 36  # in a row; a Hawaiian name has 35
+MAX_EASTERN_LETTERS = 12  # in scripts whose sentences have no spaces
 
 APOSTROPHES = "'’‘ʼ"
 HYPHENS = "-‐‑–־֊"
 EASTERN_DOTS = "・‧゠＝"  # between the parts of a foreign name
 
-# What a character is to the shape of a word, where its category does not tell.
+# What a character means for the shape of a word, where its Unicode category does not say so.
 KINDS = (
     dict.fromkeys(APOSTROPHES, "'")
-    | dict.fromkeys("`´′", "`")  # typed for an apostrophe, inside a word
+    | dict.fromkeys("`´′", "`")  # typed instead of an apostrophe, inside a word
     | dict.fromkeys(HYPHENS, "-")
     | dict.fromkeys("·" + EASTERN_DOTS, "·")
-    | dict.fromkeys("་༌׳״", "L")  # Tibetan and Hebrew spell with them
+    | dict.fromkeys("་༌׳״", "L")  # part of the spelling in Tibetan and Hebrew
     | dict.fromkeys(JOINERS, "m")
-    | dict.fromkeys("ꞏꓸ", "?")  # dots that count as letters
+    | dict.fromkeys("ꞏꓸ", "?")  # dots that Unicode counts as letters
     | dict.fromkeys(FILLERS, "?")
     | {".": ".", ",": ","}
 )
 CATEGORIES = {"Lu": "L", "Ll": "L", "Lt": "L", "Lm": "L", "Lo": "L", "Mn": "m", "Mc": "m", "Nd": "D"}
 
-# No run of letters follows a full stop: that would make a host name.
+# No run of letters may follow a period: that could be a host name.
 LETTER = "(?:Lm{0,4})"
 RUN = f"'?{LETTER}+(?:['`]{LETTER}+)*'?"
 INITIALS = rf"(?:{LETTER}\.)+{LETTER}?|{LETTER}{LETTER}\."
@@ -42,17 +42,17 @@ JOINTS = re.compile(f"[{HYPHENS}{EASTERN_DOTS}·]")
 LATIN_INITIAL = re.compile("(?<=・)[A-Z](?=・)")  # ジョン・F・ケネディ
 ABBREVIATION = re.compile(rf"(?:^|(?<=[{HYPHENS}]))[^\W\d_]+(?=\.)")
 
-# Letters that are others in disguise, as their decomposition or their name tells.
+# Letters that imitate others; their decomposition or their name gives them away.
 STYLES = ("<font>", "<wide>", "<super>", "<sub>")
 DISGUISES = ("SMALL CAPITAL", "LATIN SMALL LETTER TURNED")
 
-NEUTRAL = frozenset("0123456789ʰʲʷʹʺʻʼʽʾʿˀˁªº")  # part of words in any script
+NEUTRAL = frozenset("0123456789ʰʲʷʹʺʻʼʽʾʿˀˁªº")  # appear in words of any script
 EASTERN = ("BOPOMOFO", "CJK", "HALFWIDTH", "HANGUL", "HIRAGANA", "IDEOGRAPHIC", "KATAKANA", "VARIATION")
 
 
 @lru_cache(maxsize=4096)
 def is_name_like(word: str) -> bool:
-    """`word` is in normal form C."""
+    """Takes a word in normal form C."""
     if fold(word) in PARTICLES:
         return True
     shape = "".join(_kind(character) for character in ABBREVIATION.sub(_as_initial, word))
@@ -80,13 +80,13 @@ def _as_initial(abbreviation: re.Match[str]) -> str:
 
 
 def _is_of_one_script(part: str) -> bool:
-    """Letters of other scripts could pass for Latin ones, and for full stops."""
+    """Letters of another script could pass for Latin letters, or for periods."""
     return len({_script(character) for character in LATIN_INITIAL.sub("", part)} - {""}) <= 1
 
 
 @lru_cache(maxsize=4096)
 def _script(character: str) -> str:
-    """Empty for what stands in words of any script."""
+    """The name of the character's script; empty for characters that appear in words of any script."""
     if character in EASTERN_DOTS:
         return "EASTERN"
     if character in NEUTRAL or character in JOINERS or _kind(character) not in ("L", "m", "D"):
@@ -101,7 +101,7 @@ def _runs_on(letters: str) -> bool:
 
 
 def _has_small_letter_after_dot(word: str) -> bool:
-    """But for the Catalan "l·l", what follows a middle dot is a name of its own."""
+    """After a middle dot a new name begins, with a capital, except in the Catalan "l·l"."""
     triples = zip(word, word[1:], word[2:], strict=False)
     return any(
         dot == "·" and after.islower() and (before + after).lower() != "ll" for before, dot, after in triples

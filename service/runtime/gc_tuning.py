@@ -1,13 +1,13 @@
-"""The garbage collector, as a process wants it that keeps many objects alive for long."""
+"""Tunes the garbage collector for a process with many long-lived objects."""
 
 import gc
 
 
 def tune_gc() -> None:
-    """Keeps the garbage collector away from what will live as long as the process. Call it when all is built.
+    """Exempts all present objects from garbage collection. Call it when everything is built.
 
-    By default it looks at every living object again and again: that was half of all time under
-    load, in stalls of up to half a second.
+    By default the collector visits every living object again and again. Under load that took half of the
+    time, in stalls of up to half a second.
     """
     gc.collect()
     gc.freeze()

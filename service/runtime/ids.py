@@ -1,4 +1,4 @@
-"""Ids that sort by the time they were made, so that new rows land side by side in the index."""
+"""Ids that sort by time, so that new rows are next to each other in the index."""
 
 import sys
 from uuid import UUID
@@ -20,7 +20,7 @@ else:
 
     def new_hex() -> str:
         """The same, in hexadecimal digits."""
-        # Without a UUID on the way: that is five sixths of it.
+        # Without creating a UUID, which takes five sixths of the time.
         return uuid_utils.uuid7().hex
 
 

@@ -1,4 +1,4 @@
-"""What a signal means: begin nothing more and finish what has begun; a second one ends at once."""
+"""Signals: after the first, deliveries under way finish and no new ones start; the second exits at once."""
 
 import asyncio
 import os
@@ -10,22 +10,22 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = signal.SIGTERM, signal.SIGINT
-DRAIN_SECONDS = 25.0  # that deliveries which have begun get to finish
+DRAIN_SECONDS = 25.0  # for deliveries under way to finish
 
-# s. A terminal signals the whole process group, and then the parent of several processes signals each
-# of them: that is one order to end, given twice.
+# s. A terminal signals the whole process group, and then the parent process signals each child again:
+# the child must not take that for a second signal.
 SAME_SIGNAL_WITHIN = 1.0
 
 
 @contextmanager
 def drain_on_signals(begin: Callable[[], None]) -> Iterator[None]:
-    """Calls `begin` at the first signal, and then whoever handled it before.
+    """Calls `begin` at the first signal, and then the previous handler.
 
-    The server would only tell us once all background tasks have ended, which is too late to keep
-    new ones from beginning; and it ignores a second SIGTERM.
+    uvicorn ends the lifespan only after all background tasks, which is too late to stop new deliveries;
+    and it ignores a second SIGTERM.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are not ours to handle here
+        yield  # only the main thread can handle signals
         return
     loop = asyncio.get_running_loop()
     signalled_at: float | None = None
@@ -34,7 +34,7 @@ def drain_on_signals(begin: Callable[[], None]) -> Iterator[None]:
         nonlocal signalled_at
         if signalled_at is not None:
             if time.monotonic() - signalled_at > SAME_SIGNAL_WITHIN:
-                os._exit(128 + number)  # all that matters is on disk
+                os._exit(128 + number)  # everything that matters is on disk
             return
         signalled_at = time.monotonic()
         loop.call_soon_threadsafe(begin)

@@ -1,19 +1,19 @@
-"""Colors that can be read, whatever the brand's is. Contrast as WCAG 2.2 computes it."""
+"""Makes readable colors from any brand color. Contrast is computed as in WCAG 2.2."""
 
 READABLE = 4.5  # WCAG 2.2, success criterion 1.4.3
 BLACK, WHITE = "#000000", "#ffffff"
-LIGHT, DARK = "#f4f5f7", "#1c2027"  # of the built-in templates: what colored text stands on at worst
+LIGHT, DARK = "#f4f5f7", "#1c2027"  # the worst backgrounds for colored text in the built-in templates
 STEPS = 50
-STRAIGHT_UNTIL = 0.04045  # of the curve of sRGB
+LINEAR_UNTIL = 0.04045  # sRGB: below this the curve is a straight line
 
 
 def text_color_on(color: str) -> str:
-    """Black or white, whichever is easier to read on it. One of them always is readable."""
+    """Black or white, whichever is easier to read on the color. One of them is always readable."""
     return max(BLACK, WHITE, key=lambda ink: contrast(ink, color))
 
 
 def readable_color(color: str, *, on: str) -> str:
-    """The color itself, or as little away from it as it takes to be read there."""
+    """The color itself, or the nearest shade of it that can be read on the background."""
     shades = (_mixed(color, text_color_on(on), step / STEPS) for step in range(STEPS + 1))
     return next(shade for shade in shades if contrast(shade, on) >= READABLE)
 
@@ -29,7 +29,7 @@ def _luminance(color: str) -> float:
 
 
 def _linear(channel: float) -> float:
-    return channel / 12.92 if channel <= STRAIGHT_UNTIL else float(((channel + 0.055) / 1.055) ** 2.4)
+    return channel / 12.92 if channel <= LINEAR_UNTIL else float(((channel + 0.055) / 1.055) ** 2.4)
 
 
 def _mixed(color: str, other: str, share: float) -> str:

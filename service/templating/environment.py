@@ -1,4 +1,4 @@
-"""Templates: the built-in ones, and the files of TEMPLATES_DIR, which replace them one by one."""
+"""Loads templates: the built-in files, or the file of the same name in TEMPLATES_DIR."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -37,32 +37,35 @@ def create_environment(settings: Settings, *, built_in: Path) -> Environment:
 
 
 def folders(settings: Settings, *, built_in: Path) -> Sequence[Path]:
-    """Those that are looked into, the first one first."""
+    """The folders that are searched for a file, in this order."""
     return [folder for folder in (settings.templates_dir, built_in) if folder]
 
 
 def languages(templates: Environment, *, pattern: str) -> frozenset[str]:
-    """Those that have a file of their own; `pattern` is what stands around the tag, as `welcome.{}.txt`."""
+    """The languages with files of their own; `pattern` is the file name, as in `welcome.{}.txt`."""
     named = re.compile(pattern.format(f"({TAG})"))
     found = (named.fullmatch(name) for name in templates.list_templates())
     return frozenset({DEFAULT} | {match[1] for match in found if match})
 
 
 def load_template(templates: Environment, name: str, *contexts: Mapping[str, object]) -> Template:
-    """So that the first signup is not the first to meet a fault. Raises InvalidSettings."""
+    """Renders the template once for each context, so that a broken one is found at the start.
+
+    Raises InvalidSettings.
+    """
     try:
         template = templates.get_template(name)
-        template.globals = dict(template.globals)  # a chain of two is walked anew for every message
+        template.globals = dict(template.globals)  # a ChainMap is slow to read
         for context in contexts:
             template.render(context)
-    except Exception as exc:  # a template may run into anything
+    except Exception as exc:  # a template can raise anything
         reason = str(exc).rstrip(".")
         raise InvalidSettings(f"TEMPLATES_DIR: {_place(exc) or name} cannot be used: {reason}.") from exc
     return template
 
 
 def _place(exc: Exception) -> str | None:
-    """File and line, where the exception knows them."""
+    """The file and line, if the exception has them."""
     if isinstance(exc, TemplateSyntaxError):
         return f"{exc.filename}, line {exc.lineno},"
     frames = [frame for frame in extract_tb(exc.__traceback__) if not frame.filename.endswith((".py", ">"))]

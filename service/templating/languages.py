@@ -1,18 +1,17 @@
-"""Which of our languages somebody likes best."""
+"""Chooses the language that a request asks for."""
 
 from collections.abc import Iterator
 from functools import lru_cache
 
-DEFAULT = "en"  # what the templates without a language in their name are written in
-MAX_HEADER_LENGTH = 500  # characters of the header that are looked at; browsers send less than 100
+DEFAULT = "en"  # the language of templates without a language in their name
+MAX_HEADER_LENGTH = 500  # characters of the header that are read; browsers send less than 100
 
-# As file names carry it: de, pt-BR.
+# As in file names: de, pt-BR.
 TAG = r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*"
 
 
 def choose_language(accept_language: str, offered: frozenset[str]) -> str:
-    """One of those offered, or DEFAULT: the lookup of RFC 4647, section 3.4, in the order of RFC 9110's
-    weights."""
+    """One of the offered languages, or DEFAULT: RFC 4647, section 3.4, by the weights of RFC 9110."""
     return _choose_language(accept_language[:MAX_HEADER_LENGTH], offered)
 
 

@@ -1,4 +1,4 @@
-"""What the pages say in other languages: a TOML file for each, from the English sentence to its own."""
+"""Translations of the pages: a TOML file for each language, from the English sentence to its translation."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ Texts = Mapping[str, str]
 
 
 def load(folders: Sequence[Path]) -> dict[str, Texts]:
-    """By language. Of two folders with the same sentence, the first one has the last word.
+    """The translations by language. If two folders translate the same sentence, the first folder wins.
 
     Raises InvalidSettings.
     """
@@ -27,14 +27,14 @@ def load(folders: Sequence[Path]) -> dict[str, Texts]:
 
 
 def translator(texts: Texts) -> Callable[[str], str]:
-    """A sentence that has no translation is said in English."""
+    """Translates a sentence, or returns it in English if there is no translation."""
     return lambda sentence: texts.get(sentence, sentence)
 
 
 def _read(file: Path) -> dict[str, str]:
     try:
         texts = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:  # what is no TOML or no UTF-8 is a ValueError
+    except (OSError, ValueError) as exc:  # both invalid TOML and invalid UTF-8 raise ValueError
         raise InvalidSettings(f"TEMPLATES_DIR: {file} cannot be used: {exc}.") from exc
     for sentence, translation in texts.items():
         if not isinstance(translation, str):

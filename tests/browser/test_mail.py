@@ -95,5 +95,5 @@ async def test_the_preview_shows_it_by_day_and_by_night_at_once(site: Site, visi
     for scheme in ("light", "dark"):
         frame = page.frame_locator(f"iframe[title='Phone, {scheme}']")
         paper = frame.locator(".paper")
-        await expect(paper.get_by_role("heading")).to_have_text("Welcome to Our service")
+        await expect(paper.get_by_role("heading")).to_have_text("Welcome to Our service!")
         assert (await brightness(paper) > 192) == (scheme == "light")

@@ -71,7 +71,7 @@ def test_what_a_container_reads_is_there_and_stays_as_it_is(name: str) -> None:
 
 
 def test_nobody_gets_them_who_did_not_ask() -> None:
-    asked_for = {name for name, service in SERVICES.items() if service.get("profiles") == ["deploy"]}
+    asked_for = {name for name, service in SERVICES.items() if service.get("profiles") == ["observability"]}
 
     assert asked_for == {"prometheus", "grafana"}
     for name in asked_for:

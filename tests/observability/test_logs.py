@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def logged(says: str) -> bytes:
     program = f"""
 import logging, structlog
-from service import logs
+from service.observability import logs
 from service.settings import Settings
 logs.configure(Settings(log_format="json", log_level="info"))
 {says}
