@@ -85,6 +85,7 @@ class Store:
             "id": self._id(numbers),
             "user_id": self._id(numbers),
             "recipient": _address(numbers),
+            "domain": literal("example.com"),
             "name": literal("Ada"),
             "request_id": literal("filled"),
             "status": literal(status.value),

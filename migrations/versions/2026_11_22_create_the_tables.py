@@ -44,6 +44,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid, nullable=False),
         sa.Column("user_id", sa.Uuid, nullable=False),
         sa.Column("recipient", sa.String(320), nullable=False),
+        sa.Column("domain", sa.String(255), nullable=False),
         sa.Column("name", sa.String(100)),
         sa.Column("locale", sa.String(35)),
         sa.Column("request_id", sa.String(64), nullable=False),
@@ -63,6 +64,9 @@ def upgrade() -> None:
         sa.CheckConstraint("status IN ('pending', 'sent', 'failed')", name="ck_outbox_status"),
     )
     op.create_index("ix_outbox_due", "outbox", ["due_at"], postgresql_where=PENDING, sqlite_where=PENDING)
+    op.create_index(
+        "ix_outbox_domain", "outbox", ["domain", "due_at"], postgresql_where=PENDING, sqlite_where=PENDING
+    )
     op.create_index(
         "ix_outbox_failed", "outbox", ["finished_at"], postgresql_where=FAILED, sqlite_where=FAILED
     )

@@ -59,7 +59,7 @@ async def refuse_foreign_database(database: Database) -> None:
     admin = OutboxAdmin(database)
     if await migrations.is_empty(database):
         return
-    words = await admin.last_taken()
+    words = await admin.last_accepted_reply()
     if words is None or words.startswith(CAUGHT):
         return
     if not database.is_sqlite or (await admin.queue_depth()).pending:

@@ -37,13 +37,15 @@ def list_outbox(status: EmailStatus | None = None, limit: Limit = 50, as_json: A
 @outbox.command(epilog=examples("outbox retry --all", "outbox retry --since 2h", f"outbox retry {SOME_ID}"))
 def retry(
     email_id: Annotated[UUID | None, typer.Argument(metavar="[ID]")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every failed email.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every email that failed, or waits after a refusal.")
+    ] = False,
     since: Annotated[
         str, typer.Option(help="Those that failed within this time, such as 90m, 2h or 1d.")
     ] = "",
 ) -> None:
-    """Send failed emails again."""
-    from service.outbox.admin import OutboxAdmin
+    """Send failed emails again, and those that wait after a refusal."""
+    from service.outbox.admin import OutboxAdmin, Selection
 
     if sum(map(bool, (email_id, everything, since))) != 1:
         raise typer.BadParameter("give one of ID, --all and --since")
@@ -51,13 +53,13 @@ def retry(
 
     async def again(database: "Database", _: "Settings") -> None:
         admin, retried = OutboxAdmin(database), 0
+        selection = Selection(email_id=email_id, failed_since=failed_since)
         with progress() as bar:
-            total = await admin.count_failed(email_id=email_id, failed_since=failed_since)
-            task = bar.add_task("Making due again", total=total)
-            async for some in admin.retry(email_id=email_id, failed_since=failed_since):
+            task = bar.add_task("Making due again", total=await admin.count_retryable(selection))
+            async for some in admin.retry(selection):
                 retried += some
                 bar.advance(task, some)
-        say(f"{retried} failed emails are due again.")
+        say(f"{retried} emails are due again.")
 
     run_with_database(again)
 

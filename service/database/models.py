@@ -60,6 +60,14 @@ class OutboxEmail(SQLModel, table=True):
             postgresql_where=text("status = 'pending'"),
             sqlite_where=text("status = 'pending'"),
         ),
+        # To find what waits for other domains than those whose mail is refused, and what waits for one.
+        Index(
+            "ix_outbox_domain",
+            "domain",
+            "due_at",
+            postgresql_where=text("status = 'pending'"),
+            sqlite_where=text("status = 'pending'"),
+        ),
         Index(
             "ix_outbox_failed",
             "finished_at",
@@ -72,6 +80,7 @@ class OutboxEmail(SQLModel, table=True):
     id: UUID = Field(primary_key=True)
     user_id: UUID = Field(foreign_key="users.id", ondelete="CASCADE", unique=True)
     recipient: str = Field(max_length=320)  # in ASCII, for the envelope and the header
+    domain: str = Field(max_length=255)  # of the recipient, in lower case
     name: str | None = Field(default=None, max_length=100)
     locale: str | None = Field(default=None, max_length=MAX_LANGUAGE_TAG)
     request_id: str = Field(max_length=64)  # the request ID of the signup, to join logs

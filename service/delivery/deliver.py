@@ -141,11 +141,11 @@ class Delivery:
     def _unknown(self, email: Email, reason: str) -> Outcome:
         """Every repeat may be one mail more to a person, so unlike other trouble this costs the email."""
         self._metrics.unknown_outcomes.inc()
-        self._breaker.pause(email.anonymous(reason))
+        self._breaker.pause(email.redact(reason))
         return Deferred(reason)
 
     def _relay_at_fault(self, email: Email, reason: str) -> Outcome:
-        self._breaker.pause(email.anonymous(reason))
+        self._breaker.pause(email.redact(reason))
         return Released(reason)
 
     async def _record(self, email: Email, outcome: Outcome | None) -> None:

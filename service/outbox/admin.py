@@ -1,19 +1,24 @@
-"""What an operator does with emails: count them, look at them, send failed ones again."""
+"""What an operator does with emails: count them, look at them, send them again, drop them."""
 
-from collections.abc import AsyncIterator, Sequence
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, func, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select, update
 
 from service.database.email_status import EmailStatus
 from service.database.engine import Database
-from service.database.models import OUTBOX
+from service.database.models import OUTBOX, USERS
 from service.outbox.row import LEASE
 from service.outbox.sql import GIVE_UP_AFTER
+from service.person import address as addresses
 
-RETRY_AT_ONCE = 1_000  # in one transaction: a short one, so that nobody waits behind it
+BATCH = 1_000  # emails in one transaction: a short one, so that nobody waits behind it
+DROPPED = "Dropped by an operator."
+ID_DIGITS = 32
 
 NO_TIME = timedelta(0)
 
@@ -23,7 +28,33 @@ class QueueDepth:
     pending: int
     failed: int
     oldest: timedelta  # since the signup of the email that has waited longest
-    overdue: timedelta  # the same, of those that no refusal and no budget asks to wait
+    overdue: timedelta  # the same, without those that a refusal or a quota keeps waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which emails. Everything that is set must apply; with nothing set it is all of them."""
+
+    email_id: UUID | None = None
+    address: str | None = None  # in any spelling of it
+    domain: str | None = None  # of the recipient; in Unicode or ASCII
+    failed_since: timedelta | None = None  # those that failed within this time, and no others
+
+    def conditions(self, database: Database) -> list[ColumnElement[bool]]:
+        chosen = []
+        if self.email_id:
+            chosen.append(OUTBOX.c.id == self.email_id)
+        if self.address is not None:
+            chosen.append(_has_address(self.address))
+        if self.domain is not None:
+            chosen.append(OUTBOX.c.domain == _to_ascii(self.domain))
+        if self.failed_since:
+            chosen.append(OUTBOX.c.status == EmailStatus.FAILED)
+            chosen.append(OUTBOX.c.finished_at >= database.clock(after=-self.failed_since))
+        return chosen
+
+
+EVERYTHING = Selection()
 
 
 class OutboxAdmin:
@@ -50,62 +81,134 @@ class OutboxAdmin:
             pending, failed or 0, oldest=_since(oldest_at, now), overdue=_since(overdue_at, now)
         )
 
-    async def newest(self, limit: int, *, status: EmailStatus | None = None) -> Sequence[RowMapping]:
-        newest = select(OUTBOX).order_by(OUTBOX.c.id.desc()).limit(limit)  # ids sort by time
+    async def find(self, prefix: str) -> Sequence[UUID]:
+        """The ids that begin with these hexadecimal digits, hyphens or not; two at most, which is enough
+        to see that it is not the only one."""
+        digits = prefix.replace("-", "").lower()
+        if not re.fullmatch(rf"[0-9a-f]{{1,{ID_DIGITS}}}", digits):
+            return []
+        first, last = (UUID(digits.ljust(ID_DIGITS, digit)) for digit in "0f")
+        found = select(OUTBOX.c.id).where(OUTBOX.c.id.between(first, last)).order_by(OUTBOX.c.id).limit(2)
         async with self._database.read_only(timeout=None) as connection:
-            found = await connection.execute(newest.where(OUTBOX.c.status == status) if status else newest)
-            return found.mappings().all()
+            return (await connection.execute(found)).scalars().all()
 
-    async def last_taken(self) -> str | None:
+    async def newest(
+        self, limit: int, *, status: EmailStatus | None = None, address: str | None = None
+    ) -> Sequence[RowMapping]:
+        """`address` in any spelling."""
+        chosen = Selection(address=address).conditions(self._database)
+        if status:
+            chosen.append(OUTBOX.c.status == status)
+        newest = select(OUTBOX).where(*chosen).order_by(OUTBOX.c.id.desc()).limit(limit)  # ids sort by time
+        async with self._database.read_only(timeout=None) as connection:
+            return (await connection.execute(newest)).mappings().all()
+
+    async def last_accepted_reply(self) -> str | None:
         """What the relay said to the newest email that was sent."""
         newest = select(OUTBOX.c.last_reply).where(OUTBOX.c.status == EmailStatus.SENT)
         async with self._database.read_only(timeout=None) as connection:
-            words: str | None = await connection.scalar(newest.order_by(OUTBOX.c.id.desc()).limit(1))
-            return words
+            reply: str | None = await connection.scalar(newest.order_by(OUTBOX.c.id.desc()).limit(1))
+            return reply
 
-    async def count_failed(
-        self, *, email_id: UUID | None = None, failed_since: timedelta | None = None
-    ) -> int:
-        """That one, those that failed within the given time, or all."""
-        chosen = self._failed(email_id, failed_since)
+    async def count_retryable(self, selection: Selection = EVERYTHING) -> int:
+        """How many `retry` would make due."""
+        return await self._count(self._retryable(selection))
+
+    async def retry(self, selection: Selection = EVERYTHING) -> AsyncIterator[int]:
+        """Makes failed emails, and those that wait after a refusal, due as if they were new. Yields the
+        number of each transaction. Those that fail meanwhile are left alone."""
+        async with self._database.read_only(timeout=None) as connection:
+            now = await self._database.now(connection)
+        failed_before = or_(OUTBOX.c.finished_at.is_(None), OUTBOX.c.finished_at <= now)
+        changes = {
+            "status": EmailStatus.PENDING,
+            "deferrals": 0,
+            "due_at": self._database.clock(),
+            "give_up_at": self._database.clock(after=GIVE_UP_AFTER),
+            "finished_at": None,
+        }
+        async for count in self._change([*self._retryable(selection), failed_before], changes):
+            yield count
+
+    async def count_droppable(self, selection: Selection) -> int:
+        """How many `drop` would fail."""
+        return await self._count(self._droppable(selection))
+
+    async def drop(self, selection: Selection) -> AsyncIterator[int]:
+        """Fails what waits. Yields the number of each transaction. What a process has claimed may still
+        be sent, for a minute at most."""
+        changes = {
+            "status": EmailStatus.FAILED,
+            "attempt": OUTBOX.c.attempt + 1,
+            "last_reply": DROPPED,
+            "finished_at": self._database.clock(),
+        }
+        async for count in self._change(self._droppable(selection), changes):
+            yield count
+
+    def _retryable(self, selection: Selection) -> list[ColumnElement[bool]]:
+        # What is due within a LEASE may be in somebody's hands, who would not know, and it would be sent
+        # twice.
+        waits = and_(
+            OUTBOX.c.status == EmailStatus.PENDING, OUTBOX.c.due_at > self._database.clock(after=LEASE)
+        )
+        return [
+            or_(OUTBOX.c.status == EmailStatus.FAILED, waits),
+            *selection.conditions(self._database),
+        ]
+
+    def _droppable(self, selection: Selection) -> list[ColumnElement[bool]]:
+        return [OUTBOX.c.status == EmailStatus.PENDING, *selection.conditions(self._database)]
+
+    async def _count(self, chosen: Sequence[ColumnElement[bool]]) -> int:
         async with self._database.read_only(timeout=None) as connection:
             return await connection.scalar(select(func.count()).select_from(OUTBOX).where(*chosen)) or 0
 
-    async def retry(
-        self, *, email_id: UUID | None = None, failed_since: timedelta | None = None
+    async def _change(
+        self, chosen: Sequence[ColumnElement[bool]], changes: Mapping[str, Any]
     ) -> AsyncIterator[int]:
-        """Makes failed emails due again, as if they had just been signed up for; says after each
-        transaction how many. Those that fail meanwhile are left as they are."""
-        async with self._database.read_only(timeout=None) as connection:
-            now = await self._database.now(connection)
-        chosen = [*self._failed(email_id, failed_since), OUTBOX.c.finished_at <= now]
-        while retried := await self._retry_some(chosen):
-            yield retried
+        """In the order of ids, so that none is changed twice, whatever happens to it meanwhile."""
+        last = UUID(int=0)
+        while ids := await self._change_batch([*chosen, OUTBOX.c.id > last], changes):
+            last = max(ids)
+            yield len(ids)
 
-    async def _retry_some(self, chosen: Sequence[ColumnElement[bool]]) -> int:
-        some = select(OUTBOX.c.id).where(*chosen).limit(RETRY_AT_ONCE).with_for_update(skip_locked=True)
+    async def _change_batch(
+        self, chosen: Sequence[ColumnElement[bool]], changes: Mapping[str, Any]
+    ) -> list[UUID]:
+        batch = (
+            select(OUTBOX.c.id)
+            .where(*chosen)
+            .order_by(OUTBOX.c.id)
+            .limit(BATCH)
+            .with_for_update(skip_locked=True)
+            .cte("batch")
+        )
         async with self._database.single_statement() as connection:
-            retried = await connection.execute(
+            changed = await connection.execute(
                 update(OUTBOX)
-                .where(OUTBOX.c.id.in_(select(some.cte("some").c.id)))
-                .values(
-                    status=EmailStatus.PENDING,
-                    deferrals=0,
-                    due_at=self._database.clock(),
-                    give_up_at=self._database.clock(after=GIVE_UP_AFTER),
-                    finished_at=None,
-                )
+                .where(OUTBOX.c.id.in_(select(batch.c.id)))
+                .values(**changes)
                 .returning(OUTBOX.c.id)
             )
-            return len(retried.all())
+            return list(changed.scalars())
 
-    def _failed(self, email_id: UUID | None, failed_since: timedelta | None) -> list[ColumnElement[bool]]:
-        chosen = [OUTBOX.c.status == EmailStatus.FAILED]
-        if email_id:
-            chosen.append(OUTBOX.c.id == email_id)
-        if failed_since:
-            chosen.append(OUTBOX.c.finished_at >= self._database.clock(after=-failed_since))
-        return chosen
+
+def _has_address(address: str) -> ColumnElement[bool]:
+    try:
+        canonical = addresses.parse(address).canonical
+    except addresses.InvalidAddress:
+        return func.lower(OUTBOX.c.recipient) == address.strip().lower()
+    return OUTBOX.c.user_id.in_(select(USERS.c.id).where(USERS.c.canonical_email == canonical))
+
+
+def _to_ascii(domain: str) -> str:
+    """IDNA; whatever is not a domain stays as it is, and no email goes there."""
+    domain = domain.strip().lower().removeprefix("@")
+    try:
+        return addresses.parse(f"anybody@{domain}").canonical.rpartition("@")[2]
+    except addresses.InvalidAddress:
+        return domain
 
 
 def _since(moment: datetime | None, now: datetime) -> timedelta:

@@ -1,4 +1,4 @@
-"""Every query on the outbox but those of an operator, which are `admin`'s. Nothing else touches its rows.
+"""Every query on the outbox, except an operator's, which are in `admin`. Nothing else touches its rows.
 
 A row is a status and one clock. `due_at` is a visibility time: a pending row may be claimed when
 it is due, and a claim moves `due_at` ahead, so a crashed process needs no reaper. `attempt` is the
@@ -19,27 +19,27 @@ from service.database.json_rows import encode_rows
 from service.database.models import OUTBOX
 from service.observability.metrics import Metrics
 from service.outbox import sql
-from service.outbox.row import LEASE, Email, Outcome, Released, lease_end, outcome_row, storable
+from service.outbox.row import LEASE, Email, Outcome, Released, clip_reply, encode_outcome, lease_end
 from service.outbox.send_quota import QuotaDecision, SendQuota
 
-LINGER = 0.005  # s; ten connections alone would not fill a batch: a quarter more mails per second
-ABANDON_AT_MOST = 1000  # in one transaction
-LOOKED_AT = 200  # due emails at once, where there is a budget
+GATHER = 0.005  # s; ten connections alone would not fill a batch: a quarter more mails per second
+FAIL_BATCH = 1000  # in one transaction
+QUOTA_LOOKAHEAD = 200  # due emails at once, where there is a budget
 
 
 class Outbox:
     def __init__(self, database: Database, metrics: Metrics, quota: SendQuota | None = None) -> None:
         self._database = database
         self._quota = quota
-        self._claim = sql.claim_statement(database, sql.due(database, OUTBOX.c.id))
+        self._claim = sql.claim_statement(database, sql.select_due(database, OUTBOX.c.id))
         self._probe = sql.claim_statement(database, sql.select_any_overdue(database, OUTBOX.c.id))
-        self._conclude = sql.record_statement(database)
+        self._record_outcomes = sql.record_statement(database)
         self._outcomes: GroupCommit[tuple[Email, Outcome], None] = GroupCommit(
-            self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=LINGER
+            self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=GATHER
         )
 
     async def fail(self, connection: AsyncConnection, user_ids: Collection[UUID], *, reason: str) -> None:
-        """Adds to the failed, in the caller's transaction, what nobody has claimed."""
+        """In the caller's transaction. For emails that nobody has claimed."""
         await connection.execute(
             update(OUTBOX)
             .where(OUTBOX.c.user_id.in_(user_ids))
@@ -61,14 +61,14 @@ class Outbox:
         return sorted(emails, key=_age)
 
     async def _claim_within(self, quota: SendQuota, limit: int, *, probing: bool) -> list[Email]:
-        """Sends what is over the budget to later windows, until something is not or nothing is due."""
+        """Postpones what is over the quota, until something may be sent or nothing is due."""
         emails: list[Email] = []
         is_more = True
         while is_more and not emails:
             held_until = lease_end()
             async with self._database.transaction() as connection:
                 now = await self._database.now(connection)
-                decision = await self._spend(connection, quota, limit, probing=probing, now=now)
+                decision = await self._apply_quota(connection, quota, limit, probing=probing, now=now)
                 chosen = sql.claim_statement(
                     self._database, select(OUTBOX.c.id).where(OUTBOX.c.id.in_(decision.allowed))
                 )
@@ -77,19 +77,19 @@ class Outbox:
             is_more = bool(decision.postponed)
         return sorted(emails, key=_age)
 
-    async def _spend(
+    async def _apply_quota(
         self, connection: AsyncConnection, quota: SendQuota, limit: int, *, probing: bool, now: datetime
     ) -> QuotaDecision:
-        asked = sql.select_any_overdue if probing else sql.due
+        asked = sql.select_any_overdue if probing else sql.select_due
         due = asked(self._database, OUTBOX.c.id, OUTBOX.c.recipient, OUTBOX.c.give_up_at)
-        found = await connection.execute(due, {"most": max(limit, LOOKED_AT)})
-        decision = await quota.allot(connection, found.all(), limit=limit, now=now)
+        found = await connection.execute(due, {"most": max(limit, QUOTA_LOOKAHEAD)})
+        decision = await quota.allocate(connection, found.all(), limit=limit, now=now)
         if decision.postponed:
             await connection.execute(sql.POSTPONE, decision.postponed)
         return decision
 
     async def renew(self, emails: Sequence[Email]) -> None:
-        """Keeps what this process holds for another LEASE. Raises DatabaseUnavailable."""
+        """Extends this process's claims by another LEASE. Raises DatabaseUnavailable."""
         held_until = lease_end()
         leased = self._database.clock(after=LEASE)
         async with self._database.single_statement() as connection:
@@ -97,7 +97,7 @@ class Outbox:
                 update(OUTBOX)
                 .where(
                     OUTBOX.c.status == EmailStatus.PENDING,
-                    OUTBOX.c.due_at <= leased,  # later means deferred meanwhile: that stays
+                    OUTBOX.c.due_at <= leased,  # a later one was deferred meanwhile, and stays so
                     tuple_(OUTBOX.c.id, OUTBOX.c.attempt).in_(
                         [(email.id, email.attempt) for email in emails]
                     ),
@@ -111,36 +111,36 @@ class Outbox:
                 email.held_until = held_until
 
     async def record(self, email: Email, outcome: Outcome) -> None:
-        """Writes what became of a claimed email, where it still is ours. Raises DatabaseUnavailable."""
+        """Writes a claimed email's outcome, if this process still holds it. Raises DatabaseUnavailable."""
         await self._outcomes.submit((email, outcome), patience=None)
 
     async def fail_expired(self, reason: str) -> int:
-        """Gives up what has waited past its `give_up_at`, a thousand at a time; returns how many."""
+        """Fails what has waited past its `give_up_at`, up to FAIL_BATCH emails; returns how many."""
         now = self._database.clock()
         async with self._database.single_statement() as connection:
-            hopeless = (
+            expired = (
                 select(OUTBOX.c.id)
                 .where(
                     OUTBOX.c.status == EmailStatus.PENDING,
                     OUTBOX.c.due_at <= now,
                     OUTBOX.c.give_up_at <= now,
                 )
-                .limit(ABANDON_AT_MOST)
+                .limit(FAIL_BATCH)
                 .with_for_update(skip_locked=True)
-                .cte("hopeless")
+                .cte("expired")
             )
-            abandoned = await connection.execute(
+            failed = await connection.execute(
                 update(OUTBOX)
-                .where(OUTBOX.c.id.in_(select(hopeless.c.id)))
+                .where(OUTBOX.c.id.in_(select(expired.c.id)))
                 .values(
                     status=EmailStatus.FAILED,
                     attempt=OUTBOX.c.attempt + 1,
-                    last_reply=storable(reason),
+                    last_reply=clip_reply(reason),
                     finished_at=now,
                 )
                 .returning(OUTBOX.c.id)
             )
-            return len(abandoned.all())
+            return len(failed.all())
 
     async def find_by_user(self, user_id: UUID) -> tuple[str, datetime | None] | None:
         """Status and when it was finished; None if there is no such user. Raises DatabaseUnavailable."""
@@ -152,13 +152,13 @@ class Outbox:
             return (row.status, row.finished_at) if row else None
 
     async def _write_outcomes(self, outcomes: Sequence[tuple[Email, Outcome]]) -> Sequence[None]:
-        rows = encode_rows(outcome_row(email, outcome) for email, outcome in outcomes)
+        rows = encode_rows(encode_outcome(email, outcome) for email, outcome in outcomes)
         begin = self._database.transaction if self._quota else self._database.single_statement
         async with begin() as connection:
-            await connection.execute(self._conclude, {"outcomes": rows})
+            await connection.execute(self._record_outcomes, {"outcomes": rows})
             if self._quota:
                 released = [email for email, outcome in outcomes if isinstance(outcome, Released)]
-                await self._quota.give_back(connection, released)
+                await self._quota.refund(connection, released)
         return [None] * len(outcomes)
 
 

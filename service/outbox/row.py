@@ -12,7 +12,7 @@ from service.runtime.ids import new_id
 
 LEASE = timedelta(seconds=60)
 BACKOFF = tuple(timedelta(seconds=seconds) for seconds in (5, 15, 60, 300, 900, 3600))
-MAX_REPLY = 1000  # characters of the relay's words that are kept
+MAX_REPLY = 1000  # characters of the relay's reply that are kept
 
 
 def lease_end() -> float:
@@ -22,7 +22,7 @@ def lease_end() -> float:
 
 @dataclass(slots=True, eq=False)
 class Email:
-    """A claimed row. `held_until` is on this process's monotonic clock, because no other can jump."""
+    """A claimed row. `held_until` is on this process's monotonic clock, the only one that cannot jump."""
 
     id: UUID
     recipient: str = field(repr=False)
@@ -31,14 +31,14 @@ class Email:
     attempt: int
     deferrals: int
     held_until: float
-    locale: str | None = None  # rows of before there were languages have none
-    claimed_at: datetime | None = None  # where mails have a budget
+    locale: str | None = None  # None in rows from before there were languages
+    claimed_at: datetime | None = None  # None without a send quota
 
     def is_held(self) -> bool:
         return time.monotonic() < self.held_until
 
-    def anonymous(self, text: str) -> str:
-        """The text without what of it is the recipient's: it is for others to read."""
+    def redact(self, text: str) -> str:
+        """The text without the recipient's address and name, for logs and for /readyz."""
         local_part, _, domain = self.recipient.rpartition("@")
         for personal in filter(None, (self.recipient, local_part, domain, self.name)):
             text = re.sub(rf"(?<!\w){re.escape(personal)}(?!\w)", "…", text, flags=re.IGNORECASE)
@@ -53,7 +53,7 @@ class NewEmail:
     recipient: str = field(repr=False)
     name: str | None = field(repr=False)
     request_id: str
-    claimed: bool  # by this process, which will send it at once
+    claimed: bool  # by this process, which sends it at once
     locale: str | None = None
     id: UUID = field(default_factory=new_id)
     held_until: float = field(default_factory=lease_end)
@@ -63,19 +63,20 @@ class NewEmail:
         return int(self.claimed)
 
     def row(self) -> tuple[object, ...]:
-        """As `enqueue_statement` takes it."""
+        """For `enqueue_statement`."""
         return (
             self.id.hex,
             self.user_id.hex,
             self.recipient,
+            get_domain(self.recipient),
             self.name,
             self.locale,
             self.request_id,
             self.attempt,
         )
 
-    def as_claimed(self) -> Email | None:
-        """As its claimer holds it, if it has one."""
+    def to_claimed(self) -> Email | None:
+        """The claimed row, for the process that claimed it; None if no process did."""
         if not self.claimed:
             return None
         return Email(
@@ -94,44 +95,48 @@ class NewEmail:
 class Sent:
     """The relay answered 250."""
 
-    words: str
+    reply: str
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It will never be sent; the words are the relay's, or our reason for people."""
+    """It will never be sent. `reply` is the relay's, or a sentence of ours that says why."""
 
-    words: str
+    reply: str
 
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """A temporary refusal: this email waits longer each time, until it is given up."""
+    """Refused for now: the email waits longer each time, until it is given up."""
 
-    words: str
+    reply: str
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Not this email's fault: it costs it nothing, and anybody may claim it, after those that wait already.
+    """Not this email's fault. It is due again at once, behind all that are due already.
 
-    The words are what was wrong with the relay; None if it was not asked.
+    `reply` says what was wrong with the relay; None if the relay was not asked.
     """
 
-    words: str | None = None
+    reply: str | None = None
 
 
 Outcome = Sent | Failed | Deferred | Released
 
 
+def get_domain(recipient: str) -> str:
+    return recipient.rpartition("@")[2].lower()
+
+
 def backoff(deferrals: int) -> timedelta:
-    """How long to wait after the given number of refusals before this one, with full jitter."""
+    """How long to wait after this refusal, given the number of those before it. With full jitter."""
     longest = BACKOFF[min(deferrals, len(BACKOFF) - 1)]
     return longest * random.uniform(0.1, 1)  # noqa: S311  # spreads load, hides nothing
 
 
-def outcome_row(email: Email, outcome: Outcome) -> tuple[object, ...]:
-    """Id, attempt, and the new status, deferrals, delay in seconds and words, as the outbox writes them."""
+def encode_outcome(email: Email, outcome: Outcome) -> tuple[object, ...]:
+    """Id and attempt, and the row's new status, deferrals, delay in seconds and reply."""
     status, deferrals, delay = EmailStatus.PENDING, email.deferrals, timedelta(0)
     match outcome:
         case Sent():
@@ -140,11 +145,11 @@ def outcome_row(email: Email, outcome: Outcome) -> tuple[object, ...]:
             status = EmailStatus.FAILED
         case Deferred():
             deferrals, delay = deferrals + 1, backoff(email.deferrals)
-    return email.id.hex, email.attempt, status, deferrals, delay.total_seconds(), storable(outcome.words)
+    return email.id.hex, email.attempt, status, deferrals, delay.total_seconds(), clip_reply(outcome.reply)
 
 
-def storable(words: str | None) -> str | None:
-    """As the column takes them: PostgreSQL refuses NUL, and aiosmtplib hands on undecodable bytes."""
-    if words is None:
+def clip_reply(reply: str | None) -> str | None:
+    """What the column can hold: PostgreSQL refuses NUL, and nothing can encode a lone surrogate."""
+    if reply is None:
         return None
-    return words.encode("utf-8", "replace").decode().replace("\x00", "�")[:MAX_REPLY]
+    return reply.encode("utf-8", "replace").decode().replace("\x00", "�")[:MAX_REPLY]

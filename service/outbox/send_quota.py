@@ -1,4 +1,4 @@
-"""How many mails may go out, to one domain and in all. What is over it waits for a later window."""
+"""How many mails may be sent, to one domain and in all. The rest wait for a later window."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,15 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.engine import Database
 from service.limits.counters import Counters
-from service.outbox.row import Email
+from service.outbox.row import Email, get_domain
 from service.settings import Rate, Settings
 
-POSTPONED = "waiting "  # in front of a scope: how many were sent to later windows
+POSTPONED = "waiting "  # prefix of a scope: how many wait for later windows
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaDecision:
-    """What became of emails that are due. Those beyond the limit of a claim are in neither list."""
+    """What to do with emails that are due. Those beyond the limit of a claim are in neither list."""
 
     allowed: list[UUID] = field(default_factory=list)
     postponed: list[dict[str, object]] = field(default_factory=list)  # of_id, new_due_at, new_give_up_at
@@ -44,7 +44,8 @@ class _QuotaWindow:
         self.changes[self.scope] += 1
 
     def postpone(self) -> datetime:
-        """The window after all that wait already: or each would begin with moving them all once more."""
+        """To the window after all that wait already; one window later would be too full, and move them all
+        again."""
         due_at = self.ends_at + self.rate.period * (self.postponed // self.rate.limit)
         self.postponed += 1
         self.changes[POSTPONED + self.scope] += 1
@@ -52,14 +53,14 @@ class _QuotaWindow:
 
 
 class SendQuota:
-    """An email counts when it is claimed, in windows that all replicas share, and is given back if it was
-    not sent through no fault of its own."""
+    """Counts emails when they are claimed, in windows that all replicas share. What was not sent, through
+    no fault of its own, is refunded."""
 
     def __init__(self, database: Database, *, per_domain: Rate | None, in_all: Rate | None) -> None:
         self._counts = Counters(database)
-        # The domain first: what it does not take costs the whole nothing. And always in this order, so
-        # that two replicas cannot deadlock.
-        limits = (_domain, per_domain), (_all, in_all)
+        # The domain first: an email over its domain's rate uses up nothing of the total. And always in this
+        # order, so that two replicas cannot deadlock.
+        limits = (_domain_scope, per_domain), (_total_scope, in_all)
         self._limits = [(scope, rate) for scope, rate in limits if rate]
         self._window: datetime | None = None
 
@@ -69,11 +70,11 @@ class SendQuota:
             return None
         return cls(database, per_domain=settings.domain_rate_limit, in_all=settings.mail_budget)
 
-    async def allot(
+    async def allocate(
         self, connection: AsyncConnection, due: Sequence[Row[Any]], *, limit: int, now: datetime
     ) -> QuotaDecision:
         """Chooses up to `limit` of the rows (id, recipient, give_up_at), in their order."""
-        windows = await self._open(connection, {row.recipient for row in due}, now=now)
+        windows = await self._load(connection, {row.recipient for row in due}, now=now)
         decision = QuotaDecision()
         for row in due:
             if len(decision.allowed) == limit:
@@ -88,11 +89,11 @@ class SendQuota:
                 decision.allowed.append(row.id)
                 for window in asked:
                     window.use()
-        await self._close(connection, windows.values())
+        await self._save(connection, windows.values())
         return decision
 
-    async def give_back(self, connection: AsyncConnection, emails: Iterable[Email]) -> None:
-        """To the windows in which they were claimed."""
+    async def refund(self, connection: AsyncConnection, emails: Iterable[Email]) -> None:
+        """Lowers the counts of the windows in which they were claimed."""
         claimed = [(email.recipient, email.claimed_at) for email in emails if email.claimed_at]
         for scope, rate in self._limits:
             back: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
@@ -101,10 +102,10 @@ class SendQuota:
             for ends_at in sorted(back):
                 await self._counts.add(connection, back[ends_at], ends_at=ends_at)
 
-    async def _open(
+    async def _load(
         self, connection: AsyncConnection, recipients: set[str], *, now: datetime
     ) -> dict[str, _QuotaWindow]:
-        """Nobody else looks into these purses until the transaction ends."""
+        """Locks these windows for all other processes until the transaction ends."""
         if not self._window or self._window <= now:
             await self._counts.delete_expired(connection, now=now)
             self._window = min(rate.window_end(now) for _, rate in self._limits)
@@ -117,7 +118,7 @@ class SendQuota:
                 windows[name] = _QuotaWindow(name, rate, ends_at, counts[name], counts[POSTPONED + name])
         return windows
 
-    async def _close(self, connection: AsyncConnection, windows: Iterable[_QuotaWindow]) -> None:
+    async def _save(self, connection: AsyncConnection, windows: Iterable[_QuotaWindow]) -> None:
         changes: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
         for window in windows:
             changes[window.ends_at] += window.changes
@@ -125,9 +126,9 @@ class SendQuota:
             await self._counts.add(connection, more, ends_at=ends_at)
 
 
-def _domain(recipient: str) -> str:
-    return f"mails to {recipient.rpartition('@')[2]}"
+def _domain_scope(recipient: str) -> str:
+    return f"mails to {get_domain(recipient)}"
 
 
-def _all(_: str) -> str:
+def _total_scope(_: str) -> str:
     return "mails"

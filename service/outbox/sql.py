@@ -1,4 +1,4 @@
-"""The outbox's statements that are made once and run often. What they change is told in `outbox`."""
+"""The outbox's statements, which are built once and run often. `repository` says what they change."""
 
 from datetime import timedelta
 from typing import Any
@@ -27,7 +27,7 @@ from service.database.models import OUTBOX, OutboxEmail
 from service.outbox.row import LEASE
 
 GIVE_UP_AFTER = timedelta(days=5)
-PROBED = 1000  # of the longest due, one of which is to show whether the relay takes mail again
+PROBE_POOL = 1000  # of the longest due, one of which is to show whether the relay takes mail again
 
 POSTPONE = (
     update(OUTBOX)
@@ -37,15 +37,16 @@ POSTPONE = (
 
 
 def enqueue_statement(database: Database, users: FromClause) -> Insert:
-    """Adds the parameter `emails`, a document of `NewEmail.row`s, where `users` has their user.
+    """Inserts the parameter `emails`, a document of `NewEmail.row`s, for those whose user is in `users`.
 
-    Returns `user_id` and `created_at`, which is the user's.
+    Returns the user's id and `created_at`.
     """
     emails = rows_from_json(
         database,
         OUTBOX.c.id,
         OUTBOX.c.user_id,
         OUTBOX.c.recipient,
+        OUTBOX.c.domain,
         OUTBOX.c.name,
         OUTBOX.c.locale,
         OUTBOX.c.request_id,
@@ -70,19 +71,19 @@ def enqueue_statement(database: Database, users: FromClause) -> Insert:
     )
 
 
-def due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
+def select_due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
     """The longest due first, up to the parameter `most`."""
-    # SQLite has no row locks, and leaves the last part out.
-    return _unlocked_due(database, *columns).limit(bindparam("most")).with_for_update(skip_locked=True)
+    # SQLite has no row locks: SQLAlchemy leaves FOR UPDATE out there.
+    return _select_due_unlocked(database, *columns).limit(bindparam("most")).with_for_update(skip_locked=True)
 
 
 def select_any_overdue(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
-    oldest = _unlocked_due(database, OUTBOX.c.id).limit(PROBED)
-    of_those = due(database, *columns).where(OUTBOX.c.id.in_(oldest))
+    oldest = _select_due_unlocked(database, OUTBOX.c.id).limit(PROBE_POOL)
+    of_those = select_due(database, *columns).where(OUTBOX.c.id.in_(oldest))
     return of_those.order_by(None).order_by(func.random())
 
 
-def _unlocked_due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
+def _select_due_unlocked(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
     is_due = OUTBOX.c.status == EmailStatus.PENDING, OUTBOX.c.due_at <= database.clock()
     return select(*columns).where(*is_due).order_by(OUTBOX.c.due_at)
 
@@ -107,9 +108,9 @@ def claim_statement(database: Database, chosen: Select[Any]) -> UpdateBase:
 
 
 def record_statement(database: Database) -> UpdateBase:
-    """Takes the parameter `outcomes`, a document of `changes`.
+    """Takes the parameter `outcomes`, a document of `encode_outcome`s.
 
-    Fenced: an email that somebody else has claimed since is no longer ours to write.
+    Fenced: a row that another process has claimed since stays as it is.
     """
     delay = Column("delay", Double)
     outcome = rows_from_json(
@@ -123,12 +124,12 @@ def record_statement(database: Database) -> UpdateBase:
         parameter="outcomes",
     ).c
     due_at = database.clock(after=outcome.delay)
-    is_hopeless = and_(
+    is_expired = and_(
         outcome.status == EmailStatus.PENDING,
         outcome.last_reply.is_not(None),  # else the relay was not even asked
         due_at >= OUTBOX.c.give_up_at,
     )
-    status = case((is_hopeless, EmailStatus.FAILED), else_=outcome.status)
+    status = case((is_expired, EmailStatus.FAILED), else_=outcome.status)
     return (
         update(OUTBOX)
         .where(

@@ -134,7 +134,7 @@ class Registration:
         created_at = {user_id: moment for user_id, moment in added}
         return {
             signup.id: RegisteredUser(
-                signup.id, signup.address.typed, signup.name, moment, email.as_claimed()
+                signup.id, signup.address.typed, signup.name, moment, email.to_claimed()
             )
             for signup, email in zip(signups, emails, strict=True)
             if (moment := created_at.get(signup.id))

@@ -199,8 +199,8 @@ async def test_failed_emails_are_listed_and_sent_again(
 
     assert json.loads(listed.stdout)["last_reply"] == "550 no such user"
     assert "550 no such user" in table.stdout
-    assert retried.stdout.startswith("1 failed emails are due again")
-    assert again.stdout.startswith("0 failed emails")
+    assert retried.stdout.startswith("1 emails are due again")
+    assert again.stdout.startswith("0 emails")
     assert [row["status"] for row in await rows(database, "SELECT status FROM outbox")] == ["pending"]
 
 

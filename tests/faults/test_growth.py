@@ -15,9 +15,9 @@ FILL = (
     SELECT {id}, n || '@example.com', n || '@example.com', CURRENT_TIMESTAMP FROM numbers
     """,
     """
-    INSERT INTO outbox (id, user_id, recipient, request_id, status, attempt, deferrals,
+    INSERT INTO outbox (id, user_id, recipient, domain, request_id, status, attempt, deferrals,
         due_at, give_up_at, created_at, finished_at)
-    SELECT id, id, email, 'request', 'sent', 1, 0,
+    SELECT id, id, email, 'example.com', 'request', 'sent', 1, 0,
         CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP FROM users
     """,
     "ANALYZE",

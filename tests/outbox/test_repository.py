@@ -98,7 +98,7 @@ async def test_a_lease_that_ran_out_is_claimed_anew(outbox: Outbox, database: Da
         (Sent("250 queued"), EmailStatus.SENT, "250 queued"),
         (Failed("550 no such user"), EmailStatus.FAILED, "550 no such user"),
         (Deferred("451 busy"), EmailStatus.PENDING, "451 busy"),
-        (Released(words="421 closing"), EmailStatus.PENDING, "421 closing"),
+        (Released(reply="421 closing"), EmailStatus.PENDING, "421 closing"),
         (Released(), EmailStatus.PENDING, None),
     ],
 )

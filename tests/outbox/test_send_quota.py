@@ -84,7 +84,7 @@ async def test_it_waits_for_a_window_that_has_room(with_budget: WithBudget, data
 async def test_a_domain_over_its_limit_keeps_no_other_waiting(
     with_budget: WithBudget, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOKED_AT", 5)
+    monkeypatch.setattr(module, "QUOTA_LOOKAHEAD", 5)
     outbox = with_budget(per_domain="3/day")
     await fill(outbox, database, 20)
     await fill(outbox, database, 2, domain="example.org")

@@ -105,7 +105,7 @@ async def test_the_outcome_of_an_email_that_was_being_sent_meanwhile_brings_noth
     waiting = NewEmail(user_id=ada, recipient="ada@example.com", name="Ada", request_id="r", claimed=True)
     async with database.transaction() as connection:
         await connection.execute(enqueue_statement(database, USERS), {"emails": encode_rows([waiting.row()])})
-    email = waiting.as_claimed()
+    email = waiting.to_claimed()
     assert email
 
     await users.erase("ada@example.com")

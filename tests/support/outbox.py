@@ -40,7 +40,7 @@ async def enqueue(
         await connection.execute(
             enqueue_statement(database, table(User)), {"emails": encode_rows([email.row()])}
         )
-        return email.as_claimed()
+        return email.to_claimed()
 
 
 async def make_due(database: Database) -> None:
