@@ -4,15 +4,18 @@ import asyncio
 from typing import cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.runtime.ids import new_hex
 from service.web.problems import STATE_KEY, ProblemResponse, ProblemType
+from service.web.transport import ClientTransport
 
 REQUEST_SECONDS = 8.0  # from the first byte of a request to its last
 MAX_PENDING = 64 * 1024  # bytes of a request's headers, and as many of what follows them
-SLICE = 16 * 1024  # bytes that are looked at at once; the loop reads up to 256 KiB
-LINGER_SECONDS = 2.0  # that a client has to read our last words while it still sends
+SLICE = 4 * 1024  # bytes that are parsed at once; the loop reads up to 256 KiB
+MAX_PIPELINE = 16  # requests that wait for their turn on one connection
 WELL_FORMED = {("1.1", 1), ("1.0", 1), ("1.0", 0)}  # version and number of Hosts: RFC 9112, section 3.2
 
 
@@ -25,30 +28,84 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
-        self._line = _Line(transport, self)
-        self.transport = cast(asyncio.Transport, self._line)
+        self._client = ClientTransport(transport, is_unread=self._is_unread)
+        self.transport = cast(asyncio.Transport, self._client)
+        self._unparsed = bytearray()
+        self.flow = _ParsedFirst(transport, self._unparsed)
+        self._answering: RequestResponseCycle | None = None
         self._pending = 0  # bytes of a request that is not complete
         self._broken = False
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(
             REQUEST_SECONDS, self._time_out_request
         )
 
-    @property
-    def is_unread(self) -> bool:
-        """Whether the client may still be sending."""
-        return self._broken or self._pending > 0
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_wait()
+        self._stop_deadline()
+        self._client.stop_watching()
+        # uvicorn tells only the newest request, and the one that is being answered would write into
+        # a closed connection: an error in its task, which then leaves its background tasks undone.
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._client.watch_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._client.stop_watching()
+
     def data_received(self, data: bytes) -> None:
-        if self._broken or self._line.closing:
+        if self._broken or self._client.closing:
             return
-        if len(data) > SLICE:
-            for start in range(0, len(data), SLICE):
-                self.data_received(data[start : start + SLICE])
-            return
+        self._unparsed += data
+        self._parse()
+
+    def on_headers_complete(self) -> None:
+        version = self.parser.get_http_version()
+        if version == "1.0":
+            self.expect_100_continue = False  # RFC 9110, section 10.1.1
+        super().on_headers_complete()
+        names = [name for name, _ in self.headers]
+        if (version, names.count(b"host")) not in WELL_FORMED or (
+            b"transfer-encoding" in names and not self._is_chunked(version)
+        ):
+            self.scope["state"][STATE_KEY] = ProblemType.MALFORMED
+        self.headers = []  # what follows a chunked body is no header
+        self._pending = 0
+
+    def on_message_complete(self) -> None:
+        # uvicorn's forgets this once the answer is complete, and then takes the request for unfinished.
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._unparsed and not self._client.is_closing():
+            self._parse()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _parse(self) -> None:
+        """As many requests as may wait. What is left stays as it came, and the rest in the socket."""
+        unparsed = self._unparsed
+        while unparsed and len(self.pipeline) < MAX_PIPELINE:
+            piece = bytes(unparsed[:SLICE])
+            del unparsed[:SLICE]
+            self._feed(piece)
+        if unparsed:
+            self._stop_deadline()  # it is not the client that is slow
+            self.flow.pause_reading()
+        elif self.flow.read_paused:
+            self.flow.resume_reading()
+
+    def _feed(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
@@ -63,19 +120,14 @@ class HttpProtocol(HttpToolsProtocol):
             elif self._deadline is not None or cycle.response_complete:
                 self._rest()
 
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        hosts = [name for name, _ in self.headers].count(b"host")
-        if (self.scope["http_version"], hosts) not in WELL_FORMED:
-            self.scope["state"][STATE_KEY] = ProblemType.MALFORMED
-        self.headers = []  # what follows a chunked body is no header
-        self._pending = 0
+    def _is_chunked(self, version: str) -> bool:
+        """No other coding is taken, and HTTP/1.0 has none: RFC 9112, section 6.1."""
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        return version == "1.1" and codings == [b"chunked"]
 
-    def on_message_complete(self) -> None:
-        # uvicorn's forgets this once the answer is complete, and then takes the request for unfinished.
-        if self.cycle is not None and self.cycle.scope is self.scope:
-            self.cycle.more_body = False
-            self.cycle.message_event.set()
+    def _is_unread(self) -> bool:
+        """Whether the client may still be sending."""
+        return self._broken or self._pending > 0 or bool(self._unparsed)
 
     def _wait(self, received: int) -> None:
         self._pending += received
@@ -86,14 +138,14 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(ProblemType.TOO_LARGE if told else ProblemType.HEADERS_TOO_LARGE)
 
     def _rest(self) -> None:
-        self._end_wait()
+        self._pending = 0
+        self._stop_deadline()
         if self.cycle.response_complete:  # the rest of what was answered early, or an empty line
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
-    def _end_wait(self) -> None:
-        self._pending = 0
+    def _stop_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -108,6 +160,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse(self, kind: ProblemType) -> None:
         """Nothing that comes after this is looked at."""
         self._broken = True
+        self._unparsed.clear()
         cycle = self.cycle
         if cycle is None or (cycle.response_complete and not cycle.more_body):
             self._answer(kind)
@@ -147,30 +200,16 @@ class HttpProtocol(HttpToolsProtocol):
         head += [b"%b: %b\r\n" % header for header in headers if header[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.data_received(b"".join([*head, b"\r\n", rest]))
+        self._unparsed[:0] = b"".join([*head, b"\r\n", rest])
 
 
-class _Line:
-    """A transport that closes politely: at once under a client that still sends, it would be a reset,
-    which can take our answer along."""
+class _ParsedFirst(FlowControl):
+    """Reads nothing more while something is left that was read."""
 
-    def __init__(self, transport: asyncio.Transport, protocol: HttpProtocol) -> None:
-        self.write = transport.write
-        self.get_extra_info = transport.get_extra_info
-        self.closing = False
-        self._transport = transport
-        self._protocol = protocol
+    def __init__(self, transport: asyncio.Transport, unparsed: bytearray) -> None:
+        super().__init__(transport)
+        self._unparsed = unparsed
 
-    def is_closing(self) -> bool:
-        return self.closing or self._transport.is_closing()
-
-    def close(self) -> None:
-        if self.is_closing():
-            return
-        self.closing = True
-        if not self._protocol.is_unread:
-            self._transport.close()
-            return
-        self._transport.write_eof()
-        self._protocol.flow.resume_reading()
-        self._protocol.loop.call_later(LINGER_SECONDS, self._transport.abort)
+    def resume_reading(self) -> None:
+        if not self._unparsed:
+            super().resume_reading()

@@ -1,9 +1,11 @@
 """A real server in a thread, and clients that say exactly what they are told to say."""
 
 import asyncio
+import errno
 import inspect
 import json
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -90,6 +92,9 @@ class Live:
     def rows(self, statement: str) -> list[Any]:
         return self.do(rows(self._database, statement))
 
+    def is_stored(self, email: str) -> bool:
+        return bool(self.rows(f"SELECT id FROM users WHERE email = '{email}'"))  # noqa: S608  # ours
+
     def newest_user(self) -> Any:
         [user] = self.rows("SELECT * FROM users ORDER BY id DESC LIMIT 1")
         return user
@@ -113,10 +118,14 @@ class Live:
         assert envelope
         return envelope
 
-    def connection(self, *, source: str = "127.0.0.1") -> "Connection":
-        return Connection(
-            socket.create_connection(("127.0.0.1", self.port), timeout=15, source_address=(source, 0))
-        )
+    def connection(self, *, source: str = "127.0.0.1", receive_buffer: int = 0) -> "Connection":
+        connection = socket.socket()
+        if receive_buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.settimeout(15)
+        connection.bind((source, 0))
+        connection.connect(("127.0.0.1", self.port))
+        return Connection(connection)
 
     def ask(self, *pieces: bytes, source: str = "127.0.0.1") -> Answer:
         with self.connection(source=source) as connection:
@@ -178,6 +187,16 @@ class Connection:
         headers = parse_headers(self._incoming)
         content = self._incoming.read(int(headers.get("Content-Length", 0))) if has_body else b""
         return Answer(status, headers, content)
+
+    def is_cut(self) -> bool:
+        """Whether the other end has reset the connection."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+
+    def reset(self) -> None:
+        """Leaves without a goodbye."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._incoming.close()
+        self._socket.close()
 
     def is_closed(self) -> bool:
         """Waits for the end; fails if there is something before it."""

@@ -1,5 +1,8 @@
 """Everything around the body: request lines, headers, framing, connections."""
 
+import threading
+import time
+
 import pytest
 
 from tests.inputs.live import ORIGIN, PROXY, Live
@@ -56,6 +59,9 @@ SEEN = {
     "HTTP/0.9 by name": b"GET /healthz HTTP/0.9\r\n" + HOST + b"\r\n",
     "HTTP/2.0": b"GET /healthz HTTP/2.0\r\n" + HOST + b"\r\n",
     "body without an end": JSON + b"Transfer-Encoding: gzip\r\n\r\n",
+    "a coding that is not taken": JSON + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "two codings": JSON + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks in HTTP/1.0": CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"0\r\n\r\n",
     "chunk of no size": CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n",
     "chunk of negative size": CHUNKED + b"-2\r\n{}\r\n0\r\n\r\n",
     "chunk longer than told": CHUNKED + b"2\r\n{}{}\r\n0\r\n\r\n",
@@ -136,6 +142,54 @@ class TestConnections:
             connection.send(request[request.index(b"\r\n\r\n") + 4 :])
 
             assert connection.read().status == 201
+
+    def test_a_client_of_http_1_0_that_asks_first_is_not_told_to_go_on(self, live: Live) -> None:
+        request = post({"email": fresh()}, "Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0")
+        with live.connection() as connection:
+            connection.send(request[: request.index(b"\r\n\r\n") + 4])
+            time.sleep(0.3)
+            connection.send(request[request.index(b"\r\n\r\n") + 4 :])
+
+            assert connection.read().status == 201
+
+    def test_of_a_long_pipeline_each_is_answered_in_its_turn(self, live: Live) -> None:
+        asked = b"".join(head("GET /healthz", f"X-Request-ID: {number}") for number in range(3_000))
+        with live.connection() as connection:
+            threading.Thread(target=connection.send, args=[asked]).start()
+
+            assert [connection.read().request_id for _ in range(3_000)] == [*map(str, range(3_000))]
+
+    def test_a_pipeline_may_end_in_a_request_that_is_not_complete(self, live: Live) -> None:
+        last = post({"email": fresh()})
+        with live.connection() as connection:
+            connection.send(head("GET /healthz") * 500 + last[:-10])
+            assert {connection.read().status for _ in range(500)} == {200}
+            connection.send(last[-10:])
+
+            assert connection.read().status == 201
+
+    def test_what_is_broken_at_the_end_of_a_pipeline_is_the_end_of_its_connection(self, live: Live) -> None:
+        with live.connection() as connection:
+            connection.send(head("GET /healthz") * 500 + b"nonsense\r\n\r\n" + head("GET /healthz"))
+
+            assert [connection.read().status for _ in range(500)] == [200] * 500
+            assert connection.is_closed()
+
+    def test_a_client_that_leaves_with_a_pipeline_has_its_signup_and_its_mail(
+        self, live: Live, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        addresses = [fresh() for _ in range(40)]
+        for number, address in enumerate(addresses):
+            connection = live.connection()
+            connection.send(post({"email": address}) + head("GET /healthz"))
+            time.sleep(number / 4_000)  # s: before, while and after it is stored
+            connection.reset()
+
+        stored = [address for address in addresses if live.is_stored(address)]
+        assert stored
+        for address in stored:
+            live.mailed_to(address)  # and not a minute later, as what a dead process left
+        assert "ASGI" not in caplog.text
 
     def test_a_client_that_asks_first_is_told_to_stop(self, live: Live) -> None:
         headers = "Content-Type: application/json", "Content-Length: 100000", "Expect: 100-continue"

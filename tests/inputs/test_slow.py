@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.inputs.live import Live
+from service.web import transport
+from tests.inputs.live import Live, eventually
 from tests.inputs.requests import CHUNKED, FORM, JSON, chunked, fresh, head, post
 from tests.support.processes import Process
 
@@ -121,6 +122,58 @@ async def test_ten_bodies_of_100_mb_at_once_cost_no_memory(service: Process) -> 
 
     assert {answer.split()[1] for answer in answers} == {b"413"}
     assert peak(service) - before < 10 * MB
+
+
+async def test_ten_pipelines_whose_clients_read_nothing_cost_little_and_disturb_nobody(
+    service: Process,
+) -> None:
+    await ask(service)
+    before = memory(service)
+    requests = head("GET /")
+    pipeline = requests * (250_000 // len(requests))
+
+    clients = [await asyncio.open_connection("127.0.0.1", service.port, limit=1) for _ in range(10)]
+    for _, writer in clients:
+        writer.write(pipeline)
+    took = [await ask(service) for _ in range(20)]
+
+    assert statistics.median(took) < 1
+    assert peak(service) - before < 60 * MB
+    for _, writer in clients:
+        writer.transport.abort()
+
+
+async def ask(service: Process) -> float:
+    """How many seconds an answer took."""
+    begun = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(head("GET /healthz", "Connection: close"))
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+    return time.monotonic() - begun
+
+
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)  # no database is asked
+@pytest.mark.parametrize("asked", [head("GET /openapi.json"), head("GET /openapi.json", "Connection: close")])
+def test_a_client_that_reads_nothing_is_cut(
+    live: Live, monkeypatch: pytest.MonkeyPatch, asked: bytes
+) -> None:
+    monkeypatch.setattr(transport, "STALLED_SECONDS", 1.0)
+    with live.connection(receive_buffer=4096) as connection:
+        connection.send(asked * 2_000)
+
+        assert eventually(lambda: connection.is_cut(), until=bool, within=30)
+
+
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
+def test_a_client_that_reads_slowly_is_not(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "STALLED_SECONDS", 1.0)
+    with live.connection(receive_buffer=4096) as connection:
+        connection.send(head("GET /openapi.json") * 100)
+
+        for _ in range(100):
+            time.sleep(0.05)
+            assert connection.read().status == 200
 
 
 async def upload(port: int) -> bytes:
