@@ -7,8 +7,7 @@ RUN python -m venv --without-pip /venv \
 WORKDIR /app
 COPY service service
 COPY migrations migrations
-# Readable whatever the umask of the checkout. The root file system will be read-only, so byte code is
-# written here or never.
+# The checkout may have any umask. Byte code is compiled here, because the root file system will be read-only.
 RUN chmod -R a+rX . && python -m compileall -q .
 
 FROM ${PYTHON_IMAGE}
@@ -19,7 +18,7 @@ COPY --from=build /venv /venv
 COPY --from=build /app /app
 ENV PATH=/venv/bin:$PATH HOST=0.0.0.0 DATA_DIR=/data
 WORKDIR /app
-# A number, so that whoever runs the image can see that it is not root.
+# A number, so that Kubernetes can see that it is not root.
 USER 10001
 EXPOSE 8000
 CMD ["python", "-m", "service", "serve"]

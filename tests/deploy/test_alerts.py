@@ -54,7 +54,7 @@ async def test_every_label_asked_for_is_told(client: httpx.AsyncClient, label: s
     assert any(f'"{label}"' in expression for expression in expressions())
 
 
-def test_an_alert_says_how_to_mend_it() -> None:
+def test_an_alert_says_how_to_fix_it() -> None:
     assert [rule["alert"] for rule in RULES] == ["WelcomeEmailsWait", "WelcomeEmailsFail", "AuditEntriesWait"]
     for rule in RULES:
         assert "`" in rule["annotations"]["description"]
