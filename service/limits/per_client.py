@@ -1,11 +1,10 @@
 """How often one client may sign up: counted in this process, and shared with the others every second."""
 
 import asyncio
-import heapq
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -20,6 +19,7 @@ MAX_CLIENTS = 50_000  # that are counted at once, some 15 MB; IPv6 has more /64s
 MAX_SHARED = 10_000  # of them in the table, for each window
 SHARED_AT_ONCE = 1_000
 NOT_WORTH_SHARING = 0.05  # of the limit: a row for every passing client would be a gift to an attacker
+COUNT_BITS = 32  # more than a limit can have
 CLOCK_TOLERANCE = 1.0  # s
 PREFIX = "signup:"
 
@@ -38,7 +38,8 @@ class _Window:
     ends_at: datetime
     ends: float  # on the monotonic clock
     counts: OrderedDict[str, _Count] = field(default_factory=OrderedDict)  # who came last stands last
-    unshared: set[str] = field(default_factory=set)
+    # By the bits of their count, so that the busiest are found without looking at all.
+    unshared: list[dict[str, None]] = field(default_factory=lambda: [{} for _ in range(COUNT_BITS)])
     in_table: int = 0
     is_first_look: bool = True
 
@@ -47,29 +48,47 @@ class _Window:
         if found is None:
             found = self.counts[client] = _Count()
             if len(self.counts) > MAX_CLIENTS:
-                self.counts.popitem(last=False)
+                forgotten, count = self.counts.popitem(last=False)
+                self.unshared[count.here.bit_length()].pop(forgotten, None)
         else:
             self.counts.move_to_end(client)
         return found
 
-    def unshared_counts(self) -> dict[str, int]:
-        """What the table does not have yet, the busiest clients first."""
-        known = [client for client in self.unshared if client in self.counts]
-        chosen = heapq.nlargest(SHARED_AT_ONCE, known, key=lambda client: self.counts[client].here)
-        more = {}
-        for client in chosen:
-            count_for = self.counts[client]
-            if count_for.shared or self.in_table < MAX_SHARED:
-                self.in_table += not count_for.shared
-                more[client] = count_for.here - count_for.shared
-        self.unshared.difference_update(chosen)
-        return more
+    def mark_unshared(self, client: str, count: int) -> None:
+        bits = count.bit_length()
+        self.unshared[bits - 1].pop(client, None)
+        self.unshared[bits][client] = None
 
-    def apply_totals(self, unshared_counts: Mapping[str, int], totals: Mapping[str, int]) -> None:
+    def take_unshared(self) -> dict[str, int]:
+        """What the table does not have yet, the busiest clients first."""
+        taken: dict[str, int] = {}
+        room = MAX_SHARED - self.in_table
+        for client in self._busiest(SHARED_AT_ONCE):
+            count = self.counts[client]
+            if count.shared or room > 0:
+                room -= not count.shared
+                taken[client] = count.here - count.shared
+        return taken
+
+    def give_back(self, taken: Iterable[str]) -> None:
+        """What could not be written."""
+        for client in taken:
+            if count := self.counts.get(client):
+                self.mark_unshared(client, count.here)
+
+    def apply_totals(self, taken: Mapping[str, int], totals: Mapping[str, int]) -> None:
         for client, total in totals.items():
-            count_for = self.count_for(client)
-            count_for.shared += unshared_counts.get(client, 0)
-            count_for.elsewhere = max(total - count_for.shared, 0)
+            count = self.count_for(client)
+            self.in_table += client in taken and not count.shared
+            count.shared += taken.get(client, 0)
+            count.here = max(count.here, count.shared)  # it may have been forgotten meanwhile
+            count.elsewhere = max(total - count.shared, 0)
+
+    def _busiest(self, at_most: int) -> Iterator[str]:
+        for clients in reversed(self.unshared):
+            while clients and at_most:
+                at_most -= 1
+                yield clients.popitem()[0]
 
 
 class SignupLimit:
@@ -88,12 +107,12 @@ class SignupLimit:
     def hit(self, client: str) -> int:
         """Counts one signup. Returns 0, or if it is one too many, after how many seconds to try again."""
         window = self._current_window()
-        count_for = window.count_for(client)
-        if count_for.here + count_for.elsewhere >= self._rate.limit:
+        count = window.count_for(client)
+        if count.here + count.elsewhere >= self._rate.limit:
             return max(math.ceil(window.ends - time.monotonic()), 1)
-        count_for.here += 1
-        if count_for.here >= self._worth_sharing:
-            window.unshared.add(client)
+        count.here += 1
+        if count.here >= self._worth_sharing:
+            window.mark_unshared(client, count.here)
         return 0
 
     def start(self) -> None:
@@ -107,25 +126,23 @@ class SignupLimit:
     async def share(self) -> None:
         """Writes what was counted here, and reads who is at the limit. Raises DatabaseUnavailable."""
         window = self._current_window()
-        unshared_counts = window.unshared_counts()
+        taken = window.take_unshared()
         try:
-            now, totals = await self._exchange(window, unshared_counts)
+            now, totals = await self._exchange(window, taken)
         except DatabaseUnavailable:
-            window.unshared.update(unshared_counts)
+            window.give_back(taken)
             raise
         window.is_first_look = False
-        window.apply_totals(unshared_counts, totals)
+        window.apply_totals(taken, totals)
         self._set_clock(now)
 
-    async def _exchange(
-        self, window: _Window, unshared_counts: Mapping[str, int]
-    ) -> tuple[datetime, dict[str, int]]:
-        writes = unshared_counts or window.is_first_look
+    async def _exchange(self, window: _Window, taken: Mapping[str, int]) -> tuple[datetime, dict[str, int]]:
+        writes = taken or window.is_first_look
         async with self._database.transaction() if writes else self._database.read_only() as connection:
             now = await self._database.now(connection)
             if window.is_first_look:
                 await self._counts.delete_expired(connection, now=now)
-            more = {f"{PREFIX}{client}": count for client, count in unshared_counts.items()}
+            more = {f"{PREFIX}{client}": count for client, count in taken.items()}
             totals = await self._counts.add(connection, more, ends_at=window.ends_at)
             totals |= await self._counts.find_exhausted(
                 connection,

@@ -6,12 +6,13 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
-from service.database.engine import Database
+from service.database.engine import Database, DatabaseUnavailable
 from service.limits import per_client as module
 from service.limits.counters import COUNTS
 from service.limits.per_client import SignupLimit
@@ -40,6 +41,10 @@ def spend(limit: SignupLimit, times: int, client: str = "192.0.2.1/32") -> int:
     return [limit.hit(client) for _ in range(times)].count(0)
 
 
+def unavailable(_: Database) -> NoReturn:
+    raise DatabaseUnavailable("gone")
+
+
 class TestOneProcess:
     def test_the_eleventh_waits_for_the_next_window(self, limit: SignupLimit) -> None:
         assert spend(limit, 10) == 10
@@ -66,6 +71,7 @@ class TestOneProcess:
             assert limit.hit("busy") > 0
 
         assert len(limit._window.counts) == 100
+        assert sum(map(len, limit._window.unshared)) <= 100
 
 
 class TestReplicas:
@@ -130,6 +136,42 @@ class TestReplicas:
         for _ in range(5):
             await limit.share()
         assert len(await rows(database, "SELECT scope FROM rate_counts")) == 20
+
+    async def test_who_is_forgotten_while_the_counts_are_shared_is_not_counted_down(
+        self, replica: Callable[[], SignupLimit], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "MAX_CLIENTS", 1)
+        limit, other = replica(), replica()
+        spend(limit, 5, "forgotten")
+        sharing = asyncio.create_task(limit.share())
+        await asyncio.sleep(0)  # what is shared has been taken
+        spend(limit, 1, "another")
+        await sharing
+
+        spend(limit, 2, "forgotten")
+        await limit.share()
+        await other.share()
+        spend(other, 1, "forgotten")
+        await other.share()
+
+        assert spend(other, 10, "forgotten") == 10 - 5 - 2 - 1
+
+    async def test_what_could_not_be_shared_is_shared_the_next_time(
+        self, limit: SignupLimit, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spend(limit, 5)
+        with monkeypatch.context() as broken:
+            broken.setattr(Database, "transaction", unavailable)
+            for _ in range(3):
+                with pytest.raises(DatabaseUnavailable):
+                    await limit.share()
+        spend(limit, 1)
+
+        await limit.share()
+
+        [row] = await rows(database, "SELECT scope, count FROM rate_counts")
+        assert row["count"] == 6
+        assert limit._window.in_table == 1
 
     async def test_counts_of_windows_that_ended_are_deleted(
         self, limit: SignupLimit, database: Database
