@@ -1,5 +1,6 @@
 """One caught mail: its envelope, its bytes as they came, and what they say."""
 
+import codecs
 import email
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from email.message import Message
 from functools import cached_property
 
 BLANK_LINE = b"\r\n\r\n"
+QUADRATIC = ("punycode", "idna")  # codecs for a name, which take minutes for a mail
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,7 +81,10 @@ def replace_surrogates(text: str) -> str:
 
 def _decoded_words(value: str) -> str:
     try:
-        return replace_surrogates(str(make_header(decode_header(value))))
+        words = decode_header(value)
+        for _, charset in words:
+            _check_charset(charset)
+        return replace_surrogates(str(make_header(words)))
     except (LookupError, ValueError, HeaderParseError):
         return value
 
@@ -93,6 +98,14 @@ def _content(part: Message) -> str:
     if not isinstance(payload, bytes):
         return ""
     try:
-        return replace_surrogates(payload.decode(part.get_content_charset("utf-8"), errors="replace"))
+        charset = part.get_content_charset("utf-8")
+        _check_charset(charset)
+        return replace_surrogates(payload.decode(charset, errors="replace"))
     except (LookupError, ValueError):  # a charset that is unknown, or that is none
         return payload.decode(errors="replace")
+
+
+def _check_charset(charset: str | None) -> None:
+    """Raises LookupError."""
+    if charset and codecs.lookup(charset).name in QUADRATIC:
+        raise LookupError("not a charset of mails")

@@ -1,3 +1,4 @@
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -70,7 +71,20 @@ def test_an_attachment_is_not_the_text() -> None:
     assert mail.text is None
 
 
-@pytest.mark.parametrize("charset", ["no-such-charset", "rot13", "idna", "undefined"])
+@pytest.mark.parametrize("charset", ["punycode", "PUNYCODE", "idna"])
+def test_no_charset_takes_long(charset: str) -> None:
+    begun = time.process_time()
+    mail = caught(
+        f"Subject: =?{charset}?q?{'a' * 30_000}?=\r\n"
+        f"Content-Type: text/plain; charset={charset}\r\n\r\n{'a' * 300_000}".encode()
+    )
+
+    assert mail.text == "a" * 300_000
+    assert "aaa" in mail.subject
+    assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize("charset", ["no-such-charset", "rot13", "idna", "Punycode", "undefined"])
 def test_a_charset_that_is_none_is_read_as_utf8(charset: str) -> None:
     mail = caught(f"Content-Type: text/plain; charset={charset}\r\n\r\nSchön".encode())
 
