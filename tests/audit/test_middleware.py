@@ -54,7 +54,7 @@ async def entries(database: Database, request_id: str) -> list[dict[str, Any]]:
     async def there() -> bool:
         found[:] = [
             dict(row)
-            for row in await rows(database, f"SELECT * FROM audit_log WHERE request_id = '{request_id}'")  # noqa: S608  # ours
+            for row in await rows(database, f"SELECT * FROM audit_log WHERE request_id = '{request_id}'")
         ]
         return bool(found)
 

@@ -24,7 +24,7 @@ async def relay_readiness(service: Process) -> str:
 
 async def replies(world: World, status: str) -> list[str | None]:
     """The relay's last words to each email of that status."""
-    found = await rows(world.database, f"SELECT last_reply FROM outbox WHERE status = '{status}'")  # noqa: S608  # our own words
+    found = await rows(world.database, f"SELECT last_reply FROM outbox WHERE status = '{status}'")
     return [row["last_reply"] for row in found]
 
 

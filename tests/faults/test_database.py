@@ -329,7 +329,7 @@ async def test_f51_a_deadlock_is_nobody_elses_business(
 
 def _user(name: str) -> str:
     return (
-        "INSERT INTO users (id, email, canonical_email, created_at)"  # noqa: S608  # our own names
+        "INSERT INTO users (id, email, canonical_email, created_at)"
         f" VALUES (gen_random_uuid(), '{name}@example.com', '{name}@example.com', now())"
     )
 
