@@ -226,7 +226,7 @@ async def test_a_database_in_trouble_tells_nothing(
 def test_an_address_in_anybodys_words_does_not_reach_the_log(log_format: str, says: str) -> None:
     program = f"""
 import logging, structlog
-from service import logs
+from service.observability import logs
 from service.settings import Settings
 QUOTE = "<{ADDRESS}> is unwelcome"
 logs.configure(Settings(log_format="{log_format}", log_level="debug"))

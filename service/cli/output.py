@@ -48,7 +48,7 @@ def show(rows: Sequence[Row], *, columns: Sequence[str], as_json: bool) -> None:
 
 
 def as_line(row: Row) -> str:
-    return json.dumps({name: _plain(value) for name, value in row.items()})
+    return json.dumps(_plain(row))
 
 
 def escape(text: str) -> str:
@@ -106,5 +106,9 @@ def _plain(value: object) -> object:
             return value.hex()
         case datetime():
             return value.isoformat()
+        case list():
+            return [_plain(item) for item in value]
+        case Mapping():
+            return {name: _plain(item) for name, item in value.items()}
         case _:
             return str(value)

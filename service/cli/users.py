@@ -1,6 +1,7 @@
-"""The commands about people: who signed up, all of it for a spreadsheet, and forgetting somebody."""
+"""The commands on users: list, export, erase."""
 
 import csv
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -8,93 +9,104 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.common import AsJson, Limit, examples, progress, run_with_database
-from service.cli.output import as_line, complain, say, show
+from service.cli.output import Row, as_line, complain, say, show
 
 if TYPE_CHECKING:
-    from sqlalchemy import RowMapping
-
     from service.database.engine import Database
     from service.settings import Settings
 
-COLUMNS = ("id", "email", "name", "created_at")
-# What a spreadsheet may take for the start of a formula (OWASP, "CSV Injection"), full-width forms included.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+COLUMNS = ("id", "created_at", "email", "name")
+CSV_COLUMNS = ("id", "email", "name", "created_at")
+# What a spreadsheet may take for the start of a formula (OWASP, "CSV Injection"), full-width forms included,
+# where a cell may begin: whoever opens the file may choose another separator than the comma.
+FORMULA = re.compile(r"^[\t\r\n]|(?:^|(?<=[\s;,:|\"]))[=+\-@\uff1d\uff0b\uff0d\uff20](?!\s)")
 
 users = typer.Typer(help="Who signed up.", no_args_is_help=True)
 
 
-@users.command("list", epilog=examples("users list", "users list --limit 1000 --json"))
-def list_users(limit: Limit = 50, as_json: AsJson = False) -> None:
+@users.command("list", epilog=examples("users list", "users list --address ada@example.com --json"))
+def list_users(
+    address: Annotated[str | None, typer.Option(help="The user with this address, in any spelling.")] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
     """Show users, the newest first."""
     from service.signup.users import Users
 
-    async def look(database: "Database", _: "Settings") -> None:
-        show(await Users(database).newest(limit), columns=COLUMNS, as_json=as_json)
+    async def find(database: "Database", _: "Settings") -> None:
+        found = await Users(database).newest(limit, address=address)
+        show(found, columns=COLUMNS, as_json=as_json)
 
-    run_with_database(look)
+    run_with_database(find)
 
 
 @users.command(epilog=examples("users export > users.csv", "users export --json > users.jsonl"))
-def export(as_json: AsJson = False) -> None:
-    """Write all users to standard output: CSV for a spreadsheet, or JSON lines."""
+def export(
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object per line, with everything that is kept of the user."),
+    ] = False,
+) -> None:
+    """Write all users to standard output: CSV for a spreadsheet, or JSON lines with everything."""
     from service.signup.users import Users
 
-    # Whatever the locale; and no line ends but those that are written.
+    # In UTF-8 whatever the locale, and without a change to line ends.
     sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]  # it is a file here
     write = _json_lines() if as_json else _csv()
 
-    async def everybody(database: "Database", _: "Settings") -> None:
+    async def write_all(database: "Database", _: "Settings") -> None:
         found = Users(database)
-        with progress(hidden=sys.stdout.isatty()) as bar:  # where the rows themselves are to be seen
+        with progress(hidden=sys.stdout.isatty()) as bar:  # which then shows the rows themselves
             task = bar.add_task("Exporting", total=await found.count())
             async for page in found.pages():
                 for user in page:
                     write(user)
                 bar.advance(task, len(page))
 
-    run_with_database(everybody)
+    run_with_database(write_all)
 
 
 @users.command(epilog=examples("users erase ada@example.com", "users erase -"))
 def erase(
     address: Annotated[
-        str, typer.Argument(help="In any spelling; - reads it from standard input, past the shell's history.")
+        str,
+        typer.Argument(
+            help="In any spelling. With - it is read from standard input, so that no history has it."
+        ),
     ],
 ) -> None:
-    """Delete a user and the welcome email. Exits with 1 if there is no such user."""
+    """Delete a user and their emails. Exits with 1 if there is no such user."""
     from service.signup.users import Users
 
     wanted = sys.stdin.readline().strip() if address == "-" else address
 
-    async def forget(database: "Database", _: "Settings") -> bool:
+    async def delete(database: "Database", _: "Settings") -> None:
         erased = await Users(database).erase(wanted)
         if erased is None:
             complain("Nobody has signed up with this address.")
-            return False
+            raise typer.Exit(1)
         say(
-            f"Erased user {erased} and the welcome email with them. A mail that was on its way may still "
-            "arrive. The audit log is as it was: of a user it has the id alone."
+            f"Erased user {erased} and their emails. An email already being sent may still arrive. "
+            "Audit entries stay; they contain only the user's id."
         )
-        return True
 
-    if not run_with_database(forget):
-        raise typer.Exit(1)
+    run_with_database(delete)
 
 
-def _json_lines() -> "Callable[[RowMapping], object]":
+def _json_lines() -> Callable[[Row], object]:
     return lambda user: sys.stdout.write(f"{as_line(user)}\n")
 
 
-def _csv() -> "Callable[[RowMapping], object]":
+def _csv() -> Callable[[Row], object]:
     """RFC 4180, every field in quotes."""
     table = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL)
-    table.writerow(COLUMNS)
-    return lambda user: table.writerow([harmless(_text(user[name])) for name in COLUMNS])
+    table.writerow(CSV_COLUMNS)
+    return lambda user: table.writerow([disarm(_text(user[name])) for name in CSV_COLUMNS])
 
 
-def harmless(text: str) -> str:
-    """With an apostrophe in front a spreadsheet shows it, and does not run it."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+def disarm(text: str) -> str:
+    """The text with an apostrophe before whatever a spreadsheet would otherwise run."""
+    return FORMULA.sub(r"'\g<0>", text)
 
 
 def _text(value: object) -> str:

@@ -1,12 +1,14 @@
-"""What an operator does with users: look at them, hand them out, erase one."""
+"""What an operator does with users: list, export and erase them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import RowMapping, delete, func, select
 
 from service.database.engine import Database
-from service.database.models import USERS
+from service.database.models import OUTBOX, USERS
 from service.person.address import InvalidAddress, parse
 
 PAGE = 1_000
@@ -23,36 +25,49 @@ class Users:
         async with self._database.read_only(timeout=None) as connection:
             return await connection.scalar(select(func.count()).select_from(USERS)) or 0
 
-    async def newest(self, limit: int) -> Sequence[RowMapping]:
+    async def newest(self, limit: int, *, address: str | None = None) -> Sequence[RowMapping]:
+        """With an address, in any spelling, the user who has it."""
+        newest = select(*SHOWN).order_by(USERS.c.id.desc()).limit(limit)  # ids sort by time
+        if address is not None:
+            newest = newest.where(USERS.c.canonical_email == _canonical(address))
         async with self._database.read_only(timeout=None) as connection:
-            found = await connection.execute(select(*SHOWN).order_by(USERS.c.id.desc()).limit(limit))
-            return found.mappings().all()  # ids sort by time
+            return (await connection.execute(newest)).mappings().all()
 
-    async def pages(self) -> AsyncIterator[Sequence[RowMapping]]:
-        """All of them, the oldest first, a page in memory at a time and no transaction between two."""
+    async def pages(self) -> AsyncIterator[Sequence[Mapping[str, object]]]:
+        """All of them with everything that is kept of them, the oldest first. One page is in memory at a
+        time, and no transaction is open between two."""
         last = UUID(int=0)
         while page := await self._after(last):
             yield page
             last = page[-1]["id"]
 
     async def erase(self, address: str) -> UUID | None:
-        """Deletes the user with this address, however it is spelled, and the email with them.
+        """Deletes the user with this address, in any spelling, and their emails.
 
-        Returns the id, which is all that the audit keeps; None if there is no such user.
+        Returns the user's id, or None if there is no such user.
         """
-        try:
-            canonical = parse(address).canonical
-        except InvalidAddress:  # one that an older release may have taken
-            canonical = address.strip().lower()
         async with self._database.transaction() as connection:
             erased = await connection.execute(
-                delete(USERS).where(USERS.c.canonical_email == canonical).returning(USERS.c.id)
+                delete(USERS).where(USERS.c.canonical_email == _canonical(address)).returning(USERS.c.id)
             )
             return erased.scalar_one_or_none()
 
-    async def _after(self, last: UUID) -> Sequence[RowMapping]:
+    async def _after(self, last: UUID) -> list[dict[str, Any]]:
+        page = select(USERS).where(USERS.c.id > last).order_by(USERS.c.id).limit(PAGE)
         async with self._database.read_only(timeout=None) as connection:
-            found = await connection.execute(
-                select(*SHOWN).where(USERS.c.id > last).order_by(USERS.c.id).limit(PAGE)
+            users = (await connection.execute(page)).mappings().all()
+            ids = [user["id"] for user in users]
+            mails = await connection.execute(
+                select(OUTBOX).where(OUTBOX.c.user_id.in_(ids)).order_by(OUTBOX.c.id)
             )
-            return found.mappings().all()
+            emails = defaultdict(list)
+            for email in mails.mappings():
+                emails[email["user_id"]].append(email)
+        return [{**user, "emails": emails[user["id"]]} for user in users]
+
+
+def _canonical(address: str) -> str:
+    try:
+        return parse(address).canonical
+    except InvalidAddress:  # one that an older release may have accepted
+        return address.strip().lower()

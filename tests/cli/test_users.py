@@ -13,8 +13,9 @@ from typing import Protocol
 
 import pytest
 
-from service.cli.users import harmless
+from service.cli.users import disarm
 from service.database.engine import Database
+from service.database.models import OUTBOX, USERS
 from service.settings import Settings
 from tests.support.app import running
 from tests.support.commands import run
@@ -85,22 +86,66 @@ async def test_the_export_for_a_spreadsheet_has_no_formula(users: Users, databas
     ]
 
 
+@pytest.mark.parametrize("separator", ";\t|, :")
+def test_no_cell_begins_with_a_formula_whatever_the_separator(separator: str) -> None:
+    for text in (f"Ada{separator}=1+1{separator}", f'Ada{separator}"=1+1"{separator}'):
+        line = io.StringIO()
+        csv.writer(line, quoting=csv.QUOTE_ALL).writerow([disarm(text), "next"])
+
+        cells = next(csv.reader([line.getvalue()], delimiter=separator))
+        assert any("1+1" in cell for cell in cells)
+        assert not any(cell.lstrip('" ').startswith("=") for cell in cells)
+
+
 @pytest.mark.parametrize("first", "=+-@\t\r\n＝＋－＠")
 def test_whatever_a_spreadsheet_may_take_for_a_formula_is_text(first: str) -> None:
-    assert harmless(f"{first}1+1") == f"'{first}1+1"
+    assert disarm(f"{first}1+1") == f"'{first}1+1"
 
 
-@pytest.mark.parametrize("text", ["", "Ada", "O'Neil", "1+1", " =1", "a=b"])
+@pytest.mark.parametrize(
+    "text", ["", "Ada", "O'Neil", "1+1", "a=b", "Ada - Grace", "Jean-Luc", "ada+tag@example.com"]
+)
 def test_what_is_no_formula_stays_as_it_is(text: str) -> None:
-    assert harmless(text) == text
+    assert disarm(text) == text
 
 
-async def test_the_export_for_programs_is_as_stored(users: Users, database: Database) -> None:
+async def test_a_user_is_found_by_any_spelling_of_the_address(users: Users, database: Database) -> None:
+    await store(database, ("Ada@example.com", "Ada"), ("grace@example.com", None))
+
+    found, missing = (
+        users("list", "--address", " aDA@EXAMPLE.com"),
+        users("list", "--address", "joan@example.com"),
+    )
+
+    assert [line.split("\t")[2] for line in found.stdout.splitlines()] == ["email", "Ada@example.com"]
+    assert (missing.returncode, missing.stdout, missing.stderr) == (1, "", "Nothing was found.\n")
+
+
+async def test_the_export_for_programs_has_everything_that_is_kept_of_a_person(
+    users: Users, settings: Settings, database: Database, relay: ScriptedRelay
+) -> None:
+    async with running(settings) as live:
+        headers = {"Accept-Language": "de", "Idempotency-Key": "key-1"}
+        signup = {"email": "Ada+tag@Example.com", "name": "Ada"}
+        await live.client.post("/signup", json=signup, headers=headers)
+        await eventually(lambda: relay.accepted)
     await store(database, *PEOPLE)
 
-    found = [json.loads(line) for line in users("export", "--json").stdout.splitlines()]
+    ada, *others = [json.loads(line) for line in users("export", "--json").stdout.splitlines()]
 
-    assert [(user["email"], user["name"]) for user in found] == PEOPLE
+    assert ada.keys() - {"emails"} == set(USERS.c.keys())
+    assert (ada["email"], ada["canonical_email"]) == ("Ada+tag@Example.com", "ada+tag@example.com")
+    assert (ada["locale"], ada["idempotency_key"]) == ("de", "key-1")
+    [email] = ada["emails"]
+    assert email.keys() == set(OUTBOX.c.keys())
+    assert (email["recipient"], email["status"], email["last_reply"]) == (
+        "Ada+tag@example.com",
+        "sent",
+        "250 2.0.0 queued",
+    )
+    assert [(user["email"], user["name"], user["emails"]) for user in others] == [
+        (email, name, []) for email, name in PEOPLE
+    ]
 
 
 async def test_a_long_export_shows_its_progress_to_a_terminal_alone(
@@ -142,7 +187,10 @@ async def test_a_user_is_erased_and_the_audit_still_verifies(
     erased, again = (users("erase", argument, typed=typed) for _ in range(2))
 
     assert erased.returncode == 0
-    assert f"Erased user {user_id} and the welcome email" in erased.stdout
+    assert erased.stdout == (
+        f"Erased user {user_id} and their emails. An email already being sent may still arrive. "
+        "Audit entries stay; they contain only the user's id.\n"
+    )
     assert (again.returncode, again.stdout) == (1, "")
     assert again.stderr == "Nobody has signed up with this address.\n"
     assert await rows(database, "SELECT * FROM users") == await rows(database, "SELECT * FROM outbox") == []
