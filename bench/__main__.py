@@ -1,4 +1,4 @@
-"""`python -m bench`: measures, shows, and writes `bench/results`."""
+"""`python -m bench` measures the service, shows the results, and writes them to `bench/results`."""
 
 import asyncio
 import contextlib
@@ -13,30 +13,30 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bench.chart import draw_chart
 from bench.databases import Engine
-from bench.figures import Figures, Variant
 from bench.machine import machine
-from bench.picture import svg
+from bench.measurements import Measurement, Variant
 from bench.processes import Broken
 from bench.ratios import RATIOS, Group, Ratio
 from bench.report import Report
-from bench.rounds import measured, needed
+from bench.rounds import measure_rounds, needed_variants
 
-RESULTS = Path(__file__).parent / "results"  # the README shows them, so only a whole run goes there
-FEWEST_ROUNDS = 3
+RESULTS = Path(__file__).parent / "results"  # the README shows these, so only a full run writes them
+MIN_ROUNDS = 3
 
 console = Console()
 
 
 def main(
-    rounds: Annotated[int, typer.Option(min=1, help="How often each variant is measured.")] = 5,
-    seconds: Annotated[float, typer.Option(min=1, help="How long, each time.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="How many times each variant is measured.")] = 5,
+    seconds: Annotated[float, typer.Option(min=1, help="For how long, each time.")] = 3,
     only: Annotated[str, typer.Option(help=f"Some of {', '.join(Group)}, separated by commas.")] = "",
-    engine: Annotated[Engine | None, typer.Option(help="Leaves the other one out.")] = None,
-    results: Annotated[Path | None, typer.Option(help="A folder for what a shorter run finds.")] = None,
+    engine: Annotated[Engine | None, typer.Option(help="Measure with this database only.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Where to write a shorter run.")] = None,
 ) -> None:
-    """Measure the service beside an endpoint that stores nothing and beside the textbook recipe."""
-    is_whole = not only and not engine and rounds >= FEWEST_ROUNDS
+    """Compare the service with an endpoint that stores nothing and with the usual recipe."""
+    is_whole = not only and not engine and rounds >= MIN_ROUNDS
     folder = results.absolute() if results else RESULTS if is_whole else None
     chosen = _groups(only)
     ratios = [ratio for ratio in RATIOS if ratio.group in chosen]
@@ -67,16 +67,16 @@ def _groups(only: str) -> Sequence[Group]:
 async def _measure(
     engines: Sequence[Engine], ratios: Sequence[Ratio], *, rounds: int, seconds: float
 ) -> Report:
-    """In the current folder."""
+    """Works in the current folder."""
     _end_in_order_on(signal.SIGTERM)
-    variants = needed(ratios)
-    found: dict[Engine, list[dict[Variant, Figures]]] = {
+    variants = needed_variants(ratios)
+    found: dict[Engine, list[dict[Variant, Measurement]]] = {
         engine: [{} for _ in range(rounds)] for engine in engines
     }
     columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("starts", total=len(engines) * rounds * len(variants))
-        measuring = measured(
+        measuring = measure_rounds(
             engines,
             variants,
             rounds=rounds,
@@ -85,22 +85,22 @@ async def _measure(
             announce=lambda words: progress.update(bar, description=words),
         )
         async with contextlib.aclosing(measuring):
-            async for engine, number, variant, figures in measuring:
-                found[engine][number][variant] = figures
+            async for engine, number, variant, measurement in measuring:
+                found[engine][number][variant] = measurement
                 progress.advance(bar)
     return Report(ratios=ratios, rounds=found, machine=machine(), seconds=seconds)
 
 
 def _end_in_order_on(number: signal.Signals) -> None:
-    """As Ctrl-C does it, so that nothing that was started lives on."""
+    """Ends as Ctrl-C does, so that every process that was started is stopped."""
     if task := asyncio.current_task():
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
 def _write(report: Report, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    caption = f"{report.machine['processor']}, {report.machine['date']}. ≥: past the line, ≤: before it"
-    (folder / "ratios.svg").write_text(svg(report.results, caption=caption))
+    caption = f"{report.machine['processor']}, {report.machine['date']}. ≥: beyond the line, ≤: before it"
+    (folder / "ratios.svg").write_text(draw_chart(report.results, caption=caption))
     (folder / "latest.md").write_text(report.markdown())
     (folder / "latest.json").write_text(json.dumps(report.json(), indent=1) + "\n")
 

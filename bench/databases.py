@@ -1,4 +1,4 @@
-"""Fresh databases, on disks that really sync, and rows to fill them with."""
+"""Creates databases that sync to disk, and fills them with rows."""
 
 import itertools
 import shutil
@@ -42,29 +42,29 @@ class Engine(StrEnum):
 
 
 class Store:
-    """A migrated database of one variant's own."""
+    """A migrated database for one variant."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.database = Database(Settings(database_url=url))
 
-    async def signups_in(self, audit: str) -> int:
-        """How many signups that audit table has."""
+    async def count_audited_signups(self, audit: str) -> int:
+        """How many signups this audit table has."""
         counted = f"SELECT count(*) FROM {audit} WHERE method = 'POST'"  # noqa: S608  # our own names
         async with self.database.read_only() as connection:
             return int((await connection.execute(text(counted))).scalar_one())
 
     async def fill(self, count: int, *, status: EmailStatus, above: int = 0) -> None:
-        """So many users and emails, made by the database itself; numbered from `above`."""
+        """Inserts users and emails, numbered from `above`. The database itself makes the rows."""
         numbers = _numbers(above + 1, above + count)
         async with self.database.unbounded_transaction() as connection:
             await connection.execute(self._users(numbers))
             await connection.execute(self._emails(numbers, status))
             if not self.database.is_sqlite:
-                await connection.execute(text("ANALYZE"))  # as autovacuum would within a minute
+                await connection.execute(text("ANALYZE"))  # as autovacuum does within a minute
 
     async def make_due(self) -> None:
-        """What has been claimed may be claimed again."""
+        """Makes all waiting emails due again."""
         waiting = OUTBOX.c.status == EmailStatus.PENDING
         async with self.database.unbounded_transaction() as connection:
             await connection.execute(OUTBOX.update().where(waiting).values(due_at=OUTBOX.c.created_at))
@@ -105,9 +105,9 @@ class Store:
 
 
 class Databases(Protocol):
-    """Of one engine."""
+    """Creates databases on one engine."""
 
-    def fresh(self) -> AbstractAsyncContextManager[Store]: ...
+    def create(self) -> AbstractAsyncContextManager[Store]: ...
 
 
 class PostgresqlDatabases:
@@ -118,8 +118,8 @@ class PostgresqlDatabases:
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, _: Path) -> AsyncIterator[Databases]:
-        # fsync and synchronous_commit are on, as PostgreSQL comes.
+    async def start(cls, _: Path) -> AsyncIterator[Databases]:
+        # fsync and synchronous_commit are on: PostgreSQL's defaults.
         server = Postgres(max_connections="200")
         try:
             await server.created("migrated")
@@ -128,9 +128,9 @@ class PostgresqlDatabases:
             server.remove()
 
     @asynccontextmanager
-    async def fresh(self) -> AsyncIterator[Store]:
+    async def create(self) -> AsyncIterator[Store]:
         name = next(self._names)
-        # A checkpoint, so that nobody pays for what was written before.
+        # A checkpoint, so that a variant does not pay for earlier writes.
         await self._execute(f"CREATE DATABASE {name} TEMPLATE {self._template}", "CHECKPOINT")
         store = Store(self._server.url(name))
         try:
@@ -154,7 +154,7 @@ class SqliteDatabases:
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, folder: Path) -> AsyncIterator[Databases]:
+    async def start(cls, folder: Path) -> AsyncIterator[Databases]:
         template = folder / "migrated.db"
         database = Database(Settings(database_url=f"sqlite:///{template}"))
         await migrations.migrate(database)
@@ -162,7 +162,7 @@ class SqliteDatabases:
         yield cls(folder, template)
 
     @asynccontextmanager
-    async def fresh(self) -> AsyncIterator[Store]:
+    async def create(self) -> AsyncIterator[Store]:
         folder = self._folder / next(self._names)
         folder.mkdir()
         shutil.copy(self._template, folder / "service.db")
@@ -174,7 +174,7 @@ class SqliteDatabases:
             shutil.rmtree(folder)
 
 
-STARTED = {Engine.POSTGRESQL: PostgresqlDatabases.started, Engine.SQLITE: SqliteDatabases.started}
+STARTERS = {Engine.POSTGRESQL: PostgresqlDatabases.start, Engine.SQLITE: SqliteDatabases.start}
 
 
 def _numbers(first: int, last: int) -> CTE:

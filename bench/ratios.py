@@ -1,4 +1,4 @@
-"""What is promised: the ratios, what they are made of, and how far they may go."""
+"""The promised ratios: what they compare, and their limits."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bench.databases import Engine
-from bench.figures import Figures, Variant
+from bench.measurements import Measurement, Variant
 
-Round = Mapping[Variant, Figures]
+Round = Mapping[Variant, Measurement]
 
 
 class Group(StrEnum):
@@ -28,10 +28,10 @@ class Ratio:
     meaning: str
     above: Variant
     below: Variant
-    figure: Callable[[Figures], float]
+    figure: Callable[[Measurement], float]
     limits: Mapping[Engine, float]
-    at_least: bool  # else at most
-    figure_below: Callable[[Figures], float] | None = None  # where it is another one
+    at_least: bool  # else the limit is an upper one
+    figure_below: Callable[[Measurement], float] | None = None  # if it is another figure
 
     def of(self, measured: Round) -> float:
         below = self.figure_below or self.figure
@@ -62,20 +62,20 @@ class Result:
         return f"{self.median:.2f} ({min(self.rounds):.2f} to {max(self.rounds):.2f})"
 
 
-def _rate(figures: Figures) -> float:
-    return figures.rate
+def _rate(measurement: Measurement) -> float:
+    return measurement.rate
 
 
-def _p99(figures: Figures) -> float:
-    return figures.p99
+def _p99(measurement: Measurement) -> float:
+    return measurement.p99
 
 
-def _p50(figures: Figures) -> float:
-    return figures.p50
+def _p50(measurement: Measurement) -> float:
+    return measurement.p50
 
 
-def _memory(figures: Figures) -> float:
-    return figures.memory
+def _memory(measurement: Measurement) -> float:
+    return measurement.memory
 
 
 def _both(limit: float) -> Mapping[Engine, float]:
@@ -96,7 +96,7 @@ RATIOS = (
     Ratio(
         Group.WHOLE,
         "The whole job",
-        "until every mail is delivered and every audit entry in its table, over the textbook recipe",
+        "until every mail is delivered and every audit entry is in its table, over the usual recipe",
         above=Variant.DELIVERING,
         below=Variant.RECIPE,
         figure=_rate,
@@ -106,7 +106,7 @@ RATIOS = (
     Ratio(
         Group.STEADINESS,
         "Steadiness",
-        "p99 over p50 of the answers while mails are delivered",
+        "p99 over p50 of the responses while mails are delivered",
         above=Variant.DELIVERING,
         below=Variant.DELIVERING,
         figure=_p99,
@@ -117,7 +117,7 @@ RATIOS = (
     Ratio(
         Group.MAIL,
         "Delivering mail",
-        "from a full outbox, over a bare SMTP pool that sends the same prepared bytes",
+        "from a full outbox, over a bare SMTP pool that pipelines the same prepared bytes",
         above=Variant.WORKER,
         below=Variant.POOL,
         figure=_rate,

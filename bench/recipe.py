@@ -1,5 +1,5 @@
-"""The recipe everybody starts from, written as well as it can be: an async session per request, the
-email in BackgroundTasks, the audit in an HTTP middleware.
+"""The usual recipe, written as well as it can be: an async session for each request, the email in
+BackgroundTasks, the audit in an HTTP middleware.
 
     DATABASE_URL=… SMTP_PORT=… uvicorn bench.recipe:app
 """
@@ -33,9 +33,9 @@ from service.signup.schemas import SignupConfirmation, SignupRequest
 
 DATABASE_URL = make_url(os.environ["DATABASE_URL"])
 SMTP_PORT = int(os.environ["SMTP_PORT"])
-# One connection for each of the bench's clients, and none is held while a second is wanted.
+# One connection for each of the bench's clients; no request needs two at once.
 POOL_SIZE = 64
-WAIT = 60  # s, for a connection and for SQLite's lock: slow is a figure, an error is none
+WAIT = 60  # s, for a connection and for SQLite's lock: a slow response can be measured, an error cannot
 
 templates = Environment(
     loader=FileSystemLoader(Path(service.mail.__path__[0]) / "templates"),
@@ -64,7 +64,7 @@ def connected() -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        # As durable as the service, and as patient as it takes.
+        # As durable as the service, and patient.
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {WAIT * 1000}")
         cursor.execute("PRAGMA journal_mode = WAL")
@@ -75,7 +75,7 @@ def connected() -> AsyncEngine:
 
 
 engine = connected()
-# Without expiry nothing is read after the commit, which would hold a connection while the email is sent.
+# Expired objects would be read again after the commit, and hold a connection while the email is sent.
 sessions = async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
 
 

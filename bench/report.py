@@ -1,4 +1,4 @@
-"""The figures as a table for the terminal, as JSON and as Markdown."""
+"""Shows the measurements as tables for the terminal, as JSON and as Markdown."""
 
 import dataclasses
 import math
@@ -10,8 +10,8 @@ from typing import Any
 from rich.table import Table
 
 from bench.databases import Engine
-from bench.figures import Figures
 from bench.load import CLIENTS
+from bench.measurements import Measurement
 from bench.ratios import Ratio, Result, Round
 
 RATIO_COLUMNS = ("ratio", "engine", "median (spread)", "promised", "")
@@ -67,7 +67,9 @@ class Report:
                 for result in self.results
             ],
             "rounds": {
-                engine: [{variant: _known(figures) for variant, figures in one.items()} for one in rounds]
+                engine: [
+                    {variant: _known(measurement) for variant, measurement in one.items()} for one in rounds
+                ]
                 for engine, rounds in self.rounds.items()
             },
         }
@@ -102,14 +104,14 @@ def _table(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> Table:
     return table
 
 
-def _columns(figures: Sequence[Figures]) -> Iterator[str]:
-    rates = [one.rate for one in figures]
+def _columns(measurements: Sequence[Measurement]) -> Iterator[str]:
+    rates = [one.rate for one in measurements]
     rate = _median(rates, digits=0)
     yield f"{rate} ({min(rates):,.0f} to {max(rates):,.0f})" if rate else ""
-    yield _median([one.p50 * 1e3 for one in figures], digits=1)
-    yield _median([one.p99 * 1e3 for one in figures], digits=1)
-    yield _median([one.memory / 2**20 for one in figures], digits=0)
-    refused, lost = sum(one.refused for one in figures), sum(one.lost for one in figures)
+    yield _median([one.p50 * 1e3 for one in measurements], digits=1)
+    yield _median([one.p99 * 1e3 for one in measurements], digits=1)
+    yield _median([one.memory / 2**20 for one in measurements], digits=0)
+    refused, lost = sum(one.refused for one in measurements), sum(one.lost for one in measurements)
     yield f"{refused:,}, {lost:,}" if refused or lost else ""
 
 
@@ -123,5 +125,5 @@ def _markdown(columns: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _known(figures: Figures) -> dict[str, float]:
-    return {name: value for name, value in dataclasses.asdict(figures).items() if not math.isnan(value)}
+def _known(measurement: Measurement) -> dict[str, float]:
+    return {name: value for name, value in dataclasses.asdict(measurement).items() if not math.isnan(value)}

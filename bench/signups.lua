@@ -1,10 +1,10 @@
--- What bench/load.py does, by wrk: each client sends its next signup when the one before is answered,
--- and at the end all that are under way are waited for.
+-- Makes wrk do what bench/load.py does: each client sends its next signup when the previous one is answered, and
+-- at the end it waits for all responses.
 --
 --     wrk -t1 -cCLIENTS -dPATIENCE -s bench/signups.lua URL -- REQUEST CLIENTS SECONDS
 --
--- The last line printed is an Answers as JSON. Its seconds are taken here: wrk's own percentiles hold, beside
--- each slow answer, others that it only imagines (to correct "coordinated omission").
+-- The last line printed is an Answers as JSON. Times are taken here, because wrk adds imagined slow responses to
+-- its own percentiles (to correct "coordinated omission").
 
 local ffi = require("ffi")
 ffi.cdef([[
@@ -14,10 +14,10 @@ ffi.cdef([[
   int kill(int process, int signal);
 ]])
 local MONOTONIC, SIGINT = 1, 2 -- as Linux numbers them
-local NUMBER, DIGITS = ("%d"):rep(9) .. "@", 9 -- of an address, which every 201 repeats
+local NUMBER, DIGITS = ("%d"):rep(9) .. "@", 9 -- in an address, which every 201 repeats
 
 local template, clients, over
-local sent = -1 -- wrk asks for one request more, to look at it
+local sent = -1 -- wrk makes one request more at the start, to look at it
 local answered, resting = 0, 0
 local began, ended = 0, 0
 local asked, seconds, statuses = {}, {}, {}
@@ -44,7 +44,7 @@ local function rest()
   if resting == clients then
     answers = json() -- global, since `done` is called in another state
     wrk.thread:stop()
-    ffi.C.kill(ffi.C.getpid(), SIGINT) -- or wrk would sleep until its -d is over
+    ffi.C.kill(ffi.C.getpid(), SIGINT) -- or wrk would wait until -d is over
   end
   return "\r\n" -- wrk has to send something, and HTTP ignores an empty line before a request
 end

@@ -1,4 +1,4 @@
-"""The bench's own parts: a figure is worth as much as what measures it."""
+"""The parts of the bench: a figure is only as good as what measures it."""
 
 import asyncio
 import os
@@ -12,17 +12,17 @@ import httpx
 import pytest
 from aiosmtplib import SMTP
 
-from bench import generator
+from bench import load_generator as generator
+from bench.chart import draw_chart
 from bench.databases import Engine
-from bench.figures import Figures, Variant
 from bench.floor import app as floor
 from bench.load import CLIENTS
-from bench.picture import svg
-from bench.processes import load, running
+from bench.measurements import Measurement, Variant
+from bench.processes import load, run_module
 from bench.ratios import RATIOS, Result
 from bench.report import Report
-from bench.rounds import MEASURES, needed
-from bench.sink import Counter
+from bench.rounds import MEASURES, needed_variants
+from bench.smtp_sink import Counter
 from service.database.engine import Database
 from tests.support.database import rows
 from tests.support.eventually import eventually
@@ -84,8 +84,8 @@ async def test_load_waits_for_every_answer_and_never_repeats_an_address(
 
 async def test_sink_counts_the_mails_it_took(tmp_path: Path) -> None:
     port, counter = free_port(), Counter(tmp_path / "count")
-    async with running("bench.sink", port, tmp_path / "count", folder=tmp_path, port=port) as sink:
-        await sink.accepting()
+    async with run_module("bench.smtp_sink", port, tmp_path / "count", folder=tmp_path, port=port) as sink:
+        await sink.wait_until_accepting()
         async with SMTP(hostname="127.0.0.1", port=port) as connection:
             for _ in range(3):
                 await connection.sendmail("welcome@example.com", ["ada@example.com"], MAIL)
@@ -108,12 +108,12 @@ async def test_recipe_does_the_whole_job(database_url: str, database: Database, 
     environment = {"DATABASE_URL": database_url, "SMTP_PORT": sink_port}
     command = ("uvicorn", "bench.recipe:app", "--port", port)
     async with (
-        running("bench.sink", sink_port, tmp_path / "count", folder=tmp_path, port=sink_port) as sink,
-        running(*command, folder=tmp_path, port=port, environment=environment) as recipe,
+        run_module("bench.smtp_sink", sink_port, tmp_path / "count", folder=tmp_path, port=sink_port) as sink,
+        run_module(*command, folder=tmp_path, port=port, environment=environment) as recipe,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
-        await sink.accepting()
-        await recipe.answering()
+        await sink.wait_until_accepting()
+        await recipe.wait_until_answering()
         statuses = [(await client.post("/signup", json=SIGNUP)).status_code for _ in range(2)]
 
         async def done() -> bool:
@@ -125,7 +125,7 @@ async def test_recipe_does_the_whole_job(database_url: str, database: Database, 
 
 
 def test_every_variant_is_measured_and_every_ratio_has_its_variants() -> None:
-    assert set(needed(RATIOS)) == set(MEASURES) == set(Variant)
+    assert set(needed_variants(RATIOS)) == set(MEASURES) == set(Variant)
 
 
 @pytest.mark.parametrize(("at_least", "value", "met"), [(True, 2, True), (True, 1, False), (False, 2, False)])
@@ -137,11 +137,11 @@ def test_promise_is_kept_on_its_own_side_of_the_limit(at_least: bool, value: flo
 
 
 def test_picture_and_table_show_every_ratio() -> None:
-    figures = Figures(rate=1000, p50=0.01, p99=0.02, memory=1e8)
-    rounds = {engine: [dict.fromkeys(Variant, figures)] * 3 for engine in Engine}
+    measurement = Measurement(rate=1000, p50=0.01, p99=0.02, memory=1e8)
+    rounds = {engine: [dict.fromkeys(Variant, measurement)] * 3 for engine in Engine}
     report = Report(ratios=RATIOS, rounds=rounds, machine={"processor": "<two> & cores"}, seconds=5)
 
-    words = [*ElementTree.fromstring(svg(report.results, caption="<two> & cores")).itertext()]  # noqa: S314  # our own
+    words = [*ElementTree.fromstring(draw_chart(report.results, caption="<two> & cores")).itertext()]  # noqa: S314  # our own
     table = report.markdown()
 
     assert "<two> & cores" in words

@@ -1,4 +1,4 @@
-"""The processes around a variant: its server, its relay, its clients."""
+"""The test bed: starts the processes that a variant needs, such as its server, its relay and its clients."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,15 +8,15 @@ from uuid import uuid4
 from bench import processes
 from bench.databases import Databases, Store
 from bench.load import Answers
-from bench.processes import Running, running
-from bench.sink import HANG, Counter
+from bench.processes import Running, run_module
+from bench.smtp_sink import HANG, Counter
 from tests.support.ports import free_port
 
 WARM_UP = 1.0  # s
 
 
-class Stage:
-    """On one engine. `kept` holds what lasts for all rounds."""
+class Testbed:
+    """For one engine. `kept` holds what is used in all rounds."""
 
     def __init__(self, databases: Databases, *, seconds: float, folder: Path, kept: AsyncExitStack) -> None:
         self.databases = databases
@@ -29,7 +29,7 @@ class Stage:
     async def service(
         self, *command: str, store: Store, smtp_port: int | None = None, **settings: object
     ) -> AsyncIterator[Running]:
-        """Without a port of a relay there is none."""
+        """Without `smtp_port` there is no relay."""
         folder, port = self._new_folder(), free_port()
         environment = {
             "DATABASE_URL": store.url,
@@ -37,41 +37,43 @@ class Stage:
             "PORT": port,
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": smtp_port or free_port(),
-            "SIGNUP_RATE_LIMIT": "100000000/minute",  # counts as ever, but one client makes all the load
+            "SIGNUP_RATE_LIMIT": "100000000/minute",  # high, because all requests come from one client
             **settings,
         }
-        async with running(*command, folder=folder, port=port, environment=environment) as process:
+        async with run_module(*command, folder=folder, port=port, environment=environment) as process:
             yield process
 
     @asynccontextmanager
     async def uvicorn(self, app: str, **environment: object) -> AsyncIterator[Running]:
-        """As everybody starts it."""
+        """Starts the app as everybody does."""
         port = free_port()
         command = ("uvicorn", app, "--port", str(port))
-        async with running(*command, folder=self._new_folder(), port=port, environment=environment) as server:
-            await server.answering()
+        async with run_module(
+            *command, folder=self._new_folder(), port=port, environment=environment
+        ) as server:
+            await server.wait_until_answering()
             yield server
 
     @asynccontextmanager
     async def sink(self) -> AsyncIterator[tuple[int, Counter]]:
-        """Its port, and the mails that it took."""
+        """Its port, and the counter of the mails that it accepted."""
         folder, port = self._new_folder(), free_port()
         folder.mkdir()
         counter = Counter(folder / "count")
-        async with running("bench.sink", port, folder / "count", folder=folder, port=port) as relay:
-            await relay.accepting()
+        async with run_module("bench.smtp_sink", port, folder / "count", folder=folder, port=port) as relay:
+            await relay.wait_until_accepting()
             yield port, counter
 
     @asynccontextmanager
     async def hanging_relay(self) -> AsyncIterator[int]:
         port = free_port()
-        async with running("bench.sink", port, HANG, folder=self._new_folder(), port=port) as relay:
-            await relay.accepting()
+        async with run_module("bench.smtp_sink", port, HANG, folder=self._new_folder(), port=port) as relay:
+            await relay.wait_until_accepting()
             yield port
 
     @asynccontextmanager
     async def pool(self, smtp_port: int) -> AsyncIterator[None]:
-        async with running("bench.pool", smtp_port, folder=self._new_folder()):
+        async with run_module("bench.smtp_pool", smtp_port, folder=self._new_folder()):
             yield
 
     async def warm_up(self, server: Running) -> Answers:

@@ -1,4 +1,4 @@
-"""What makes the load: wrk where it is installed, as it takes less of the machine, else `bench.load`."""
+"""Chooses the load generator: wrk if it is installed, because it uses less CPU, else `bench.load`."""
 
 import shutil
 import subprocess
@@ -6,19 +6,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.load import CLIENTS, PATIENCE, prepared
+from bench.load import CLIENTS, PATIENCE, prepare_request
 
 SCRIPT = Path(__file__).with_name("signups.lua")
 
 
 def command(port: int, *, seconds: float) -> Sequence[str]:
-    """Its last line is an Answers as JSON."""
+    """The command to run. The last line of its output is an Answers as JSON."""
     wrk = _wrk()
     if not wrk:
         return sys.executable, "-m", "bench.load", str(port), str(seconds)
     at_most = f"-d{seconds + PATIENCE:.0f}"
     options = ("-t1", f"-c{CLIENTS}", at_most, "-s", str(SCRIPT), f"http://127.0.0.1:{port}/signup")
-    return wrk, *options, "--", prepared().decode(), str(CLIENTS), str(seconds)
+    return wrk, *options, "--", prepare_request().decode(), str(CLIENTS), str(seconds)
 
 
 def name() -> str:

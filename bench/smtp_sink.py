@@ -1,9 +1,9 @@
-"""An SMTP server that takes every mail, counts it and forgets it.
+"""An SMTP server that accepts and counts every mail, and keeps none.
 
-    python -m bench.sink PORT COUNT_FILE
+    python -m bench.smtp_sink PORT COUNT_FILE
 
-The count is eight bytes in a file, so that reading it costs the sink nothing. `hang` in place of
-the file makes a relay that accepts connections and never says a word.
+The count is eight bytes in a file, so that reading it costs the sink nothing. With `hang` in place of the
+file it accepts connections and never replies.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ REPLIES = {
 
 
 class Counter:
-    """How many mails came, for whoever opens the same file."""
+    """How many mails were accepted. All processes that open the file share the count."""
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -70,7 +70,7 @@ class Session(asyncio.Protocol):
             self._transport.close()
 
     def _take(self) -> bytes | None:
-        """The answer to one command, or to one mail, if it is there."""
+        """The reply to the next command or mail, if it has been received completely."""
         end = END if self._in_data else b"\r\n"
         taken, found, rest = self._received.partition(end)
         if not found:

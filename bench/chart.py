@@ -1,4 +1,4 @@
-"""The ratios as an SVG: each bar grows from the left, and the promise is the line in the middle."""
+"""Draws the ratios as an SVG. Bars grow from the left, and the line in the middle is the promise."""
 
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -8,8 +8,8 @@ from bench.databases import Engine
 from bench.ratios import Ratio, Result
 
 WIDTH, MARGIN, TOP = 760, 24, 84
-BAR, GAP, BARS_AT, ROW_END = 14, 4, 42, 22  # BARS_AT: below the two lines of text
-FULL, MOST = 560, 2.0  # pixels, for so many times the promise
+BAR, GAP, BARS_AT, ROW_END = 14, 4, 42, 22  # BARS_AT: offset of the bars, below two lines of text
+FULL, MOST = 560, 2.0  # width in pixels, for 2.0 times the promise
 NAMES = {Engine.POSTGRESQL: "PostgreSQL", Engine.SQLITE: "SQLite"}
 
 STYLE = """
@@ -32,8 +32,8 @@ STYLE = """
 """
 
 
-def svg(results: Sequence[Result], *, caption: str) -> str:
-    """`results` of one ratio stand together."""
+def draw_chart(results: Sequence[Result], *, caption: str) -> str:
+    """Takes the results grouped by ratio."""
     body: list[str] = []
     y = TOP
     for ratio, found in groupby(results, key=lambda result: result.ratio):
