@@ -1,5 +1,6 @@
 """Builds every part once and hands it down."""
 
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -7,10 +8,11 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import __doc__ as about
 from service import monitoring
+from service.audit.heads import Heads
 from service.audit.log import AuditLog
 from service.audit.middleware import AuditMiddleware
 from service.audit.spool import Spool
@@ -23,7 +25,7 @@ from service.observability import tracing
 from service.observability.metrics import Metrics
 from service.observability.shared_counters import SharedCounters
 from service.outbox.admin import OutboxAdmin
-from service.settings import DuplicatePolicy, Settings, explain_write_errors
+from service.settings import DuplicatePolicy, InvalidSettings, Settings
 from service.signup import routes as signup
 from service.signup.handler import SignupHandler
 from service.signup.pages import Pages
@@ -51,6 +53,9 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         return self._outermost(super().build_middleware_stack())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, _explained(send) if scope["type"] == "lifespan" else send)
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
@@ -83,8 +88,7 @@ def create_app(settings: Settings) -> Application:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(database.close)
             await stack.enter_async_context(tallies.running())
-            audit.start()
-            stack.push_async_callback(audit.stop)
+            await stack.enter_async_context(audit.running())
             if limit:
                 limit.start()
                 stack.push_async_callback(limit.stop)
@@ -137,12 +141,23 @@ def create_app(settings: Settings) -> Application:
     return app
 
 
+def _explained(send: Send) -> Send:
+    """What cannot start because of a setting says so in a sentence, and not with a traceback."""
+
+    async def send_explained(message: Message) -> None:
+        exc = sys.exception()
+        if message["type"] == "lifespan.startup.failed" and isinstance(exc, InvalidSettings):
+            message["message"] = str(exc)
+        await send(message)
+
+    return send_explained
+
+
 def _audit_log(settings: Settings, *, database: Database, metrics: Metrics) -> AuditLog:
-    with explain_write_errors(settings.data_dir):
-        spool = Spool(settings.data_dir / "audit", key=settings.audit_key.get_secret_value().encode())
+    secret = settings.audit_key.get_secret_value().encode()
     return AuditLog(
-        database=database,
-        spool=spool,
+        heads=Heads(database, secret=secret),
+        spool=Spool(settings.data_dir / "audit", secret=secret),
         keep=timedelta(days=settings.audit_retention_days),
         metrics=metrics,
     )

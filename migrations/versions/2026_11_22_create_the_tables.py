@@ -93,6 +93,7 @@ def upgrade() -> None:
         sa.Column("instance", sa.Uuid, nullable=False),
         sa.Column("first_seq", sa.BigInteger, nullable=False),
         sa.Column("last_seq", sa.BigInteger, nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("instance", name="pk_audit_instances"),
     )
     op.create_table(

@@ -1,14 +1,14 @@
 """One request's record, as it is spooled, digested and stored."""
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
 from pydantic_core import to_json
+from sqlalchemy import RowMapping
 
 from service.database.json_rows import format_timestamp
 
@@ -16,10 +16,8 @@ DIGEST_SIZE = 32  # bytes
 
 
 class Entry(NamedTuple):
-    """Never a body, an address, a name or a query string. All is spelled as the table takes it."""
+    """What is kept of one request: never a body, an address, a name or a query string."""
 
-    instance: str  # the process that answered, in hexadecimal digits
-    seq: int  # gapless within the instance, from 1
     occurred_at: str  # as `format_timestamp` spells it
     request_id: str
     method: str
@@ -30,17 +28,30 @@ class Entry(NamedTuple):
     user_id: str | None  # in hexadecimal digits
     client_network: str | None
 
+
+class NumberedEntry(NamedTuple):
+    """An entry and its place in the log."""
+
+    instance: str  # the process that answered, in hexadecimal digits
+    seq: int  # gapless within the instance, from 1
+    entry: Entry
+
     def payload(self) -> bytes:
         """All fields in one canonical spelling: what the digest covers."""
-        return to_json(tuple(self))  # a NamedTuple would take it three times as long
+        return to_json((self.instance, self.seq, *self.entry))
+
+    def to_line(self, *, key: bytes) -> bytes:
+        """As the spool holds it: a JSON array of all fields and their digest."""
+        payload = self.payload()
+        return b'%b,"%b"]\n' % (payload[:-1], digest(payload, key=key).encode("ascii"))
 
     @classmethod
-    def from_line(cls, line: bytes) -> tuple[Self, str]:
-        """The entry and the digest that it carries. Raises ValueError for what `spooled` did not write."""
+    def from_line(cls, line: bytes) -> Self:
+        """Raises ValueError for what `to_line` did not write."""
         match json.loads(line):
             case [
                 str(instance),
-                int(),
+                int(seq),
                 str(occurred_at),
                 str(),
                 str(),
@@ -54,34 +65,28 @@ class Entry(NamedTuple):
             ] as fields if len(carried) == 2 * DIGEST_SIZE:
                 # Only to raise ValueError.
                 UUID(instance), datetime.fromisoformat(occurred_at), user_id and UUID(user_id)
-                return cls._make(fields[:-1]), carried
+                return cls(instance, seq, Entry._make(fields[2:-1]))
         raise ValueError("not an audit entry")
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Self:
+    def from_row(cls, row: RowMapping) -> Self:
         user_id = row["user_id"]
-        spelled = {
-            "instance": row["instance"].hex,
+        as_spooled = {
             "occurred_at": format_timestamp(row["occurred_at"]),
             "user_id": user_id and user_id.hex,
         }
-        return cls(*(spelled.get(name, row[name]) for name in cls._fields))
-
-
-def spooled(fields: tuple[object, ...], *, key: bytes) -> bytes:
-    """An entry's fields as the spool holds them: a JSON array of them and their digest."""
-    payload = to_json(fields)
-    return b'%b,"%b"]\n' % (payload[:-1], digest(payload, key=key).encode("ascii"))
+        entry = Entry(*(as_spooled.get(name, row[name]) for name in Entry._fields))
+        return cls(row["instance"].hex, row["seq"], entry)
 
 
 def format_timestamp_ns(since_epoch: int) -> str:
-    """As `format_timestamp` spells it, at a third of the price: the second has mostly been spelled before."""
+    """Like `format_timestamp`, at a third of the cost: the second has mostly been formatted before."""
     seconds, rest = divmod(since_epoch, 1_000_000_000)
-    return f"{_second(seconds)}.{rest // 1000:06}+00:00"
+    return f"{_format_second(seconds)}.{rest // 1000:06}+00:00"
 
 
 @lru_cache(maxsize=2)
-def _second(since_epoch: int) -> str:
+def _format_second(since_epoch: int) -> str:
     return datetime.fromtimestamp(since_epoch, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 

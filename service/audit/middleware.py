@@ -9,13 +9,14 @@ from uuid import UUID
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.audit.entries import format_timestamp_ns
+from service.audit.entries import Entry, format_timestamp_ns
 from service.audit.log import AuditLog
 from service.observability.metrics import Metrics
 from service.runtime.ids import new_hex
 from service.web.client_address import ClientAddresses
 from service.web.problems import CLIENT_LEFT
 
+MAX_ROUTE = 200  # characters, as many as the table takes
 ADOPTED_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -38,18 +39,20 @@ class AuditMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        seen = _Exchange(scope)
-        request_id = seen.request_id.encode("ascii")
+        request = _AuditedRequest(scope)
+        request_id = request.request_id.encode("ascii")
 
         async def send_audited(message: Message) -> None:
             if message["type"] == "http.response.start":
-                seen.status = seen.status or message["status"]  # a second one is of an answer that broke
+                request.status = (
+                    request.status or message["status"]
+                )  # a second one is of an answer that broke
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             elif message["type"] == "http.response.body":
-                seen.response_bytes += len(message.get("body", b""))
+                request.response_bytes += len(message.get("body", b""))
                 # Before the last byte leaves: whoever has the whole answer has its entry on record.
                 if not message.get("more_body", False):
-                    self._record(seen)
+                    self._record(request)
             await send(message)
 
         try:
@@ -57,36 +60,37 @@ class AuditMiddleware:
         except Exception:
             # Answered with a 500 and logged by then; the server would log it once more, and
             # close the connection under the client's next request.
-            if not seen.recorded:
+            if not request.recorded:
                 raise
         finally:
-            self._record(seen)
+            self._record(request)
 
-    def _record(self, seen: "_Exchange") -> None:
-        if seen.recorded:
+    def _record(self, request: "_AuditedRequest") -> None:
+        if request.recorded:
             return
-        seen.recorded = True
-        elapsed = time.perf_counter_ns() - seen.began
-        route = getattr(seen.scope.get("route"), "path", None)
-        status = seen.status or CLIENT_LEFT
-        self._seconds(seen.method, route or "", status).observe(elapsed / 1e9)
-        if seen.scope["path"] in self._exclude:
+        request.recorded = True
+        elapsed = time.perf_counter_ns() - request.began
+        route = getattr(request.scope.get("route"), "path", None)
+        status = request.status or CLIENT_LEFT
+        self._seconds(request.method, route or "", status).observe(elapsed / 1e9)
+        if request.scope["path"] in self._exclude:
             return
-        user_id: UUID | None = seen.state.get("user_id")
-        self._log.record(
-            format_timestamp_ns(seen.began_at),
-            seen.request_id,
-            seen.method,
-            route,
-            status,
-            elapsed // 1000,
-            seen.response_bytes,
-            user_id and user_id.hex,
-            self._clients.network(seen.scope),
+        user_id: UUID | None = request.state.get("user_id")
+        entry = Entry(
+            occurred_at=format_timestamp_ns(request.began_at),
+            request_id=request.request_id,
+            method=request.method,
+            route=route and route[:MAX_ROUTE],
+            status=status,
+            duration_us=elapsed // 1000,
+            response_bytes=request.response_bytes,
+            user_id=user_id.hex if user_id else None,
+            client_network=self._clients.network(request.scope),
         )
+        self._log.record(entry)
 
 
-class _Exchange:
+class _AuditedRequest:
     """A request, and what has become of it so far."""
 
     __slots__ = (

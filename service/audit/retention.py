@@ -3,58 +3,82 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, exists, func, select, update
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.database.engine import Database
+from service.audit.heads import Head, Heads
 from service.database.models import AUDIT_INSTANCES, AUDIT_LOG
 
 BATCH = 5_000  # entries per transaction: short ones, so that nobody waits behind them
+BATCHES = 200  # a round
 
 
-async def prune(database: Database, *, keep: timedelta) -> int:
+async def prune(heads: Heads, *, keep: timedelta) -> int:
     """Deletes entries older than `keep`; returns how many. Raises DatabaseUnavailable.
 
-    An instance's `first_seq` moves along in the same transaction. Where an older entry stands
-    behind a younger one, because its request took long, it waits for that one to grow old.
+    What grows old meanwhile is left for the next round: else there might be no end to this one.
+    Where an older entry stands behind a younger one, because its request took long, it waits for
+    that one to grow old.
     """
+    async with heads.database.read_only() as connection:
+        cutoff = await heads.database.now(connection) - keep
     pruned = 0
-    while batch := await _prune_batch(database, keep=keep):
+    for _ in range(BATCHES):
+        batch = await _prune_batch(heads, cutoff=cutoff)
+        if not batch:
+            break
         pruned += batch
     return pruned
 
 
-async def _prune_batch(database: Database, *, keep: timedelta) -> int:
-    async with database.transaction() as connection:
-        cutoff = await database.now(connection) - keep
-        instance = await _with_old_entries(connection, cutoff)
-        if instance is None:
+async def _prune_batch(heads: Heads, *, cutoff: datetime) -> int:
+    async with heads.database.transaction() as connection:
+        head = await _lock_oldest(connection, cutoff)
+        if head is None:
             return 0
-        young = await connection.scalar(
-            select(func.min(AUDIT_LOG.c.seq)).where(
-                AUDIT_LOG.c.instance == instance.instance, AUDIT_LOG.c.occurred_at >= cutoff
-            )
-        )
-        keep_from = min(young or instance.last_seq + 1, instance.first_seq + BATCH)
+        last: int = (await connection.execute(_last_to_delete(head, cutoff))).scalar_one()
+        # Not to the first entry that stays: who deleted those between would have it covered up.
+        await heads.raise_first(connection, head, first_seq=last + 1)
         deleted = await connection.execute(
-            delete(AUDIT_LOG).where(AUDIT_LOG.c.instance == instance.instance, AUDIT_LOG.c.seq < keep_from)
-        )
-        this = AUDIT_INSTANCES.c.instance == instance.instance
-        await connection.execute(
-            delete(AUDIT_INSTANCES).where(this)
-            if keep_from > instance.last_seq
-            else update(AUDIT_INSTANCES).where(this).values(first_seq=keep_from)
+            delete(AUDIT_LOG).where(
+                AUDIT_LOG.c.instance == head.instance,
+                AUDIT_LOG.c.seq.between(head.first_seq, last),
+            )
         )
         return deleted.rowcount
 
 
-async def _with_old_entries(connection: AsyncConnection, cutoff: datetime) -> Row[Any] | None:
-    first_is_old = exists().where(
-        AUDIT_LOG.c.instance == AUDIT_INSTANCES.c.instance,
-        AUDIT_LOG.c.seq == AUDIT_INSTANCES.c.first_seq,
-        AUDIT_LOG.c.occurred_at < cutoff,
+async def _lock_oldest(connection: AsyncConnection, cutoff: datetime) -> Head | None:
+    """An instance whose first entry that is there is old."""
+    first_occurred_at = (
+        select(AUDIT_LOG.c.occurred_at)
+        .where(
+            AUDIT_LOG.c.instance == AUDIT_INSTANCES.c.instance,
+            AUDIT_LOG.c.seq.between(AUDIT_INSTANCES.c.first_seq, AUDIT_INSTANCES.c.last_seq),
+        )
+        .order_by(AUDIT_LOG.c.seq)
+        .limit(1)
+        .scalar_subquery()
     )
     found = await connection.execute(
-        select(AUDIT_INSTANCES).where(first_is_old).limit(1).with_for_update(skip_locked=True)
+        select(AUDIT_INSTANCES).where(first_occurred_at < cutoff).limit(1).with_for_update(skip_locked=True)
     )
-    return found.one_or_none()
+    row = found.one_or_none()
+    return Head(*row) if row else None
+
+
+def _last_to_delete(head: Head, cutoff: datetime) -> Select[Any]:
+    first_ones = (
+        select(AUDIT_LOG.c.seq, AUDIT_LOG.c.occurred_at)
+        .where(
+            AUDIT_LOG.c.instance == head.instance,
+            AUDIT_LOG.c.seq.between(head.first_seq, head.last_seq),
+        )
+        .order_by(AUDIT_LOG.c.seq)
+        .limit(BATCH)
+        .cte()
+    )
+    first_to_stay = select(func.min(first_ones.c.seq)).where(first_ones.c.occurred_at >= cutoff)
+    return select(func.max(first_ones.c.seq)).where(
+        first_ones.c.seq < func.coalesce(first_to_stay.scalar_subquery(), head.last_seq + 1)
+    )

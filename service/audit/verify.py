@@ -1,88 +1,149 @@
-"""Whether the table holds what the processes wrote: nothing missing, nothing altered."""
+"""Whether the table holds what the processes wrote: nothing missing, nothing altered, nothing added."""
 
 import hmac
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from uuid import UUID
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import RowMapping, func, select, true
 
-from service.audit.entries import Entry, digest, digest_key
+from service.audit.entries import NumberedEntry, digest, digest_key
+from service.audit.heads import Head, Heads
 from service.database.engine import Database
 from service.database.models import AUDIT_INSTANCES, AUDIT_LOG
 
 PAGE = 2_000
+BEFORE_ALL = -(2**63)  # no number is less
+
+
+class Fault(StrEnum):
+    MISSING = "missing"  # within the range of its instance, and not there
+    ALTERED = "altered"  # its digest is of something else
+    UNEXPECTED = "unexpected"  # outside of the range, or of an instance without one
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    instance: str
-    seq: int
-    fault: str  # "missing", "altered" or "unexpected"
+    """Of the entries from `first` to `last`, or of the instance's range itself if there is no first."""
+
+    fault: Fault
+    instance: UUID
+    first: int | None = None
+    last: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.fault}: entry {self.seq} of instance {self.instance}"
+        match self.first, self.last:
+            case None, _:
+                what = "range"
+            case first, last if first == last:
+                what = f"entry {first}"
+            case first, last:
+                what = f"entries {first} to {last}"
+        return f"{self.fault}: {what} of instance {self.instance}"
+
+    def is_continued_by(self, other: "Finding") -> bool:
+        return (
+            (self.fault, self.instance) == (other.fault, other.instance)
+            and self.last is not None
+            and self.last + 1 == other.first
+        )
 
 
 class Verification:
     """Goes through the whole log once. `checked` and `total` are entries, for a progress bar."""
 
-    def __init__(self, database: Database, *, key: bytes) -> None:
+    def __init__(self, database: Database, *, secret: bytes) -> None:
         self._database = database
-        self._key = digest_key(key)
+        self._heads = Heads(database, secret=secret)
+        self._key = digest_key(secret)
         self.checked = 0
         self.total = 0
+        self.heads: list[Head] = []  # of all instances; complete once all findings are
 
     async def findings(self) -> AsyncIterator[Finding]:
-        """Raises DatabaseUnavailable."""
+        """Neighbors are one. Raises DatabaseUnavailable."""
+        last: Finding | None = None
+        async for finding in self._single_findings():
+            if last and last.is_continued_by(finding):
+                last = replace(last, last=finding.last)
+                continue
+            if last:
+                yield last
+            last = finding
+        if last:
+            yield last
+
+    async def _single_findings(self) -> AsyncIterator[Finding]:
+        without_head = (
+            select(AUDIT_LOG.c.instance, func.min(AUDIT_LOG.c.seq), func.max(AUDIT_LOG.c.seq))
+            .where(AUDIT_LOG.c.instance.not_in(select(AUDIT_INSTANCES.c.instance)))
+            .group_by(AUDIT_LOG.c.instance)
+        )
         async with self._database.read_only(timeout=None) as connection:
             self.total = await connection.scalar(select(func.count()).select_from(AUDIT_LOG)) or 0
-            instances = (await connection.execute(select(AUDIT_INSTANCES))).all()
-            orphans = await connection.execute(
-                select(AUDIT_LOG.c.instance, AUDIT_LOG.c.seq).where(
-                    AUDIT_LOG.c.instance.not_in(select(AUDIT_INSTANCES.c.instance))
-                )
-            )
-        for orphan in orphans:
-            yield Finding(str(orphan.instance), orphan.seq, "unexpected")
+            strangers = (await connection.execute(without_head)).all()
+            instances = (await connection.execute(select(AUDIT_INSTANCES.c.instance))).scalars().all()
+        for instance, first, last in strangers:
+            yield Finding(Fault.UNEXPECTED, instance, first, last)
         for instance in instances:
             async for finding in self._of_instance(instance):
                 yield finding
 
-    async def _of_instance(self, instance: Row[Any]) -> AsyncIterator[Finding]:
-        """Every number from the first to the last stands there, with the digest of its fields.
+    async def _of_instance(self, instance: UUID) -> AsyncIterator[Finding]:
+        """Every number from the first to the last is there, with the digest of its fields, and no other.
 
-        Entries that come in meanwhile are left for the next time.
+        The range is read with each page, in one snapshot: what comes or goes meanwhile is no fault.
         """
-        expected = instance.first_seq
-        while expected <= instance.last_seq:
-            page = await self._page(instance, expected)
+        seen = BEFORE_ALL
+        while True:
+            head, page = await self._page(instance, after=seen)
+            if head is None:
+                yield Finding(Fault.MISSING, instance)
+                return
+            expected = max(seen + 1, head.first_seq)
             for row in page:
-                for seq in range(expected, row["seq"]):
-                    yield Finding(str(instance.instance), seq, "missing")
-                if not self._is_genuine(row):
-                    yield Finding(str(instance.instance), row["seq"], "altered")
-                expected = row["seq"] + 1
+                seen = row["seq"]
                 self.checked += 1
+                if not head.first_seq <= seen <= head.last_seq:
+                    yield Finding(Fault.UNEXPECTED, instance, seen, seen)
+                    continue
+                if expected < seen:
+                    yield Finding(Fault.MISSING, instance, expected, seen - 1)
+                if not self._is_genuine(row):
+                    yield Finding(Fault.ALTERED, instance, seen, seen)
+                expected = seen + 1
             if len(page) < PAGE:
                 break
-        for seq in range(expected, instance.last_seq + 1):
-            yield Finding(str(instance.instance), seq, "missing")
+        if expected <= head.last_seq:
+            yield Finding(Fault.MISSING, instance, expected, head.last_seq)
+        if not self._heads.is_genuine(head):
+            yield Finding(Fault.ALTERED, instance)
+        self.heads.append(head)
 
-    async def _page(self, instance: Row[Any], start: int) -> list[Any]:
-        async with self._database.read_only() as connection:
-            found = await connection.execute(
-                select(AUDIT_LOG)
-                .where(
-                    AUDIT_LOG.c.instance == instance.instance,
-                    AUDIT_LOG.c.seq >= start,
-                    AUDIT_LOG.c.seq <= instance.last_seq,
-                )
-                .order_by(AUDIT_LOG.c.seq)
-                .limit(PAGE)
-            )
-            return list(found.mappings())
+    async def _page(self, instance: UUID, *, after: int) -> tuple[Head | None, Sequence[RowMapping]]:
+        """The head and the next entries, in one statement, which sees one state of both."""
+        entries = (
+            select(AUDIT_LOG)
+            .where(AUDIT_LOG.c.instance == instance, AUDIT_LOG.c.seq > after)
+            .order_by(AUDIT_LOG.c.seq)
+            .limit(PAGE)
+            .subquery()
+        )
+        head = [column.label(f"head_{column.name}") for column in AUDIT_INSTANCES.c]
+        page = (
+            select(*head, entries)
+            .select_from(AUDIT_INSTANCES.outerjoin(entries, true()))
+            .where(AUDIT_INSTANCES.c.instance == instance)
+            .order_by(entries.c.seq)
+        )
+        async with self._database.read_only(timeout=None) as connection:
+            rows = (await connection.execute(page)).mappings().all()
+        if not rows:
+            return None, ()
+        found = Head(*(rows[0][column.name] for column in head))
+        return found, [row for row in rows if row["seq"] is not None]
 
-    def _is_genuine(self, row: Any) -> bool:
-        payload = Entry.from_row(row).payload()
+    def _is_genuine(self, row: RowMapping) -> bool:
+        payload = NumberedEntry.from_row(row).payload()
         return hmac.compare_digest(digest(payload, key=self._key), row["digest"])

@@ -1,6 +1,8 @@
 """What the commands share: how they run, ask the database, and fail."""
 
+import re
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
 Limit = Annotated[int, typer.Option(min=1, help="How many to show, the newest first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line, with every field.")]
 
@@ -24,6 +28,14 @@ class CommandFailed(Exception):
 def examples(*commands: str) -> str:
     """The end of a command's help."""
     return "\n\n\b\n".join(["For example:", "\n".join(f"  signup-service {command}" for command in commands)])
+
+
+def parse_duration(text: str) -> timedelta:
+    """Of the option --since."""
+    match = re.fullmatch(r"(\d{1,5})([mhd])", text)
+    if match is None:
+        raise typer.BadParameter("a time such as 90m, 2h or 1d", param_hint="--since")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
 def explain(exc: Exception) -> str | None:

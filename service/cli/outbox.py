@@ -1,13 +1,11 @@
 """The commands on the outbox: what waits, what failed and why."""
 
-import re
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from service.cli.common import AsJson, Limit, examples, progress, run_with_database
+from service.cli.common import AsJson, Limit, examples, parse_duration, progress, run_with_database
 from service.cli.output import say, show
 from service.database.email_status import EmailStatus
 
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 SOME_ID = "01a2034d-e2b2-70ba-a0cc-98ae50e103db"
-UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 outbox = typer.Typer(help="The emails: what waits, what failed and why.", no_args_is_help=True)
 
@@ -49,7 +46,7 @@ def retry(
 
     if sum(map(bool, (email_id, everything, since))) != 1:
         raise typer.BadParameter("give one of ID, --all and --since")
-    failed_since = _duration(since) if since else None
+    failed_since = parse_duration(since) if since else None
 
     async def again(database: "Database", _: "Settings") -> None:
         admin, retried = OutboxAdmin(database), 0
@@ -62,10 +59,3 @@ def retry(
         say(f"{retried} emails are due again.")
 
     run_with_database(again)
-
-
-def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"(\d+)([mhd])", text)
-    if match is None:
-        raise typer.BadParameter("a time such as 90m, 2h or 1d", param_hint="--since")
-    return timedelta(**{UNITS[match[2]]: int(match[1])})

@@ -5,9 +5,8 @@ import contextlib
 import math
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime, timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.schema import Table
 from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import UTCDateTime
 
@@ -167,13 +165,6 @@ class Database:
     def insert(self, model: type[SQLModel]) -> postgresql.Insert:
         """An insert with `on_conflict_do_nothing` and `on_conflict_do_update`, which SQLite's has as well."""
         return (sqlite.insert if self.is_sqlite else postgresql.insert)(table(model))  # type: ignore[return-value]  # see above
-
-    async def copy(
-        self, connection: AsyncConnection, into: Table, columns: Sequence[str], csv: bytes
-    ) -> None:
-        """PostgreSQL's COPY, a part of the connection's transaction. In the CSV, null is `null`."""
-        driver: Any = (await connection.get_raw_connection()).driver_connection
-        await driver.copy_to_table(into.name, source=BytesIO(csv), columns=columns, format="csv", null="null")
 
     async def close(self) -> None:
         await self.engine.dispose()

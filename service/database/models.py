@@ -115,13 +115,14 @@ class AuditEntry(SQLModel, table=True):
 
 
 class AuditInstance(SQLModel, table=True):
-    """What the table should hold of one process's entries; `audit verify` compares."""
+    """What the table should hold of one process's entries; `audit verify` compares. Never deleted."""
 
     __tablename__ = "audit_instances"
 
     instance: UUID = Field(primary_key=True)
-    first_seq: int = Field(sa_type=BigInteger)
+    first_seq: int = Field(sa_type=BigInteger)  # more than 1 where retention has deleted entries
     last_seq: int = Field(sa_type=BigInteger)
+    digest: str = Field(max_length=64)  # keyed BLAKE2b of the three, in hexadecimal
 
 
 class RateCount(SQLModel, table=True):

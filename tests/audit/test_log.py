@@ -1,39 +1,46 @@
 """From the spool to the table, each entry exactly once."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from service.audit.heads import Heads
 from service.audit.log import AuditLog
+from service.audit.retention import prune
 from service.audit.spool import Spool
 from service.database.engine import Database, DatabaseUnavailable
 from service.observability.metrics import Metrics
-from tests.support.audit import FIELDS, content, die
+from service.settings import InvalidSettings
+from tests.support.audit import ENTRY, audit_log, die, entry_of, faults, open_spool, opened
 from tests.support.database import rows
 from tests.support.eventually import eventually
 
 
 @pytest.fixture
 async def audit(database: Database, tmp_path: Path, metrics: Metrics) -> AsyncIterator[AuditLog]:
-    audit = AuditLog(
-        database=database, spool=Spool(tmp_path / "audit", key=b""), keep=timedelta(days=1), metrics=metrics
-    )
-    yield audit
-    await audit.stop()
+    """Open, and nothing is moved by itself."""
+    async with opened(audit_log(database, tmp_path / "audit", metrics=metrics)) as audit:
+        yield audit
+
+
+@pytest.fixture
+async def running(database: Database, tmp_path: Path, metrics: Metrics) -> AsyncIterator[AuditLog]:
+    audit = audit_log(database, tmp_path / "audit", metrics=metrics)
+    async with audit.running():
+        yield audit
 
 
 async def numbers(database: Database) -> list[int]:
     return [row["seq"] for row in await rows(database, "SELECT seq FROM audit_log ORDER BY seq")]
 
 
-async def test_entries_reach_the_table_by_themselves(audit: AuditLog, database: Database) -> None:
-    audit.start()
-
+async def test_entries_reach_the_table_by_themselves(running: AuditLog, database: Database) -> None:
     for _ in range(3):
-        audit.record(*FIELDS.values())
+        running.record(ENTRY)
 
     await eventually(lambda: _is(database, [1, 2, 3]))
 
@@ -41,7 +48,7 @@ async def test_entries_reach_the_table_by_themselves(audit: AuditLog, database: 
 async def test_the_instance_knows_what_the_table_should_hold(audit: AuditLog, database: Database) -> None:
     for count in (2, 3):
         for _ in range(count):
-            audit.record(*FIELDS.values())
+            audit.record(ENTRY)
         await audit.move()
 
     [instance] = await rows(database, "SELECT * FROM audit_instances")
@@ -51,9 +58,9 @@ async def test_the_instance_knows_what_the_table_should_hold(audit: AuditLog, da
 async def test_what_a_dead_process_left_is_moved_once(
     audit: AuditLog, database: Database, tmp_path: Path
 ) -> None:
-    dead = Spool(tmp_path / "audit", key=b"")
+    dead = open_spool(tmp_path / "audit")
     for _ in range(3):
-        dead.append(*FIELDS.values())
+        dead.append(ENTRY)
     die(dead)
 
     assert await audit.adopt() == 3
@@ -62,18 +69,59 @@ async def test_what_a_dead_process_left_is_moved_once(
     assert await numbers(database) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_two_processes_adopt_what_one_left_in_either_order(
+    audit: AuditLog, database: Database, tmp_path: Path, order: tuple[int, int]
+) -> None:
+    dead = open_spool(tmp_path / "audit")
+    for _ in range(3):
+        dead.append(ENTRY)
+    dead.segment_to_move()
+    for _ in range(3):
+        dead.append(ENTRY)
+    die(dead)
+    segments = (dead._resting, dead._active)
+
+    for number in order:
+        other = audit_log(database, tmp_path / str(number))
+        async with opened(other):
+            shutil.move(segments[number].path, tmp_path / str(number))
+            assert await other.adopt() == 3
+
+    assert await numbers(database) == [1, 2, 3, 4, 5, 6]
+    assert await faults(database) == []
+
+
+async def test_entries_that_retention_deleted_do_not_come_back(
+    audit: AuditLog, database: Database, tmp_path: Path
+) -> None:
+    dead = open_spool(tmp_path / "audit")
+    for age in (9, 9, 0):
+        dead.append(entry_of(timedelta(days=age)))
+    path, lines = dead._active.path, dead._active.path.read_bytes()
+    die(dead)
+    await audit.adopt()
+    await prune(Heads(database, secret=b""), keep=timedelta(days=5))
+    path.write_bytes(lines)  # as if the process had died between the commit and the removal
+
+    await audit.adopt()
+
+    assert await numbers(database) == [3]
+    assert await faults(database) == []
+
+
 async def test_an_adoption_that_failed_can_be_tried_again(
     audit: AuditLog, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead = Spool(tmp_path / "audit", key=b"")
-    dead.append(*FIELDS.values())
+    dead = open_spool(tmp_path / "audit")
+    dead.append(ENTRY)
     die(dead)
 
     async def away(*_: object) -> None:
         raise DatabaseUnavailable("starting")
 
     with monkeypatch.context() as patch:
-        patch.setattr(AuditLog, "_insert", away)
+        patch.setattr(AuditLog, "_load", away)
         with pytest.raises(DatabaseUnavailable):
             await audit.adopt()
 
@@ -84,11 +132,11 @@ async def test_an_adoption_that_failed_can_be_tried_again(
 async def test_entries_that_are_moved_twice_are_stored_once(
     audit: AuditLog, database: Database, tmp_path: Path
 ) -> None:
-    dead = Spool(tmp_path / "audit", key=b"")
+    dead = open_spool(tmp_path / "audit")
     for _ in range(3):
-        dead.append(*FIELDS.values())
+        dead.append(ENTRY)
     path = dead._active.path
-    lines = content(path)
+    lines = path.read_bytes()
     die(dead)
     await audit.adopt()
     path.write_bytes(lines)  # as if the process had died between the commit and the removal
@@ -101,12 +149,12 @@ async def test_entries_that_are_moved_twice_are_stored_once(
 async def test_a_damaged_line_does_not_hold_up_the_others(
     audit: AuditLog, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dead = Spool(tmp_path / "audit", key=b"")
+    dead = open_spool(tmp_path / "audit")
     for _ in range(3):
-        dead.append(*FIELDS.values())
+        dead.append(ENTRY)
     path = dead._active.path
     die(dead)
-    first, second, third = content(path).splitlines(keepends=True)
+    first, second, third = path.read_bytes().splitlines(keepends=True)
     for damaged in (second.replace(b"GET", b"G\0T"), second.replace(b",", b"", 1), second[9:]):
         path.write_bytes(first + damaged + third)
 
@@ -119,7 +167,7 @@ async def test_a_damaged_line_does_not_hold_up_the_others(
 async def test_a_line_that_is_no_csv_is_stored_as_it_is(audit: AuditLog, database: Database) -> None:
     odd = ['a "quoted" \\ method', "null", "a,b", "", "\\."]
     for method in odd:
-        audit.record(*(FIELDS | {"method": method, "route": None}).values())
+        audit.record(ENTRY._replace(method=method, route=None))
 
     await audit.move()
 
@@ -128,23 +176,22 @@ async def test_a_line_that_is_no_csv_is_stored_as_it_is(audit: AuditLog, databas
 
 
 async def test_while_the_database_is_away_entries_wait(
-    audit: AuditLog, database: Database, monkeypatch: pytest.MonkeyPatch
+    running: AuditLog, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    insert = AuditLog._insert
+    insert = AuditLog._load
 
     async def away(*_: object) -> None:
         raise DatabaseUnavailable("restarting")
 
-    monkeypatch.setattr(AuditLog, "_insert", away)
+    monkeypatch.setattr(AuditLog, "_load", away)
     monkeypatch.setattr("service.audit.log.TRY_AGAIN_AFTER", 0.01)
-    audit.start()
-    audit.record(*FIELDS.values())
-    await eventually(lambda: audit.trouble)
+    running.record(ENTRY)
+    await eventually(lambda: running.trouble)
 
-    monkeypatch.setattr(AuditLog, "_insert", insert)
+    monkeypatch.setattr(AuditLog, "_load", insert)
 
     await eventually(lambda: _is(database, [1]))
-    await eventually(lambda: audit.trouble is None)
+    await eventually(lambda: running.trouble is None)
 
 
 async def test_an_entry_that_cannot_be_spooled_goes_to_the_log_and_is_counted(
@@ -155,7 +202,7 @@ async def test_an_entry_that_cannot_be_spooled_goes_to_the_log_and_is_counted(
 
     monkeypatch.setattr(Spool, "append", full)
 
-    audit.record(*FIELDS.values())
+    audit.record(ENTRY)
 
     assert "audit.unspooled" in capsys.readouterr().out
     assert metrics.registry.get_sample_value("audit_entries_unspooled_total") == 1
@@ -164,49 +211,63 @@ async def test_an_entry_that_cannot_be_spooled_goes_to_the_log_and_is_counted(
 
 @pytest.mark.parametrize("before", [0, 1])
 async def test_an_entry_that_comes_after_the_end_goes_to_the_log(
-    audit: AuditLog, tmp_path: Path, capsys: pytest.CaptureFixture[str], before: int
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str], before: int
 ) -> None:
-    for _ in range(before):
-        audit.record(*FIELDS.values())
-    await audit.stop()
+    audit = audit_log(database, tmp_path / "audit")
+    async with audit.running():
+        for _ in range(before):
+            audit.record(ENTRY)
     with (tmp_path / "opened since").open("w+b") as other:
-        audit.record(*FIELDS.values())
+        audit.record(ENTRY)
 
         assert other.read() == b""
 
     assert "audit.unspooled" in capsys.readouterr().out
-    audit._spool = Spool(tmp_path / "audit", key=b"")  # for the fixture to stop
 
 
 async def test_what_is_recorded_is_counted(audit: AuditLog, metrics: Metrics) -> None:
     for count in (2, 3):
         for _ in range(count):
-            audit.record(*FIELDS.values())
+            audit.record(ENTRY)
         await audit.move()
 
     assert metrics.registry.get_sample_value("audit_entries_total") == 5
 
 
-async def test_under_load_every_entry_arrives_once(audit: AuditLog, database: Database) -> None:
-    audit.start()
-
+async def test_under_load_every_entry_arrives_once(running: AuditLog, database: Database) -> None:
     for _ in range(50):
         for _ in range(100):
-            audit.record(*FIELDS.values())
+            running.record(ENTRY)
         await asyncio.sleep(0)
 
     await eventually(lambda: _is(database, list(range(1, 5001))), within=20)
 
 
-async def test_the_rest_is_moved_at_the_end(audit: AuditLog, database: Database, tmp_path: Path) -> None:
-    audit.start()
-    audit.record(*FIELDS.values())
-
-    await audit.stop()
+async def test_the_rest_is_moved_at_the_end(database: Database, tmp_path: Path) -> None:
+    audit = audit_log(database, tmp_path / "audit")
+    async with audit.running():
+        audit.record(ENTRY)
 
     assert await numbers(database) == [1]
     assert list((tmp_path / "audit").iterdir()) == []
-    audit._spool = Spool(tmp_path / "audit", key=b"")  # for the fixture to stop
+
+
+async def test_no_file_is_touched_before_it_runs(database: Database, tmp_path: Path) -> None:
+    audit = audit_log(database, tmp_path / "audit")
+    assert not (tmp_path / "audit").exists()
+
+    async with audit.running():
+        assert len(list((tmp_path / "audit").iterdir())) == 2
+
+
+async def test_a_folder_that_cannot_be_written_is_named_at_the_start(
+    database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "audit").write_text("a file")
+
+    with pytest.raises(InvalidSettings, match=r"audit cannot be written .*DATA_DIR"):
+        async with audit_log(database, tmp_path / "audit").running():
+            pass
 
 
 async def _is(database: Database, expected: list[int]) -> bool:

@@ -6,9 +6,14 @@ from pathlib import Path
 import pytest
 
 from service.audit import retention
+from service.audit.heads import Heads
 from service.database.engine import Database
-from tests.support.audit import faults, store
+from tests.support.audit import change, faults, store
 from tests.support.database import rows
+
+
+def heads(database: Database) -> Heads:
+    return Heads(database, secret=b"")
 
 
 @pytest.mark.parametrize(
@@ -25,11 +30,11 @@ async def test_what_is_too_old_goes_and_the_rest_verifies(
 ) -> None:
     await store(database, tmp_path / "audit", ages)
 
-    assert await retention.prune(database, keep=timedelta(days=5)) == len(ages) - len(kept)
+    assert await retention.prune(heads(database), keep=timedelta(days=5)) == len(ages) - len(kept)
 
     assert [row["seq"] for row in await rows(database, "SELECT seq FROM audit_log ORDER BY seq")] == kept
     assert await faults(database) == []
-    assert await retention.prune(database, keep=timedelta(days=5)) == 0
+    assert await retention.prune(heads(database), keep=timedelta(days=5)) == 0
 
 
 async def test_it_goes_in_batches(
@@ -39,7 +44,44 @@ async def test_it_goes_in_batches(
     for folder in ("one", "two"):
         await store(database, tmp_path / folder, [9] * 10 + [0])
 
-    assert await retention.prune(database, keep=timedelta(days=5)) == 20
+    assert await retention.prune(heads(database), keep=timedelta(days=5)) == 20
 
     assert len(await rows(database, "SELECT seq FROM audit_log")) == 2
     assert await faults(database) == []
+
+
+async def test_it_goes_on_where_somebody_deleted_the_first_entries(
+    database: Database, tmp_path: Path
+) -> None:
+    await store(database, tmp_path, [9] * 6 + [0] * 4)
+    await change(database, "DELETE FROM audit_log WHERE seq <= 2")
+
+    assert await retention.prune(heads(database), keep=timedelta(days=5)) == 4
+
+    assert [row["seq"] for row in await rows(database, "SELECT seq FROM audit_log ORDER BY seq")] == [
+        *range(7, 11)
+    ]
+    assert await faults(database) == []
+
+
+async def test_an_entry_beyond_the_range_does_not_hold_up_the_others(
+    database: Database, tmp_path: Path
+) -> None:
+    for folder in ("one", "two"):
+        await store(database, tmp_path / folder, [9] * 3)
+    await change(database, "UPDATE audit_log SET seq = seq + 10 WHERE seq = 3")
+
+    assert await retention.prune(heads(database), keep=timedelta(days=5)) == 4
+
+    assert await faults(database) == ["unexpected: entry 13", "missing: entry 3"] * 2
+
+
+async def test_what_grows_old_meanwhile_is_left_for_the_next_round(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 1)
+    monkeypatch.setattr(retention, "BATCHES", 3)
+    await store(database, tmp_path, [9] * 5)
+
+    assert await retention.prune(heads(database), keep=timedelta(days=5)) == 3
+    assert await retention.prune(heads(database), keep=timedelta(days=5)) == 2

@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from service.audit.spool import content_length
+from service.audit.spool import file_size
 from service.database import migrations
 from service.database.email_status import EmailStatus
 from service.database.engine import Database
@@ -174,7 +174,7 @@ class World:
             return count
 
     def _spooled(self) -> int:
-        return sum(content_length(path) for path in self.folder.glob("**/*.spool"))
+        return sum(file_size(path) for path in self.folder.glob("**/*.spool"))
 
     async def _start(self, command: str, **environment: object) -> Process:
         defaults: dict[str, object] = {

@@ -1,10 +1,12 @@
-"""Audit entries, and what dying processes leave of them."""
+"""Entries to record, spools to die with them, and what `audit verify` says of the table."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
+from service.audit.entries import Entry
+from service.audit.heads import Heads
 from service.audit.log import AuditLog
 from service.audit.spool import Spool
 from service.audit.verify import Verification
@@ -12,21 +14,27 @@ from service.database.engine import Database
 from service.database.json_rows import format_timestamp
 from service.observability.metrics import Metrics
 
-FIELDS: dict[str, Any] = {
-    "occurred_at": format_timestamp(datetime.now(UTC)),
-    "request_id": "r",
-    "method": "GET",
-    "route": "/healthz",
-    "status": 200,
-    "duration_us": 5,
-    "response_bytes": 15,
-    "user_id": None,
-    "client_network": "192.0.2.0/24",
-}
+ENTRY = Entry(
+    occurred_at=format_timestamp(datetime.now(UTC)),
+    request_id="r",
+    method="GET",
+    route="/healthz",
+    status=200,
+    duration_us=5,
+    response_bytes=15,
+    user_id=None,
+    client_network="192.0.2.0/24",
+)
 
 
-def content(path: Path) -> bytes:
-    return path.read_bytes().rstrip(b"\0")
+def entry_of(age: timedelta) -> Entry:
+    return ENTRY._replace(occurred_at=format_timestamp(datetime.now(UTC) - age))
+
+
+def open_spool(folder: Path, *, secret: bytes = b"") -> Spool:
+    spool = Spool(folder, secret=secret)
+    spool.open()
+    return spool
 
 
 def die(spool: Spool) -> None:
@@ -35,16 +43,46 @@ def die(spool: Spool) -> None:
         segment.close()
 
 
-async def store(database: Database, folder: Path, ages: Sequence[float]) -> None:
-    """One instance's entries, so many days old, in the order of their numbers."""
-    audit = AuditLog(
-        database=database, spool=Spool(folder, key=b""), keep=timedelta(days=999), metrics=Metrics()
+def audit_log(
+    database: Database,
+    folder: Path,
+    *,
+    secret: bytes = b"",
+    keep: timedelta = timedelta(days=999),
+    metrics: Metrics | None = None,
+) -> AuditLog:
+    return AuditLog(
+        heads=Heads(database, secret=secret),
+        spool=Spool(folder, secret=secret),
+        keep=keep,
+        metrics=metrics or Metrics(),
     )
-    for age in ages:
-        occurred_at = datetime.now(UTC) - timedelta(days=age)
-        audit.record(*(FIELDS | {"occurred_at": format_timestamp(occurred_at)}).values())
-    await audit.stop()
 
 
-async def faults(database: Database) -> list[str]:
-    return [str(finding) async for finding in Verification(database, key=b"").findings()]
+@asynccontextmanager
+async def opened(audit: AuditLog) -> AsyncIterator[AuditLog]:
+    """With its spool, but without the loops: the test says when entries are moved."""
+    audit._spool.open()
+    yield audit
+    audit._spool.close()
+
+
+async def store(database: Database, folder: Path, ages: Sequence[float], *, secret: bytes = b"") -> None:
+    """One instance's entries, so many days old, in the order of their numbers."""
+    async with opened(audit_log(database, folder, secret=secret)) as audit:
+        for age in ages:
+            audit.record(entry_of(timedelta(days=age)))
+        await audit.move()
+
+
+async def faults(database: Database, *, secret: bytes = b"") -> list[str]:
+    """What verification finds, without the instances' ids."""
+    found = Verification(database, secret=secret).findings()
+    return [str(finding).partition(" of ")[0] async for finding in found]
+
+
+async def change(database: Database, *statements: str) -> None:
+    """As somebody does who can write the database and has no key."""
+    async with database.transaction() as connection:
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
