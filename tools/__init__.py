@@ -1,1 +1,1 @@
-"""What the service is built of: is any of it known to be vulnerable, and the list for whoever asks."""
+"""Developer tools for the dependencies: `make audit` and `make sbom`. The service does not import them."""

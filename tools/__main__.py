@@ -1,4 +1,4 @@
-"""`make audit` and `make sbom`."""
+"""The commands behind `make audit` and `make sbom`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from tools import sbom as bill
-from tools.audit import Unreachable, Unsafe
-from tools.audit import audit as look
-from tools.lock import pins
+from tools import vulnerabilities
+from tools.lock_file import pins
 
 LOCK = Path("requirements.lock")
 SBOM = Path("sbom.json")
@@ -20,17 +19,18 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 def audit(
     lock: Annotated[Path, typer.Argument()] = LOCK,
     unless_unreachable: Annotated[
-        bool, typer.Option("--unless-unreachable", help="Succeed, and say so, where nobody can be asked.")
+        bool,
+        typer.Option("--unless-unreachable", help="Succeed with a warning if no service answers."),
     ] = False,
 ) -> None:
-    """Fail if a pinned package has a known vulnerability, or was not audited."""
+    """Fail if a pinned package has a known vulnerability, or could not be audited."""
     pinned = pins(lock)
     try:
-        look(pinned)
-    except Unsafe as exc:
+        vulnerabilities.check(pinned)
+    except vulnerabilities.Unsafe as exc:
         _fail(str(exc))
-    except Unreachable as exc:
-        sentence = f"NOTHING WAS AUDITED: the advisory service cannot be asked from here ({exc})."
+    except vulnerabilities.Unreachable as exc:
+        sentence = f"NOTHING WAS AUDITED: the advisory service cannot be used from here ({exc})."
         if not unless_unreachable:
             _fail(sentence)
         typer.echo(sentence, err=True)

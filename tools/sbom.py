@@ -1,4 +1,4 @@
-"""The software bill of materials: every pinned package, in CycloneDX."""
+"""Writes the software bill of materials: every pinned package, in CycloneDX format."""
 
 import json
 import subprocess
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.lock import Pin, pins
+from tools.lock_file import Pin, pins
 
 
 class Incomplete(Exception):
-    """A sentence a line: what of the lock file is not in the list."""
+    """One sentence per line: which pinned package is not listed."""
 
 
 def write(lock: Path, sbom: Path) -> int:
-    """Returns how many packages it lists. Raises Incomplete."""
+    """Returns the number of packages. Raises Incomplete."""
     subprocess.run(
         [
-            # Warns that the lock file does not tell who needs whom, which is so.
+            # It warns that a lock file has no dependency graph, which is true.
             *(sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", str(lock)),
             *("--pyproject", "pyproject.toml", "--output-reproducible"),
             *("--output-format", "JSON", "--output-file", str(sbom)),

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.processes import ROOT
 from tools import sbom
-from tools.lock import Pin, pins
+from tools.lock_file import Pin, pins
 
 A, B = "a" * 64, "b" * 64
 

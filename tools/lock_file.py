@@ -1,4 +1,4 @@
-"""What a lock file pins, on any platform."""
+"""Reads the pinned packages of a lock file, for all platforms."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 class Pin:
     name: str
     version: str
-    hashes: frozenset[str] = frozenset()  # SHA-256, one per file that may be installed
+    hashes: frozenset[str] = frozenset()  # SHA-256 of each file that may be installed
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"

@@ -1,4 +1,4 @@
-"""An audit that cannot find anything is none."""
+"""An audit that cannot find anything is no audit."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.ports import free_port
 from tests.support.processes import ROOT
-from tools.lock import Pin, pins
+from tools.lock_file import Pin, pins
 
 LOCKED = """\
 jinja2==3.1.6 \\
@@ -122,7 +122,7 @@ def test_where_nobody_can_be_asked_that_is_said(audit: Audit, options: list[str]
     ended = audit(*options, at=f"http://127.0.0.1:{free_port()}/")
 
     assert ended.returncode == status
-    assert ended.stderr.startswith("NOTHING WAS AUDITED: the advisory service cannot be asked from here")
+    assert ended.stderr.startswith("NOTHING WAS AUDITED: the advisory service cannot be used from here")
     assert len(ended.stderr.splitlines()) == 1
 
 

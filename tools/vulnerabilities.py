@@ -1,8 +1,8 @@
-"""Whether any pinned package has a known vulnerability.
+"""Checks the pinned packages for known vulnerabilities.
 
-pip-audit alone says "No known vulnerabilities found" and exits with 0 where its service knew none of
-the packages. So it is first asked about one that is known to be vulnerable, and then every pin must
-have been looked at.
+pip-audit alone says "No known vulnerabilities found" and exits with 0 if its advisory service knows none of
+the packages. So this first asks about a package that is known to be vulnerable, and then requires an answer
+about every pinned package.
 """
 
 import json
@@ -12,24 +12,24 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.lock import Pin
+from tools.lock_file import Pin
 
 KNOWN_TO_BE_VULNERABLE = Pin("jinja2", "2.11.2")  # CVE-2020-28493, and more since
 
 
 class Unreachable(Exception):
-    """Nobody could be asked. That says nothing about the packages."""
+    """No advisory service could be asked. This says nothing about the packages."""
 
 
 class Unsafe(Exception):
-    """A sentence a line: what is vulnerable, or was not looked at."""
+    """One sentence per line: which package is vulnerable, or was not audited."""
 
 
-def audit(pins: Sequence[Pin]) -> None:
-    """Raises Unreachable and Unsafe."""
+def check(pins: Sequence[Pin]) -> None:
+    """Raises Unreachable or Unsafe."""
     if not pins:
         raise Unsafe("The lock file pins nothing, so nothing was audited.")
-    _prove_that_it_finds()
+    _require_a_finding()
     try:
         found = _ask(pins)
     except Unreachable as exc:  # it answered a moment ago
@@ -42,13 +42,13 @@ def audit(pins: Sequence[Pin]) -> None:
         raise Unsafe("\n".join(wrong))
 
 
-def _prove_that_it_finds() -> None:
+def _require_a_finding() -> None:
     if not _ask([KNOWN_TO_BE_VULNERABLE]).get(KNOWN_TO_BE_VULNERABLE.name):
-        raise Unreachable(f"who answered does not know that {KNOWN_TO_BE_VULNERABLE} is vulnerable")
+        raise Unreachable(f"it does not know that {KNOWN_TO_BE_VULNERABLE} is vulnerable")
 
 
 def _ask(pins: Sequence[Pin]) -> dict[str, list[str]]:
-    """The names of the known vulnerabilities, by package, of all that were looked at."""
+    """The known vulnerabilities of each package that was looked up."""
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder) / "requirements.txt"
         requirements.write_text("".join(f"{pin.name}=={pin.version}\n" for pin in pins), "utf-8")
@@ -59,7 +59,7 @@ def _ask(pins: Sequence[Pin]) -> dict[str, list[str]]:
             ],
             capture_output=True,
             text=True,
-            check=False,  # 1 means both that there are some and that it failed
+            check=False,  # exit status 1 means either findings or a failure
         )
     try:
         dependencies = json.loads(asked.stdout)["dependencies"]
