@@ -1,8 +1,9 @@
 """The settings. Nothing else reads the environment."""
 
+import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,10 +27,14 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from service import env_file
 
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # as values of HOST: all addresses of the machine
 DEFAULT_PORTS = {"http": 80, "https": 443}
+ENV_FILE = Path(".env")
 SECRETS_DIR = Path("/run/secrets")
 DEFAULT_SENDER = "Welcome <welcome@example.com>"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -156,9 +161,9 @@ class Settings(BaseSettings):
     """Every setting, as `.env.example` describes it, in the same order."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
-        env_file_encoding="utf-8",
-        secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
+        env_file=ENV_FILE,
+        env_file_encoding=env_file.ENCODING,
+        secrets_dir=SECRETS_DIR if os.path.isdir(SECRETS_DIR) else None,  # False too if nobody may look
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
@@ -263,19 +268,21 @@ class Settings(BaseSettings):
         return self.log_format or ("console" if sys.stderr.isatty() else "json")
 
     def require_production_values(self) -> None:
-        """Refuse to mail real people from example.com, or to send a password in clear.
+        """Refuses to send a password in clear, and to mail real people as example.com.
 
         Raises InvalidSettings. A loopback address or a name without a dot is a mail catcher, not a relay.
         """
-        if not _is_real_host(self.smtp_host):
-            return
         wrong = []
-        if self.mail_from == DEFAULT_SENDER:
-            wrong.append("MAIL_FROM still is the example: set it to an address your relay may send from.")
-        if self.public_url == http_url(self.host, self.port):
-            wrong.append("PUBLIC_URL is this machine alone: set it to the address that people reach.")
-        if self.smtp_username and self.smtp_security is Security.NONE:
-            wrong.append("SMTP_PASSWORD would travel in clear: set SMTP_SECURITY to starttls or tls.")
+        if _is_real_host(self.smtp_host):
+            if self.mail_from == DEFAULT_SENDER:
+                wrong.append("MAIL_FROM still is the example: set it to an address your relay may send from.")
+            if self.public_url == http_url(self.host, self.port):
+                wrong.append("PUBLIC_URL is this machine alone: set it to the address that people reach.")
+        if self.smtp_username and self.smtp_security is Security.NONE and not _is_loopback(self.smtp_host):
+            wrong.append(
+                f"SMTP_PASSWORD would travel in clear to {self.smtp_host}: "
+                "set SMTP_SECURITY to starttls or tls."
+            )
         if wrong:
             raise InvalidSettings("\n".join(wrong))
 
@@ -284,34 +291,78 @@ def load(**overrides: object) -> Settings:
     """The settings of this process. Raises InvalidSettings."""
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # names and types are checked by pydantic
-    except UnicodeDecodeError as exc:
-        raise InvalidSettings(".env is not a text file in UTF-8.") from exc
+    except (OSError, UnicodeDecodeError, SettingsError) as exc:
+        raise InvalidSettings(_find_unreadable_file() or f"The settings cannot be read: {exc}.") from exc
     except ValidationError as exc:
-        lines = [_sentence(error["loc"], error["msg"]) for error in exc.errors()]
+        lines = [_sentence(error) for error in exc.errors(include_url=False, include_context=False)]
         raise InvalidSettings("\n".join(dict.fromkeys(lines))) from exc
 
 
-def _sentence(location: Sequence[str | int], message: str) -> str:
-    message = message.removeprefix("Value error, ").replace("Input", "it", 1)
-    if not location:
+def find_env_file_problems() -> list[str]:
+    """A sentence for each line of `.env` that is ignored, and was probably meant for us."""
+    return env_file.find_problems(ENV_FILE, names=[name.upper() for name in Settings.model_fields])
+
+
+def _find_unreadable_file() -> str | None:
+    secrets = (SECRETS_DIR / name for name in Settings.model_fields)
+    for path in (ENV_FILE, *secrets):
+        try:
+            path.read_text(encoding=env_file.ENCODING)
+        except UnicodeDecodeError:
+            return f"{path} is not a text file in UTF-8."
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as exc:
+            return (
+                f"{path if path.is_absolute() else f'{path} in the working directory'} cannot be read "
+                f"({exc.strerror}): give this user the right to, or move it away."
+            )
+    return None
+
+
+# What pydantic says differently, by its name for the error.
+SAID: dict[str, str] = {
+    "bool_parsing": "it takes true or false",
+    "int_parsing": "it takes a whole number",
+}
+
+
+def _sentence(error: ErrorDetails) -> str:
+    message = SAID.get(error["type"]) or error["msg"].removeprefix("Value error, ").replace("Input", "it", 1)
+    if not error["loc"]:
         return f"{message}."
-    return f"{str(location[0]).upper()} is not valid: {message[0].lower()}{message[1:]}."
+    name = str(error["loc"][0]).upper()
+    return f"{name} is not valid: {message[0].lower()}{message[1:]}{_origin(name)}."
+
+
+def _origin(name: str) -> str:
+    """Where a wrong value comes from, if that is not the environment."""
+    if name in os.environ:
+        return ""
+    if line := env_file.find_line(ENV_FILE, name):
+        return f" ({ENV_FILE}, line {line})"
+    secret = SECRETS_DIR / name.lower()
+    return f" ({secret})" if os.path.isfile(secret) else ""
 
 
 def _is_real_host(host: str) -> bool:
+    return ("." in host or ":" in host) and not _is_loopback(host)
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        return not ip_address(host).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
-        return "." in host
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")  # RFC 6761, section 6.3
 
 
 @contextmanager
 def explain_write_errors(folder: Path) -> Iterator[None]:
-    """Turns the system's word about a folder into a sentence with the mend. Raises InvalidSettings."""
+    """Turns the system's error about a folder into a sentence with the fix. Raises InvalidSettings."""
     try:
         yield
     except OSError as exc:
         reason = exc.strerror or str(exc)
         raise InvalidSettings(
-            f"{folder} cannot be written ({reason}): mend that, or set DATA_DIR to another folder."
+            f"{folder} cannot be written ({reason}): fix that, or set DATA_DIR to another folder."
         ) from exc

@@ -1,15 +1,28 @@
 """Settings from the environment, a file and secrets; and what is said when one is wrong."""
 
+import errno
+import io
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import ip_network
 from itertools import pairwise
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from pydantic import SecretStr
 
-from service.settings import DuplicatePolicy, InvalidSettings, Rate, Security, Settings, load
+from service import settings as module
+from service.settings import (
+    DuplicatePolicy,
+    InvalidSettings,
+    Rate,
+    Security,
+    Settings,
+    find_env_file_problems,
+    load,
+)
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 LINE = re.compile(r"^#([A-Z][A-Z_]*)=(.*)$", re.MULTILINE)
@@ -146,8 +159,8 @@ def test_a_right_value_is_taken(
     ("variable", "value", "takes"),
     [
         ("SMTP_HOST", "", "a name or an IP address"),
-        ("SMTP_PORT", "smtp", "a valid integer"),
-        ("SMTP_PORT", "", "a valid integer"),
+        ("SMTP_PORT", "smtp", "a whole number"),
+        ("SMTP_PORT", "", "a whole number"),
         ("SMTP_PORT", "0", "greater than or equal to 1"),
         ("PORT", "65536", "less than or equal to 65535"),
         ("SMTP_SECURITY", "ssl", "'none', 'starttls' or 'tls'"),
@@ -178,8 +191,8 @@ def test_a_right_value_is_taken(
         ("BRAND_COLOR", "#2563eb;x", "a color such as #2563eb"),
         ("TEMPLATES_DIR", "nowhere", "does not point to a directory"),
         ("DATA_DIR", "", "a directory"),
-        ("WORKER", "perhaps", "a valid boolean"),
-        ("WORKER", "", "a valid boolean"),
+        ("WORKER", "perhaps", "true or false"),
+        ("WORKER", "", "true or false"),
         ("HOST", "", "a name or an IP address"),
         ("KEEP_ALIVE", "0", "greater than or equal to 1"),
         ("CORS_ORIGINS", "app.example.com", "origins such as https://app.example.com, separated by commas"),
@@ -277,6 +290,65 @@ def test_a_file_that_is_no_text_gets_a_sentence(folder: Path) -> None:
         load()
 
 
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of secrets, empty."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    monkeypatch.setattr(module, "SECRETS_DIR", folder)
+    monkeypatch.setitem(Settings.model_config, "secrets_dir", folder)
+    return folder
+
+
+def test_a_secret_that_is_no_text_gets_a_sentence(secrets: Path) -> None:
+    (secrets / "smtp_password").write_bytes(b"\xff")
+
+    with pytest.raises(InvalidSettings, match=rf"^{secrets}/smtp_password is not a text file in UTF-8\.$"):
+        load()
+
+
+@pytest.mark.parametrize("name", [".env", "secrets/audit_key"])
+def test_a_file_that_cannot_be_read_gets_a_sentence(
+    folder: Path, secrets: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    file = folder / name
+    file.write_text("AUDIT_KEY=x")
+    read: Callable[..., IO[Any]] = io.open
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> IO[Any]:
+        if Path(path).absolute() == file:  # the tests may run as root, who may read everything
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr("io.open", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+
+    with pytest.raises(
+        InvalidSettings, match=rf"{name} .*cannot be read \(Permission denied\): give this user"
+    ):
+        load()
+
+
+def test_a_wrong_value_in_a_file_is_told_with_the_place(folder: Path, secrets: Path) -> None:
+    (folder / ".env").write_text("# ours\nSMTP_PORT=smtp\n")
+    (secrets / "keep_alive").write_text("long\n")
+
+    with pytest.raises(InvalidSettings) as refusal:
+        load()
+
+    assert str(refusal.value).splitlines() == [
+        f"KEEP_ALIVE is not valid: it takes a whole number ({secrets}/keep_alive).",
+        "SMTP_PORT is not valid: it takes a whole number (.env, line 2).",
+    ]
+
+
+def test_what_windows_editors_put_in_front_of_a_file_is_no_part_of_it(folder: Path) -> None:
+    (folder / ".env").write_text("\ufeffSMTP_HOST=relay\r\n", encoding="utf-8")
+
+    assert load().smtp_host == "relay"
+    assert find_env_file_problems() == []
+
+
 EMPTY = [name for name, field in Settings.model_fields.items() if str(field.default) in ("", "()", "None")]
 
 
@@ -299,9 +371,35 @@ def test_the_sender_is_the_bare_address(mail_from: str, sender: str) -> None:
     assert Settings(mail_from=mail_from).sender == sender
 
 
-@pytest.mark.parametrize("host", ["localhost", "mailhog", "127.0.0.1", "127.1.2.3", "::1"])
+LOOPBACK = ["localhost", "relay.localhost", "127.0.0.1", "127.1.2.3", "::1"]
+
+
+@pytest.mark.parametrize("host", [*LOOPBACK, "mailhog"])
 def test_a_mail_catcher_may_have_the_examples(host: str) -> None:
-    Settings(smtp_host=host, smtp_username="ada", smtp_password="x").require_production_values()
+    Settings(smtp_host=host).require_production_values()
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_a_password_may_go_to_this_machine_in_clear(host: str) -> None:
+    Settings(
+        smtp_host=host,
+        smtp_username="ada",
+        smtp_password="x",
+        mail_from="a@b.org",
+        public_url="https://b.org",
+    ).require_production_values()
+
+
+@pytest.mark.parametrize("host", ["mailhog", "relay", "localhostess", "10.0.0.1"])
+def test_a_password_goes_to_no_other_machine_in_clear(real: Settings, host: str) -> None:
+    settings = real.model_copy(
+        update={"smtp_host": host, "smtp_username": "ada", "smtp_password": SecretStr("x")}
+    )
+
+    with pytest.raises(
+        InvalidSettings, match=f"^SMTP_PASSWORD would travel in clear to {host}: set SMTP_SECURITY"
+    ):
+        settings.require_production_values()
 
 
 @pytest.mark.parametrize("host", ["smtp.example.net", "192.0.2.1", "10.0.0.1", "2001:db8::1"])
