@@ -97,3 +97,4 @@ def _announce(settings: Settings, *, say: Callable[[str], None], with_inbox: boo
     say("\nTry it:\n")
     body = '{"email": "ada@example.com", "name": "Ada"}'
     say(f"  curl -i {api}/signup -H 'Content-Type: application/json' -d '{body}'\n")
+    say("(Once Ada has signed up, the answer is a 409: use another address.)\n")
