@@ -70,13 +70,14 @@ class SignupHandler:
 
     async def _accept_silently(self, body: SignupRequest, request: Request) -> None:
         """Nothing but the row itself depends on whether there is one: the key is not kept, the mail is
-        left to the loop, and the audit does not name the user."""
+        left to the loop, the audit does not name the user, and a failure is told at a whole step too."""
         try:
             await self._register(body, request, None)
         except Problem as problem:
             if problem.problem_type is not ProblemType.ADDRESS_TAKEN:
                 raise
-        await _next_step(request.state.began)
+        finally:
+            await _next_step(request.state.began)
 
     async def _register(self, body: SignupRequest, request: Request, key: str | None) -> RegisteredUser:
         signup = Signup(

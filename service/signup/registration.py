@@ -1,11 +1,11 @@
 """The use case: store a user and the email to send, in one transaction."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Insert, RowMapping, select
+from sqlalchemy import Insert, RowMapping, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.engine import Database
@@ -95,24 +95,39 @@ class Registration:
         raise result
 
     async def _write(self, signups: Sequence[Signup]) -> Sequence[Result]:
-        addresses = [signup.address for signup in signups]
-        if self._mailboxes is None or not any(address.untagged for address in addresses):
+        limit = self._mailboxes if any(signup.address.untagged for signup in signups) else None
+        if self._policy is DuplicatePolicy.UNIFORM:
+            return await self._write_uniformly(signups, limit)
+        if limit is None:
             async with self._database.single_statement() as connection:
                 return await self._register(connection, signups, too_many={})
         async with self._database.transaction() as connection:
-            too_many = await self._mailboxes.find_excess(connection, addresses)
+            too_many = await limit.find_excess(connection, [signup.address for signup in signups])
             return await self._register(connection, signups, too_many=too_many)
+
+    async def _write_uniformly(
+        self, signups: Sequence[Signup], limit: MailboxLimit | None
+    ) -> Sequence[Result]:
+        """The same statements for all, and for a known address the rows of a new user, deleted before the
+        commit. If it wrote nothing, a full disk, a standby that is away or a slow commit would show it."""
+        async with self._database.transaction() as connection:
+            addresses = [signup.address for signup in signups]
+            too_many = await limit.find_excess(connection, addresses) if limit else {}
+            added = await self._store(connection, signups)
+            decoys = [_decoy(signup) for signup in signups if signup.id not in added]
+            await self._store(connection, decoys)
+            if limit:
+                unsent = {signup.id for signup in signups if signup.address.canonical in too_many}
+                await self._outbox.fail(connection, unsent & set(added), reason=UNSENT)
+            await connection.execute(delete(USERS).where(USERS.c.id.in_([decoy.id for decoy in decoys])))
+        return [added.get(signup.id) or AddressTaken() for signup in signups]
 
     async def _register(
         self, connection: AsyncConnection, signups: Sequence[Signup], *, too_many: Mapping[str, timedelta]
     ) -> Sequence[Result]:
-        excess = {signup.id for signup in signups if signup.address.canonical in too_many}
-        if excess and self._policy is DuplicatePolicy.CONFLICT:
-            added = await self._store(connection, [signup for signup in signups if signup.id not in excess])
-        else:
-            added = await self._store(connection, signups)
-            if unsent := excess & set(added):
-                await self._outbox.fail(connection, unsent, reason=UNSENT)
+        added = await self._store(
+            connection, [signup for signup in signups if signup.address.canonical not in too_many]
+        )
         keys = [signup.idempotency_key for signup in signups if signup.id not in added]
         earlier = await self._users_by_key(connection, [key for key in keys if key])
         return [
@@ -202,6 +217,12 @@ def _user(signup: Signup) -> tuple[object, ...]:
         signup.locale,
         signup.idempotency_key,
     )
+
+
+def _decoy(known: Signup) -> Signup:
+    # The end of an id is random: so this falls anywhere in the index, as addresses do.
+    canonical = known.id.hex[::-1].ljust(len(known.address.canonical), "-")
+    return replace(known, address=replace(known.address, canonical=canonical))
 
 
 def _existing(signup: Signup, earlier: dict[str, RowMapping]) -> RegisteredUser | KeyReused | None:

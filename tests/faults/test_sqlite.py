@@ -7,30 +7,16 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.pool import Pool
 
 from service.settings import Settings
 from tests.faults.recovery import in_time, quiet, recovered
 from tests.faults.world import Verdict, World
 from tests.support.app import running
-from tests.support.database import rows
+from tests.support.database import no_more_pages_than, rows
 from tests.support.eventually import eventually
 from tests.support.processes import Process
 
 pytestmark = [pytest.mark.parametrize("engine_name", ["sqlite"]), pytest.mark.both]
-
-
-@contextmanager
-def no_more_pages_than(count: int) -> Iterator[None]:
-    """For every connection that is opened meanwhile."""
-
-    def limit(connection: Any, _: object) -> None:
-        connection.cursor().execute(f"PRAGMA max_page_count = {count}")
-
-    event.listen(Pool, "connect", limit)
-    yield
-    event.remove(Pool, "connect", limit)
 
 
 async def test_f53_the_file_is_full(settings: Settings, world: World) -> None:

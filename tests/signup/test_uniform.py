@@ -3,23 +3,28 @@
 import asyncio
 import random
 import re
+import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from statistics import mean
 from typing import ClassVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
 from service.database.engine import Database
+from service.database.group_commit import PATIENCE
 from service.settings import DuplicatePolicy, Settings
 from service.signup.handler import STEP
 from tests.support.app import running
-from tests.support.database import rows
+from tests.support.database import execute, no_more_pages_than, rows
 from tests.support.eventually import eventually
+from tests.support.postgres import Postgres
 from tests.support.processes import Process
 from tests.support.relay import ScriptedRelay
 
@@ -179,6 +184,121 @@ async def test_the_documentation_does_not_speak_of_conflicts(client: httpx.Async
 
     assert "202" in documented
     assert not {"201", "409"} & set(documented)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    server = Postgres()
+    yield server
+    server.remove()
+
+
+class TestDatabaseInTrouble:
+    """Whatever state it is in, a known address writes, waits and fails as a new one does."""
+
+    @asynccontextmanager
+    async def service(
+        self, server: Postgres, relay: ScriptedRelay, tmp_path: Path
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        url = await server.created(f"test_{uuid4().hex}")
+        settings = Settings(
+            database_url=url,
+            data_dir=tmp_path,
+            smtp_port=relay.port,
+            duplicate_policy="uniform",
+            signup_rate_limit="",
+        )
+        async with running(settings) as live:
+            yield live.client
+
+    @asynccontextmanager
+    async def altered(self, server: Postgres, name: str, value: str) -> AsyncIterator[None]:
+        for statement in (f"ALTER SYSTEM SET {name} = '{value}'", "SELECT pg_reload_conf()"):
+            await execute(server.url("postgres"), statement)
+        yield
+        for statement in (f"ALTER SYSTEM RESET {name}", "SELECT pg_reload_conf()"):
+            await execute(server.url("postgres"), statement)
+
+    async def ask(self, client: httpx.AsyncClient, address: str) -> tuple[object, float]:
+        begun = time.monotonic()
+        answer = await client.post("/signup", json={"email": address})
+        assert "Retry-After" in answer.headers or answer.status_code == 202
+        return answer.status_code, time.monotonic() - begun
+
+    async def test_the_synchronous_standby_is_away(
+        self, server: Postgres, relay: ScriptedRelay, tmp_path: Path
+    ) -> None:
+        async with self.service(server, relay, tmp_path) as client:
+            assert (await self.ask(client, "ada@example.com"))[0] == 202
+            async with self.altered(server, "synchronous_standby_names", "nobody"):
+                await asyncio.sleep(0.5)  # until every server process has read it
+
+                known = await self.ask(client, "ada@example.com")
+                new = await self.ask(client, "grace@example.com")
+
+        assert known[0] == new[0] == 503
+        assert min(known[1], new[1]) > PATIENCE
+
+    async def test_a_commit_takes_longer_than_a_step(
+        self, server: Postgres, relay: ScriptedRelay, tmp_path: Path
+    ) -> None:
+        async with self.service(server, relay, tmp_path) as client:
+            await self.ask(client, "ada@example.com")
+            async with (
+                self.altered(server, "commit_siblings", "0"),
+                self.altered(server, "commit_delay", "100000"),
+            ):
+                await asyncio.sleep(0.5)
+
+                known = [await self.ask(client, "ada@example.com") for _ in range(3)]
+                new = [await self.ask(client, f"grace{number}@example.com") for number in range(3)]
+
+        assert {status for status, _ in known + new} == {202}
+        assert min(seconds for _, seconds in known + new) > 2 * STEP
+
+    async def test_the_file_is_full(self, relay: ScriptedRelay, migrated_file: Path, tmp_path: Path) -> None:
+        shutil.copy(migrated_file, tmp_path / "service.db")
+        settings = Settings(
+            data_dir=tmp_path,
+            smtp_port=relay.port,
+            duplicate_policy="uniform",
+            signup_rate_limit="",
+            mailbox_rate_limit="",
+        )
+        with no_more_pages_than(60):
+            async with running(settings) as live:
+                await self.fill(live.client)
+
+                asked = [
+                    await self.ask(live.client, f"{name}@example.com")
+                    for number in range(5)
+                    for name in (f"user0-50-{number}", f"new{number}")
+                ]
+
+        assert {status for status, _ in asked} == {503}
+        assert min(seconds for _, seconds in asked) > STEP
+
+    async def fill(self, client: httpx.AsyncClient) -> None:
+        """Until not even one fits in."""
+        for size in (50, 1):
+            for number in count():
+                answers = await asyncio.gather(
+                    *(self.ask(client, f"user{number}-{size}-{n}@example.com") for n in range(size))
+                )
+                if answers[-1][0] == 503:
+                    break
+
+    async def test_nothing_is_kept_of_what_a_known_address_wrote(
+        self, client: httpx.AsyncClient, database: Database
+    ) -> None:
+        await client.post("/signup", json=ADA)
+        before = await rows(database, "SELECT * FROM users"), await rows(database, "SELECT id FROM outbox")
+
+        for spelling in ("ada@example.com", "ADA@example.com"):
+            await client.post("/signup", json={"email": spelling, "name": "Eve"})
+
+        after = await rows(database, "SELECT * FROM users"), await rows(database, "SELECT id FROM outbox")
+        assert after == before
 
 
 class TestTime:

@@ -1,9 +1,13 @@
 """What a test asks of a database by itself."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from service.database.engine import Database
 
@@ -23,3 +27,15 @@ async def execute(url: str, statement: str) -> None:
 def with_database(url: str, name: str) -> str:
     """The address of another database on the same server."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@contextmanager
+def no_more_pages_than(count: int) -> Iterator[None]:
+    """For every connection that is opened meanwhile."""
+
+    def limit(connection: Any, _: object) -> None:
+        connection.cursor().execute(f"PRAGMA max_page_count = {count}")
+
+    event.listen(Pool, "connect", limit)
+    yield
+    event.remove(Pool, "connect", limit)
