@@ -1,4 +1,4 @@
-"""The app without a network."""
+"""Runs the app without a network."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Running:
-    """An app inside its lifespan, and a client that talks to it without a network."""
+    """An app in its lifespan, and a client that calls it without a network."""
 
     app: FastAPI
     client: httpx.AsyncClient

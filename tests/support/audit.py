@@ -1,4 +1,4 @@
-"""Entries to record, spools to die with them, and what `audit verify` says of the table."""
+"""Records audit entries, kills spools, and verifies the table."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -38,7 +38,7 @@ def open_spool(folder: Path, *, secret: bytes = b"") -> Spool:
 
 
 def die(spool: Spool) -> None:
-    """As `kill -9` does: the locks go, the files stay."""
+    """Does what `kill -9` does: the locks go, the files stay."""
     for segment in (spool._active, spool._resting):
         segment.close()
 
@@ -61,14 +61,14 @@ def audit_log(
 
 @asynccontextmanager
 async def opened(audit: AuditLog) -> AsyncIterator[AuditLog]:
-    """With its spool, but without the loops: the test says when entries are moved."""
+    """With a spool but without loops: the test decides when entries are moved."""
     audit._spool.open()
     yield audit
     audit._spool.close()
 
 
 async def store(database: Database, folder: Path, ages: Sequence[float], *, secret: bytes = b"") -> None:
-    """One instance's entries, so many days old, in the order of their numbers."""
+    """Stores entries of one instance, in order; `ages` are in days."""
     async with opened(audit_log(database, folder, secret=secret)) as audit:
         for age in ages:
             audit.record(entry_of(timedelta(days=age)))
@@ -76,13 +76,13 @@ async def store(database: Database, folder: Path, ages: Sequence[float], *, secr
 
 
 async def faults(database: Database, *, secret: bytes = b"") -> list[str]:
-    """What verification finds, without the instances' ids."""
+    """The findings of the verification, without the ids of instances."""
     found = Verification(database, secret=secret).findings()
     return [str(finding).partition(" of ")[0] async for finding in found]
 
 
 async def change(database: Database, *statements: str) -> None:
-    """As somebody does who can write the database and has no key."""
+    """Does what somebody can do who can write the database but has no key."""
     async with database.transaction() as connection:
         for statement in statements:
             await connection.exec_driver_sql(statement)

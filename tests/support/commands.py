@@ -1,4 +1,4 @@
-"""The commands, as somebody types them."""
+"""Runs the commands as somebody types them."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What a test asks of a database by itself."""
+"""Statements that a test sends to a database itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from service.database.engine import Database
 
 
 async def rows(database: Database, statement: str) -> list[Any]:
-    """For asserting on what is stored."""
+    """The rows of a statement, to assert on what is stored."""
     async with database.read_only(timeout=None) as connection:
         return list((await connection.exec_driver_sql(statement)).mappings())
 
@@ -25,7 +25,7 @@ async def execute(url: str, statement: str) -> None:
 
 
 def with_database(url: str, name: str) -> str:
-    """The address of another database on the same server."""
+    """The URL of another database on the same server."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 

@@ -1,4 +1,4 @@
-"""Waiting for what will be true soon, without guessing when."""
+"""Waits until a fact is true, without guessing how long that takes."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 
 async def eventually(fact: Callable[[], object], *, within: float = 10.0) -> None:
-    """Fails with the last value if the fact, which may be a coroutine function, does not come true."""
+    """Calls `fact`, a function or a coroutine function, until it is true. Fails with its last value."""
     deadline = time.monotonic() + within
     while True:
         value = fact()

@@ -1,4 +1,4 @@
-"""A row, a message and a relay's offer, for tests of the mail."""
+"""A row, a message and an EHLO reply, for tests of the mail."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Names that people have."""
+"""Names of real people."""
 
 REAL_NAMES = {
     "plain": ["Ada", "Ada Lovelace", "Grace Brewster Murray Hopper", "Cher", "O", "Ng", "U Nu", "Xi'an"],

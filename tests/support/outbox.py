@@ -1,4 +1,4 @@
-"""Rows of the outbox, as signups and time make them."""
+"""Stores rows in the outbox as signups do, and ages them."""
 
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ async def enqueue(
     name: str = "ada",
     domain: str = "example.com",
 ) -> Email | None:
-    """A user with an email, as a signup stores them."""
+    """Stores a user with an email, as a signup does."""
     user_id = new_id()
     async with database.transaction() as connection:
         now = await database.now(connection)

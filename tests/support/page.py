@@ -1,4 +1,4 @@
-"""An HTML page as a browser takes it, and strictly: every element is closed, and every id stands for one."""
+"""Parses an HTML page strictly: every element must be closed, and every id unique."""
 
 from html.parser import HTMLParser
 
@@ -13,7 +13,7 @@ class Page(HTMLParser):
         super().__init__()
         self.declarations: list[str] = []
         self.elements: list[tuple[str, Attributes]] = []
-        self.words: list[str] = []  # those that can be read
+        self.words: list[str] = []  # the visible ones
         self._open: list[str] = []
         self.feed(source)
         self.close()

@@ -1,9 +1,9 @@
-"""Ports for servers that must be found again where they were."""
+"""Ports for servers that restart on the same port."""
 
 import random
 import socket
 
-# Below those that the system gives to outgoing connections, which would take one between two starts.
+# Below the range of outgoing connections, one of which could take the port between two starts.
 FROM, TO = 10_000, 32_000
 
 

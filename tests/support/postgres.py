@@ -1,4 +1,4 @@
-"""A real PostgreSQL from a wheel, so that the tests need nothing installed."""
+"""A real PostgreSQL from a wheel, so that the tests need no installed server."""
 
 import atexit
 import os
@@ -23,7 +23,7 @@ UNPRIVILEGED = "pgserver"  # PostgreSQL and PgBouncer refuse to run as root
 
 
 def unprivileged() -> dict[str, Any]:
-    """For `Popen`: whom the servers run as, where we are root."""
+    """Arguments for `Popen`: if we are root, servers run as another user."""
     if os.geteuid():
         return {}
     ensure_user_exists(UNPRIVILEGED)
@@ -60,7 +60,7 @@ def copy_programs(installed: Path, folder: Path) -> Path:
 
 
 class Postgres:
-    """A server of its own in a temporary folder, to be stopped, killed and started again at will."""
+    """A server in a temporary folder, which a test can stop, kill and start again."""
 
     def __init__(self, **options: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="signup-postgres-"))
@@ -109,13 +109,13 @@ class Postgres:
         while not self._answers():
             if time.monotonic() > deadline:
                 raise RuntimeError(self.log)
-            # A killed server's children live on for a moment, and it does not start beside them.
+            # The children of a killed server live on for a moment, and no new server starts meanwhile.
             if self._process is None or self._process.poll() is not None:
                 self._process = self._launched()
             time.sleep(0.02)
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """SIGINT: fast shutdown. SIGQUIT: immediate, as after a crash. SIGKILL: the real thing."""
+        """SIGINT: fast shutdown. SIGQUIT: immediate, with recovery at the next start. SIGKILL: a crash."""
         if self._process:
             self._process.send_signal(number)
             self._process.wait(30)

@@ -1,4 +1,4 @@
-"""A TCP proxy that can be told what goes wrong on the way."""
+"""A TCP proxy that breaks connections on request."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class Proxy:
-    """In front of one port of this machine.
+    """A proxy in front of a port of this machine.
 
     `up` False refuses new connections. `flowing` cleared keeps every byte back, in both
     directions, as dropped packets do. `cut_when` is asked about each piece on its way
@@ -41,13 +41,13 @@ class Proxy:
             self._server.close()
 
     def swallow(self) -> None:
-        """The connections there are never carry another byte, and nobody is told; new ones do."""
+        """Present connections silently stop carrying bytes; new ones work."""
         self.flowing.clear()
         self.flowing = asyncio.Event()
         self.flowing.set()
 
     def reset(self) -> None:
-        """Cuts every connection there is."""
+        """Cuts all present connections."""
         for pair in list(self._pairs):
             for writer in pair:
                 writer.transport.abort()

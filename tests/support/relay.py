@@ -1,4 +1,4 @@
-"""A real SMTP server that does as it is told at every stage, and remembers everything."""
+"""A real SMTP server that replies at each stage what a test asks for, and records everything."""
 
 import asyncio
 import email
@@ -14,8 +14,8 @@ from tests.support.ports import free_port
 
 Answer = str | Callable[["Envelope"], str]
 
-HANG = "hang"  # says nothing, and keeps the connection until the other end has enough
-DROP = "drop"  # hangs up
+HANG = "hang"  # never replies, and keeps the connection open
+DROP = "drop"  # closes the connection
 
 
 @dataclass
@@ -37,13 +37,13 @@ class Envelope:
 
 @dataclass
 class ScriptedRelay:
-    """`answers` maps a stage (greeting, ehlo, starttls, mail, rcpt, data, dot, quit) to what is said there, a
-    function of the envelope included. `delays` holds seconds to wait before saying it."""
+    """`answers` maps a stage (greeting, ehlo, starttls, mail, rcpt, data, dot, quit) to its reply, or to a
+    function from the envelope to the reply. `delays` has the seconds to wait before it."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
     delays: dict[str, float] = field(default_factory=dict)
     accepted: list[Envelope] = field(default_factory=list)  # answered 250 after the dot
-    unanswered: list[Envelope] = field(default_factory=list)  # reached the dot, and got no 250
+    unanswered: list[Envelope] = field(default_factory=list)  # received up to the dot, and not answered 250
     stages: Counter[str] = field(default_factory=Counter)
     connections: int = 0
     most_connections: int = 0
@@ -74,7 +74,7 @@ class ScriptedRelay:
         return relay
 
     async def start(self) -> None:
-        self.port = self.port or free_port()  # the same one again after a stop
+        self.port = self.port or free_port()  # the same port after a restart
         from_the_first_byte = None if self.starttls else self.tls
         self._server = await asyncio.start_server(
             self._converse, "127.0.0.1", self.port, ssl=from_the_first_byte

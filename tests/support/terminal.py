@@ -1,4 +1,4 @@
-"""A command as somebody sees it who runs it on a terminal."""
+"""Runs commands on a terminal, to see what people see."""
 
 import contextlib
 import fcntl
@@ -17,7 +17,7 @@ from tests.support.processes import ROOT
 
 @dataclass(frozen=True)
 class Shown:
-    text: str  # standard output and standard error, as the terminal got them
+    text: str  # standard output and standard error, as the terminal shows them
     status: int
 
     @property
@@ -28,7 +28,7 @@ class Shown:
 def run_on_terminal(
     *command: str, folder: Path, environment: Mapping[str, object] | None = None, columns: int = 80
 ) -> Shown:
-    """Runs `python -m service COMMAND` on a terminal of that width, to its end."""
+    """Runs `python -m service COMMAND` to its end, on a terminal of this width."""
     return _shown([sys.executable, "-m", "service", *command], folder, environment or {}, columns)
 
 
@@ -46,7 +46,7 @@ def _shown(command: list[str], folder: Path, environment: Mapping[str, object], 
     )
     os.close(theirs)
     output = b""
-    with contextlib.suppress(OSError):  # which is how Linux says that nobody writes to it any more
+    with contextlib.suppress(OSError):  # Linux raises this when the last writer has left
         while chunk := os.read(ours, 65_536):
             output += chunk
     os.close(ours)

@@ -1,4 +1,4 @@
-"""Users, stored without a signup."""
+"""Stores users without a signup."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from service.runtime.ids import new_id
 
 
 async def store(database: Database, *people: tuple[str, str | None]) -> list[UUID]:
-    """Users with these addresses and names, in this order."""
+    """Stores users with these addresses and names, in this order."""
     ids = [new_id() for _ in people]
     async with database.transaction() as connection:
         await connection.execute(
