@@ -1,5 +1,5 @@
-"""Reads three histories - what clients were answered, what the SMTP server saw, what the database
-holds - and says what became of the promise."""
+"""Checks the promise: compares what clients were answered, what the SMTP server received, and what the
+database holds."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from tests.support.relay import ScriptedRelay
 
 @dataclass
 class Answers:
-    """What clients were told."""
+    """What clients were answered."""
 
     confirmed: dict[str, str] = field(default_factory=dict)  # address -> id of the user
-    request_ids: set[str] = field(default_factory=set)  # of every answer that arrived whole
+    request_ids: set[str] = field(default_factory=set)  # of all responses that arrived completely
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
-    broken: int = 0  # connections that ended without an answer
+    broken: int = 0  # connections that ended without a response
 
     def percentile(self, share: float) -> float:
         return sorted(self.seconds)[int(share * (len(self.seconds) - 1))] if self.seconds else 0.0
@@ -27,32 +27,53 @@ class Answers:
 
 COLUMNS = (
     ("confirmed", "confirmed"),
-    ("- stored", "lost_users"),
-    ("- mailed or failed", "lost_mails"),
+    ("not stored", "lost_users"),
+    ("neither mailed nor failed", "lost_mails"),
     ("sent twice", "duplicates"),
     ("allowed", "allowed_duplicates"),
-    ("mailed - stored", "strangers"),
-    ("answers - audited", "unaudited"),
-    ("5xx but 503", "errors"),
+    ("mailed but not stored", "strangers"),
+    ("not audited", "unaudited"),
+    ("5xx except 503", "errors"),
     ("stuck", "stuck"),
 )
+
+EXPLANATION = """\
+# What happens when things break
+
+`make faults` breaks the service, its database and its relay in the ways below. Then it compares what clients
+were answered, what the SMTP server received, and what the database holds.
+
+- **confirmed**: signups that were answered with a 2xx
+- **not stored**, **neither mailed nor failed**: how many of them were lost
+- **sent twice**: mails beyond the first one for a signup
+- **allowed**: how many of these may occur, because a process, the relay or the database went away after the
+  relay had accepted the mail and before that was recorded
+- **mailed but not stored**: mails to people who are not in the database
+- **not audited**: responses without an audit entry
+- **5xx except 503**: errors that no client should see
+- **stuck**: emails that are overdue by more than two minutes
+- **p99**: 99 % of the responses took at most this long
+
+Everything that is lost, missing, wrong or stuck must be 0, and "sent twice" at most "allowed".
+
+"""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The invariants, as numbers."""
+    """The numbers of a row of the table."""
 
     confirmed: int
     lost_users: int  # I1: confirmed - stored
     lost_mails: int  # I2: confirmed - (mailed or failed)
     duplicates: int  # I3: mails beyond the first, per signup
-    allowed_duplicates: int  # I3: in flight at each kill, plus unknown outcomes
+    allowed_duplicates: int  # I3: being sent at each kill, plus unknown outcomes
     strangers: int  # I4: mailed - stored
     unaudited: int  # I5: answers - audited
     errors: int  # I6: answers of 500 and above that are not 503
     stuck: int  # I8: pending rows overdue by more than two minutes
     double_users: int  # I9: users beyond one per canonical address
-    changed_message_ids: int  # repeats that do not carry the first one's Message-ID
+    changed_message_ids: int  # repeats with another Message-ID than the first mail
     p99_ms: float
 
     @staticmethod
@@ -66,7 +87,7 @@ class Figures:
 
     @property
     def kept(self) -> bool:
-        """Whether the promise was kept to the letter."""
+        """Whether the promise was kept."""
         nothing = (
             self.lost_users,
             self.lost_mails,

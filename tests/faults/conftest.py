@@ -1,4 +1,4 @@
-"""A world for each fault, and one table of what the invariants said."""
+"""Creates a world for each fault, and one table of all results."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,20 +7,20 @@ import pytest
 
 from service.database.engine import Database
 from service.settings import Settings
-from tests.faults.checker import Figures
+from tests.faults.checker import EXPLANATION, Figures
 from tests.faults.world import Verdict, World
 from tests.support.postgres import Postgres
 from tests.support.proxy import Proxy
 from tests.support.relay import ScriptedRelay
 
-ROW = "row of the table"  # travels with the report, from whichever process ran the test
+ROW = "row of the table"  # part of the report, whichever process ran the test
 
 
 @pytest.fixture
 async def world(
     database_url: str, database: Database, relay: ScriptedRelay, tmp_path: Path
 ) -> AsyncIterator[World]:
-    """On SQLite and on the shared PostgreSQL, neither of which is hurt."""
+    """On SQLite and on the shared PostgreSQL, which must not be harmed."""
     world = World(database_url=database_url, database=database, relay=relay, folder=tmp_path / "world")
     yield world
     await world.end()
@@ -28,7 +28,7 @@ async def world(
 
 @pytest.fixture
 async def postgres() -> AsyncIterator[Postgres]:
-    """A server of the test's own, to be stopped and killed."""
+    """A server for this test only, which it may stop and kill."""
     server = Postgres()
     yield server
     server.remove()
@@ -38,7 +38,7 @@ async def postgres() -> AsyncIterator[Postgres]:
 async def proxied(
     postgres: Postgres, relay: ScriptedRelay, tmp_path: Path
 ) -> AsyncIterator[tuple[World, Proxy]]:
-    """On a PostgreSQL of its own, whose connections lead through a proxy; the checker's do not."""
+    """On its own PostgreSQL. The service's connections go through a proxy, the checker's do not."""
     url = await postgres.created("engines")
     proxy = await Proxy.started(postgres.port)
     database = Database(Settings(database_url=url, data_dir=tmp_path))
@@ -58,7 +58,7 @@ def long(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def verdict(request: pytest.FixtureRequest) -> Verdict:
-    """Asserts that the promise was kept, and puts the figures into the table."""
+    """Asserts that the promise was kept, and adds a row to the table."""
 
     async def verdict(world: World, fault: str, what: str) -> Figures:
         found = await world.figures()
@@ -81,7 +81,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write_line("\n" + "\n".join(lines))
     if path := config.getoption("--table"):
         Path(path).parent.mkdir(exist_ok=True)
-        Path(path).write_text("\n".join(lines) + "\n")
+        Path(path).write_text(EXPLANATION + "\n".join(lines) + "\n")
 
 
 def _order(row: str) -> tuple[int, str]:

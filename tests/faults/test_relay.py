@@ -78,7 +78,7 @@ async def test_f02_a_relay_whose_name_is_unknown_is_named_once(world: World, ver
     await service.ended()
     await world.serve()  # with the name mended
     await world.settled()
-    assert (await verdict(world, "F2", "the relay's name is unknown, then mended")).p99_ms < CALM * 1000
+    assert (await verdict(world, "F2", "the relay's name is unknown, then fixed")).p99_ms < CALM * 1000
 
 
 @pytest.mark.parametrize("greeting", ["421 too busy", pytest.param("554 no service", marks=pytest.mark.long)])
