@@ -2,6 +2,9 @@
 
 import json
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -116,19 +119,27 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path, cut: int, zeros: int) -> N
     assert [entry.seq for entry in found] == [1]
 
 
-def test_an_entry_that_does_not_fit_leaves_no_trace_and_no_gap(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spool = open_spool(tmp_path)
-    path, pwrite = spool._active.path, os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda file, data, offset: pwrite(file, data[:20], offset))
-    with pytest.raises(OSError, match="No space left"):
-        spool.append(ENTRY)
-    monkeypatch.undo()
-    assert path.read_bytes() == b""
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """As on a full disk: what fits is written, and then nothing more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    for _ in range(2):
-        spool.append(ENTRY)
+
+@pytest.mark.parametrize("room", [0, 20])
+def test_an_entry_that_does_not_fit_leaves_no_trace_and_no_gap(tmp_path: Path, room: int) -> None:
+    spool = open_spool(tmp_path)
+    spool.append(ENTRY)
+    path, before = spool._active.path, spool._active.path.read_bytes()
+    with files_no_larger_than(len(before) + room):
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"No space left|File too large"):
+                spool.append(ENTRY)
+    assert path.read_bytes() == before
+
+    spool.append(ENTRY)
 
     assert [entry.seq for entry in read(spool.segment_to_move())] == [1, 2]
 
