@@ -8,6 +8,7 @@ from email_validator import EmailNotValidError, validate_email
 MAX_LENGTH = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets; letters count as they were typed
 RELAY_TRICKS = frozenset("%!")  # RFC 5321, appendices C and F.2: some relays still follow such routes
 RESERVED_DOMAINS = ("internal", "home", "corp", "lan", "mail", "example", "alt", "localdomain")
+GMAIL = ("gmail.com", "googlemail.com")  # two names of the same mailboxes
 
 # Invisible letters and marks, which IDNA drops without a word.
 DROPPED = re.compile(
@@ -27,12 +28,16 @@ class Address:
 
     @property
     def untagged(self) -> str | None:
-        """The canonical address of the same mailbox without its `+tag`; None if there is no tag."""
-        if "+" not in self.canonical:
-            return None
+        """The plainest address of the same mailbox, for counting; None if this is it.
+
+        It has no `+tag`, and at Gmail, where dots mean nothing, no dot. Who is who is not decided by it.
+        """
         local, _, domain = self.canonical.rpartition("@")
-        user = local.partition("+")[0]
-        return f"{user}@{domain}" if user else None
+        user = local.partition("+")[0] or local
+        if domain in GMAIL:
+            user, domain = user.replace(".", ""), GMAIL[0]
+        plain = f"{user}@{domain}"
+        return plain if plain != self.canonical else None
 
 
 def parse(typed: str) -> Address:

@@ -35,6 +35,13 @@ async def grow_old(database: Database) -> None:
         ("ada+a+b@example.com", "ada@example.com"),
         ("ada+@example.com", "ada@example.com"),
         ("+ada@example.com", None),
+        ("adalovelace@gmail.com", None),
+        ("Ada.Love.Lace@gmail.com", "adalovelace@gmail.com"),
+        ("ada.lovelace+news@googlemail.com", "adalovelace@gmail.com"),
+        ("adalovelace@googlemail.com", "adalovelace@gmail.com"),
+        ("+ada@gmail.com", None),
+        ("ada.lovelace@example.com", None),
+        ("ada.lovelace@mail.gmail.com", None),
     ],
 )
 def test_the_mailbox_of_an_address(typed: str, untagged: str | None) -> None:
@@ -50,6 +57,16 @@ async def test_the_sixth_tag_within_an_hour_is_refused(client: httpx.AsyncClient
     assert 3500 < int(answer.headers["Retry-After"]) <= 3600
     assert len(await rows(database, "SELECT id FROM users")) == 5
     assert len(await rows(database, "SELECT id FROM outbox")) == 5
+
+
+async def test_the_spellings_of_a_gmail_mailbox_count_as_one_and_are_users_of_their_own(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    spellings = ["a.da", "ad.a", "a.d.a", "a.da+1", "ad.a+2", "a.d.a+3"]
+    emails = [f"{name}@{domain}" for name in spellings for domain in ("gmail.com", "googlemail.com")]
+
+    assert await statuses(client, *emails) == [201] * 5 + [429] * 7
+    assert await statuses(client, "ada@gmail.com", emails[0]) == [201, 409]
 
 
 async def test_other_mailboxes_have_room(client: httpx.AsyncClient) -> None:
