@@ -33,11 +33,15 @@ from service.signup.preconditions import build_preconditions
 from service.signup.registration import Registration
 from service.web import problems
 from service.web.client_address import ClientAddresses
-from service.web.middleware import CorsMiddleware, MalformedRequestMiddleware
+from service.web.middleware import CorsMiddleware, MalformedRequestMiddleware, NoStoreMiddleware
 from service.web.openapi import describe_problems
 
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-ID")
-ACCEPTED_HEADERS = ("Content-Type", "Idempotency-Key", "X-Request-ID")
+ACCEPTED_HEADERS = (
+    *("Content-Type", "Idempotency-Key", "X-Request-ID"),
+    # What tracing and XMLHttpRequest libraries add to every request, asked or not.
+    *("traceparent", "tracestate", "baggage", "sentry-trace", "X-Requested-With"),
+)
 
 
 class Application(FastAPI):
@@ -98,12 +102,14 @@ def create_app(settings: Settings) -> Application:
 
     def outermost(app: ASGIApp) -> ASGIApp:
         return AuditMiddleware(
-            CorsMiddleware(
-                MalformedRequestMiddleware(app),
-                allow_origins=settings.cors_origins,
-                allow_methods=("GET", "POST"),
-                allow_headers=ACCEPTED_HEADERS,
-                expose_headers=EXPOSED_HEADERS,
+            NoStoreMiddleware(
+                CorsMiddleware(
+                    MalformedRequestMiddleware(app),
+                    allow_origins=settings.cors_origins,
+                    allow_methods=("GET", "POST"),
+                    allow_headers=ACCEPTED_HEADERS,
+                    expose_headers=EXPOSED_HEADERS,
+                )
             ),
             log=audit,
             clients=clients,

@@ -1,12 +1,15 @@
 """Who is asking: the client's address, as far as it can be believed."""
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
+import structlog
 from starlette.types import Scope
 
+from service.runtime.seldom import OncePerMinute
 from service.settings import Network
 
 Address = IPv4Address | IPv6Address
@@ -14,6 +17,10 @@ Address = IPv4Address | IPv6Address
 KEPT_BITS = {4: 24, 6: 48}  # of an address, in the audit
 LIMITED_BITS = {4: 32, 6: 64}  # of an address, that is one client to a limit: a host may have all of a /64
 MAX_ADDRESS_LENGTH = 45  # characters: an IPv6 address with an IPv4 address at its end
+# As Azure, IIS and Caddy write it: 192.0.2.7:51234, [2001:db8::7], [2001:db8::7]:443.
+WITH_PORT = re.compile(r"([0-9.]{7,15}):[0-9]{1,5}|\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?")
+
+log = structlog.get_logger()
 
 
 class Client(NamedTuple):
@@ -28,6 +35,7 @@ class ClientAddresses:
 
     def __init__(self, trusted: Sequence[Network]) -> None:
         self._trusted = trusted
+        self._is_worth_a_line = OncePerMinute()
 
     def address(self, scope: Scope) -> Address | None:
         client = self._client(scope)
@@ -45,12 +53,14 @@ class ClientAddresses:
 
     def _client(self, scope: Scope) -> Client | None:
         peer = scope.get("client")
-        nearest = _parsed(peer[0]) if peer else None
+        nearest = _parse(peer[0]) if peer else None
         if not self._trusted or nearest is None or not self._is_trusted(nearest):
             return nearest
         for hop in reversed(_forwarded_for(scope)):
-            further = _parsed(hop)
+            further = _parse(_without_port(hop))
             if further is None:
+                if self._is_worth_a_line():
+                    log.warning("forwarded_for.unreadable", proxy=str(nearest.address), characters=len(hop))
                 break
             nearest = further
             if not self._is_trusted(nearest):
@@ -61,13 +71,18 @@ class ClientAddresses:
         return any(client.address in network for network in self._trusted)
 
 
-def _parsed(text: str) -> Client | None:
+def _without_port(hop: str) -> str:
+    match = WITH_PORT.fullmatch(hop)
+    return match[1] or match[2] if match else hop
+
+
+def _parse(text: str) -> Client | None:
     # Whoever sends the header chooses its length, and must not fill the cache with it.
-    return _parsed_address(text) if len(text) <= MAX_ADDRESS_LENGTH else None
+    return _parse_cached(text) if len(text) <= MAX_ADDRESS_LENGTH else None
 
 
 @lru_cache(maxsize=4096)
-def _parsed_address(text: str) -> Client | None:
+def _parse_cached(text: str) -> Client | None:
     try:
         parsed = ip_address(text)
     except ValueError:

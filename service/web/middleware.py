@@ -3,7 +3,7 @@
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.web.problems import STATE_KEY, ProblemType, problem_app
 
@@ -19,6 +19,23 @@ class MalformedRequestMiddleware:
         if scope["type"] == "http" and (found := scope["state"].get(STATE_KEY)):
             app = problem_app(found, headers={"Connection": "close"})
         await app(scope, receive, send)
+
+
+class NoStoreMiddleware:
+    """Nothing is kept by a cache unless it says so: not "pending" after "sent", and nobody's page."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_unstored(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message.get("headers", ())
+                if not any(name.lower() == b"cache-control" for name, _ in headers):
+                    message["headers"] = [*headers, (b"cache-control", b"no-store")]
+            await send(message)
+
+        await self._app(scope, receive, send_unstored if scope["type"] == "http" else send)
 
 
 class CorsMiddleware(CORSMiddleware):

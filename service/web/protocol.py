@@ -176,7 +176,9 @@ class HttpProtocol(HttpToolsProtocol):
     def _answer(self, kind: ProblemType) -> None:
         request_id = new_hex()
         answer = ProblemResponse(
-            kind, request_id=request_id, headers={"Connection": "close", "X-Request-ID": request_id}
+            kind,
+            request_id=request_id,
+            headers={"Cache-Control": "no-store", "Connection": "close", "X-Request-ID": request_id},
         )
         headers = [*self.server_state.default_headers, *answer.raw_headers]
         lines = [STATUS_LINE[kind.status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n"]

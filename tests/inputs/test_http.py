@@ -287,6 +287,9 @@ def test_the_host_is_repeated_nowhere(live: Live) -> None:
         (PROXY, "6.6.6.6, <script>", "127.0.0.0/24"),
         (PROXY, "," * 3_000, "127.0.0.0/24"),
         (PROXY, "2001:db8::1", "2001:db8::/48"),
+        (PROXY, "192.0.2.7:51234", "192.0.2.0/24"),
+        (PROXY, "[2001:db8::7]", "2001:db8::/48"),
+        (PROXY, "[2001:db8::7]:443", "2001:db8::/48"),
     ],
 )
 def test_whom_a_proxy_speaks_for_is_believed_of_our_own_alone(
@@ -315,6 +318,24 @@ def test_a_key_that_is_none_is_refused(live: Live, key: str) -> None:
     request = post({"email": "ada@example.com"}, f"Idempotency-Key: {key}")
 
     live.is_refused(request, status=422, kind="/problems/invalid")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        post({"email": fresh()}),
+        post(b"{}"),
+        post(b" " * 20_000),
+        *(head(f"GET {path}") for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/nowhere")),
+        head("GET /signup/00000000-0000-0000-0000-000000000000"),
+        head("HEAD /healthz"),
+        head("PUT /signup"),
+        head("OPTIONS /signup", f"Origin: {ORIGIN}", "Access-Control-Request-Method: PUT"),
+        b"nonsense\r\n\r\n",
+    ],
+)
+def test_no_cache_keeps_an_answer(live: Live, request_: bytes) -> None:
+    assert live.ask(request_).headers.get_all("Cache-Control") == ["no-store"]
 
 
 class TestCors:

@@ -72,6 +72,11 @@ def test_nobody_is_believed_by_default() -> None:
         (["192.0.2.1, ::ffff:10.0.0.2"], "192.0.2.1"),
         (["6.6.6.6, 192.0.2.1, 10.0.0.2"], "192.0.2.1"),
         (["10.0.0.2, 10.0.0.3"], "10.0.0.2"),
+        (["192.0.2.7:51234"], "192.0.2.7"),
+        (["[2001:db8::7]"], "2001:db8::7"),
+        (["[2001:db8::7]:443"], "2001:db8::7"),
+        (["[::ffff:192.0.2.7]:443"], "192.0.2.7"),
+        (["6.6.6.6, 192.0.2.7:51234, 10.0.0.2:80"], "192.0.2.7"),
     ],
 )
 def test_a_proxy_is_believed_as_far_as_the_first_stranger(
@@ -87,7 +92,13 @@ def test_a_proxy_is_believed_as_far_as_the_first_stranger(
         ("1" * 3000, PROXY),
         ("1.1.1.1" + " " * 3000 + "x", PROXY),
         ("unknown", PROXY),
-        ("192.0.2.1:4711", PROXY),
+        ("192.0.2.1:", PROXY),
+        ("192.0.2.1:http", PROXY),
+        ("192.0.2.1:123456", PROXY),
+        ("192.0.2.256:80", PROXY),
+        ("[2001:db8::7", PROXY),
+        ("[2001:db8::7]443", PROXY),
+        ("[unknown]:443", PROXY),
         ("192.0.2.256", PROXY),
         ("0x7f.1", PROXY),
         ("192.0.2.0/24", PROXY),
@@ -101,6 +112,22 @@ def test_a_proxy_is_believed_as_far_as_the_first_stranger(
 )
 def test_what_is_no_address_ends_the_trail(clients: ClientAddresses, forwarded_for: str, seen: str) -> None:
     assert address(clients, PROXY, forwarded_for) == seen
+
+
+def test_what_cannot_be_read_leaves_one_line_a_minute_without_what_was_sent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clients = ClientAddresses(Settings(trusted_proxies="10.0.0.0/8").trusted_proxies)
+    for moment in (1000.0, 1001.0, 1059.0, 1061.0):
+        monkeypatch.setattr("service.runtime.seldom.time.monotonic", lambda: moment)  # noqa: B023  # called in the same round
+        address(clients, PROXY, "ada@example.com")
+        address(clients, PROXY, "192.0.2.7:51234")
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "forwarded_for.unreadable" in lines[0]
+    assert PROXY in lines[0]
+    assert "example.com" not in lines[0]
 
 
 @pytest.mark.parametrize(
