@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 from collections.abc import Iterable
+from enum import Enum
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Response
@@ -21,11 +22,13 @@ from service.outbox.admin import OutboxAdmin
 from service.settings import DuplicatePolicy, Settings
 from service.web.problems import Problem, ProblemType, problem_responses
 
+TAGS: list[str | Enum] = ["operations"]
+
 
 class MetricsExposition:
-    def __init__(self, *, metrics: Metrics, tallies: SharedCounters, admin: OutboxAdmin) -> None:
+    def __init__(self, *, metrics: Metrics, shared: SharedCounters, admin: OutboxAdmin) -> None:
         self._metrics = metrics
-        self._tallies = tallies
+        self._shared = shared
         self._admin = admin
 
     async def text(self) -> bytes:
@@ -40,13 +43,12 @@ class MetricsExposition:
         return generate_latest(_Families(sums)) + generate_latest(self._metrics.registry)
 
     async def _ask_database(self) -> list[Metric]:
-        await self._tallies.add()
         waiting = await self._admin.queue_depth()
         self._metrics.pending.set(waiting.pending)
         self._metrics.failed.set(waiting.failed)
         self._metrics.oldest_seconds.set(waiting.oldest.total_seconds())
         self._metrics.overdue_seconds.set(waiting.overdue.total_seconds())
-        return await self._tallies.sums()
+        return await self._shared.sums()
 
 
 class _Families(Collector):
@@ -70,22 +72,21 @@ class Readiness(BaseModel):
     ]
 
 
-def routes(
+def add_routes(
+    router: APIRouter,
     *,
     settings: Settings,
     database: Database,
     breaker: CircuitBreaker,
     audit: AuditLog,
     exposition: MetricsExposition,
-) -> APIRouter:
-    router = APIRouter(tags=["operations"])
-
-    @router.get("/healthz")
+) -> None:
+    @router.get("/healthz", tags=TAGS)
     async def health() -> Health:
         """The process lives."""
         return Health()
 
-    @router.get("/readyz", responses={503: {"model": Readiness}})
+    @router.get("/readyz", tags=TAGS, responses={503: {"model": Readiness}})
     async def readiness(response: Response) -> Readiness:
         """Signups can be stored. Names the part that is not well."""
         trouble = await _database_trouble(database)
@@ -108,11 +109,10 @@ def routes(
         router.add_api_route(
             "/metrics",
             metrics,
+            tags=TAGS,
             response_class=PlainTextResponse,
             responses=problem_responses(ProblemType.UNAUTHORIZED),
         )
-
-    return router
 
 
 async def _database_trouble(database: Database) -> str | None:

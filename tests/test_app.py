@@ -1,15 +1,44 @@
-"""How the routes hang in the app."""
+"""How the parts are put together."""
 
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 from service.app import create_app
 from service.settings import Settings
+from tests.conftest import running
 
 
-def test_a_signup_is_the_first_route_and_none_is_nested(settings: Settings) -> None:
-    first, *others = create_app(settings).routes
+def test_no_route_is_nested(settings: Settings) -> None:
+    assert all(isinstance(route, APIRoute | Route) for route in create_app(settings).routes)
 
-    assert isinstance(first, APIRoute)
-    assert (first.path, first.methods) == ("/signup", {"POST"})
-    assert {type(route) for route in others} <= {APIRoute, Route}
+
+async def test_head_works_where_get_does(settings: Settings) -> None:
+    async with running(settings) as live:
+        for path in (
+            "/",
+            "/healthz",
+            "/readyz",
+            "/metrics",
+            "/welcome",
+            "/docs",
+            "/openapi.json",
+            "/nowhere",
+        ):
+            head, get = await live.client.head(path), await live.client.get(path)
+
+            assert head.status_code == get.status_code
+            assert head.headers["Content-Type"] == get.headers["Content-Type"]
+
+
+async def test_a_method_that_a_path_does_not_take_is_answered_with_those_that_it_does(
+    settings: Settings,
+) -> None:
+    async with running(settings) as live:
+        for path, methods in (
+            ("/healthz", "GET, HEAD"),
+            ("/signup", "POST"),
+            ("/signup/nobody", "GET, HEAD"),
+        ):
+            answer = await live.client.delete(path)
+
+            assert (answer.status_code, answer.headers["Allow"]) == (405, methods)

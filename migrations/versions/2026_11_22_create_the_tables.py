@@ -104,14 +104,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("ends_at", "scope", name="pk_rate_counts"),
     )
     op.create_table(
-        "tallies",
-        sa.Column("name", sa.String(100), nullable=False),
-        sa.Column("labels", sa.String(200), nullable=False),
-        sa.Column("sum", sa.Float, nullable=False),
-        sa.PrimaryKeyConstraint("name", "labels", name="pk_tallies"),
+        "shared_counters",
+        sa.Column("process", sa.Uuid, nullable=False),
+        sa.Column("counted", sa.Text, nullable=False),
+        sa.Column("updated_at", UtcTime, nullable=False),
+        sa.Column("is_folded", sa.Boolean, nullable=False),
+        sa.PrimaryKeyConstraint("process", name="pk_shared_counters"),
     )
 
 
 def downgrade() -> None:
-    for table in ("tallies", "rate_counts", "audit_instances", "audit_log", "outbox", "users"):
+    for table in ("shared_counters", "rate_counts", "audit_instances", "audit_log", "outbox", "users"):
         op.drop_table(table)

@@ -44,7 +44,7 @@ async def run_all(settings: Settings, *, say: Callable[[str], None], with_inbox:
             await database.close()
         async with _inbox(settings) if with_inbox else contextlib.nullcontext():
             app = create_app(settings)
-            app.add(preview.routes(settings))
+            app.include_router(preview.routes(settings))
             tune_gc()
             api = Server(
                 config(app, keep_alive=settings.keep_alive),

@@ -136,13 +136,14 @@ class RateCount(SQLModel, table=True):
 
 
 class SharedCounter(SQLModel, table=True):
-    """What all processes have counted of one thing since the database was new."""
+    """What one process has counted since it started. The sum of all rows is what all processes counted."""
 
-    __tablename__ = "tallies"
+    __tablename__ = "shared_counters"
 
-    name: str = Field(primary_key=True, max_length=100)  # of the metric
-    labels: str = Field(primary_key=True, max_length=200)  # as JSON
-    sum: float
+    process: UUID = Field(primary_key=True)
+    counted: str  # a JSON object: the series and its value
+    updated_at: datetime
+    is_folded: bool = False  # added to the row of ended processes, and no longer part of the sum
 
 
 def table(model: type[SQLModel]) -> Table:

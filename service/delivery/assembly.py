@@ -42,11 +42,12 @@ class DeliverySystem:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        self.worker.start()
-        with drain_on_signals(self.delivery.close):
-            try:
-                yield
-            finally:
-                await self.delivery.drain()
-                await self.worker.stop()
-                await self.relay.close()
+        try:
+            async with self.worker.running():
+                with drain_on_signals(self.delivery.close):
+                    try:
+                        yield
+                    finally:
+                        await self.delivery.drain()
+        finally:
+            await self.relay.close()

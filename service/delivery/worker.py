@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -11,6 +13,7 @@ from service.delivery.deliver import Delivery
 from service.mail.relay import Relay
 from service.outbox.repository import Outbox
 from service.outbox.row import LEASE
+from service.runtime.background import run_in_background
 
 CLAIM_AT_MOST = 500
 LOOK_EVERY = 1.0  # s
@@ -28,19 +31,19 @@ class Worker:
         self._delivery = delivery
         self._relay = relay
         self._breaker = breaker
-        self._duties: list[asyncio.Task[None]] = []
         self._deliveries: set[asyncio.Task[None]] = set()
         self.last_round = time.monotonic()  # when the loop last went round; a liveness check compares
 
-    def start(self) -> None:
-        self._duties = [asyncio.create_task(self._loop()), asyncio.create_task(self._keep())]
-
-    async def stop(self) -> None:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
         """Ends at once. `Delivery.drain` comes before; what it left is claimed again when its lease ends."""
-        tasks = [*self._duties, *self._deliveries]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            async with run_in_background(self._loop(), self._keep()):
+                yield
+        finally:
+            for delivery in self._deliveries:
+                delivery.cancel()
+            await asyncio.gather(*self._deliveries, return_exceptions=True)
 
     async def run_once(self) -> int:
         """Claims what is due, up to what may be in hand, and starts delivering it; returns how many."""

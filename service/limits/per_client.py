@@ -4,7 +4,8 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -12,6 +13,7 @@ import structlog
 
 from service.database.engine import Database, DatabaseUnavailable
 from service.limits.counters import Counters
+from service.runtime.background import run_in_background
 from service.settings import Rate
 
 SHARE_EVERY = 1.0  # s
@@ -101,7 +103,6 @@ class SignupLimit:
         self._worth_sharing = max(int(rate.limit * NOT_WORTH_SHARING), 1)
         self._ahead = time.time() - time.monotonic()  # until the database tells its time
         self._window = self._new_window()
-        self._sharing: asyncio.Task[None] | None = None
         self._is_alone = False
 
     def hit(self, client: str) -> int:
@@ -115,13 +116,10 @@ class SignupLimit:
             window.mark_unshared(client, count.here)
         return 0
 
-    def start(self) -> None:
-        self._sharing = asyncio.create_task(self._loop())
-
-    async def stop(self) -> None:
-        if self._sharing:
-            self._sharing.cancel()
-            await asyncio.gather(self._sharing, return_exceptions=True)
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with run_in_background(self._loop()):
+            yield
 
     async def share(self) -> None:
         """Writes what was counted here, and reads who is at the limit. Raises DatabaseUnavailable."""

@@ -31,7 +31,7 @@ def routes(settings: Settings) -> APIRouter:
         undefined=StrictUndefined,
     )
 
-    @router.get(PATH)
+    @router.api_route(PATH, methods=["GET", "HEAD"])
     async def page(language: str = DEFAULT, name: str = "Ada") -> Response:
         context: dict[str, object] = {"path": PATH, "language": language, "name": name}
         try:
@@ -49,7 +49,7 @@ def routes(settings: Settings) -> APIRouter:
             }
         return _answer(pages.get_template("preview.html").render(context), policy=PAGE_POLICY)
 
-    @router.get(f"{PATH}/html")
+    @router.api_route(f"{PATH}/html", methods=["GET", "HEAD"])
     async def html(language: str = DEFAULT, name: str = "Ada") -> Response:
         mail = _mail(Messages(settings), language=language, name=name)
         return _answer(_part(mail, "html"), policy=MAIL_POLICY)

@@ -1,4 +1,4 @@
-"""What all processes count together: sums in the database, so that each of them can tell the whole.
+"""What all processes count together: a row each in the database, so that any of them can report the sum.
 
 Workers need no port to be asked at, several processes may share one, and a restart starts no sum anew.
 """
@@ -6,102 +6,184 @@ Workers need no port to be asked at, several processes may share one, and a rest
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import UUID
 
+import structlog
 from prometheus_client import Metric
 from prometheus_client.samples import Sample
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.engine import Database, DatabaseUnavailable
 from service.database.models import SharedCounter, table
 from service.observability.metrics import Metrics
+from service.runtime.background import run_in_background
+from service.runtime.ids import new_id
 
-TALLIES = table(SharedCounter)
+ROWS = table(SharedCounter)
+TOTAL = UUID(int=0)  # the row of those that have ended
 
-ADD_EVERY = 10.0  # s; who is killed takes what it counted since along
-LAST_WORDS = 1.0  # s
+WRITE_EVERY = 5.0  # s; whoever is killed takes along what it counted since
+LAST_WRITE_TIMEOUT = 1.0  # s, at the end of the process
+CONFIRM_EVERY = 300.0  # s: an unchanged row is written again, so that its process does not look dead
+FOLD_EVERY = 600.0  # s
+FOLD_AFTER = timedelta(hours=1)  # without a word from its process
+DELETE_AFTER = timedelta(days=30)
 
-Series = tuple[str, str]  # the name and, in JSON, the labels
+Counts = Mapping[str, float]  # by series
+
+log = structlog.get_logger()
 
 
 class SharedCounters:
-    """Those of `Metrics.shared`, of this process and all others."""
+    """The counters of `Metrics.shared`, of this process and all others.
+
+    A process overwrites its own row with what it has counted in all, so writing twice, because the
+    answer to a commit was lost, counts nothing twice.
+    """
 
     def __init__(self, metrics: Metrics, *, database: Database) -> None:
         self._metrics = metrics
         self._database = database
-        self._added: dict[Series, float] = {}  # of what this process counted
-        self._adding = asyncio.Lock()  # or two at once would add the same twice
+        self._process = new_id()
+        self._elsewhere: Counts = {}  # of what this process counted: in the sum, but not in its row
+        self._written: Counts | None = None
+        self._written_at = 0.0
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        ending = asyncio.Event()
-        loop = asyncio.create_task(self._loop(ending))
-        try:
+        async with run_in_background(self._loop()):
             yield
-        finally:
-            ending.set()  # no cancelling: what is being added would be added once more
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS):
-                    await loop
+        with contextlib.suppress(DatabaseUnavailable, TimeoutError):
+            async with asyncio.timeout(LAST_WRITE_TIMEOUT):
+                await self.write()
 
-    async def add(self) -> None:
-        """Adds what this process counted since it last did. Raises DatabaseUnavailable."""
-        async with self._adding:
-            counted = {_series(sample): sample.value for _, sample in self._counted()}
-            before = self._added
-            more = {series: counted[series] - before.get(series, 0.0) for series in counted}
-            await self._add({series: value for series, value in more.items() if value})
-            self._added = counted
+    async def write(self) -> None:
+        """Overwrites this process's row, if there is news. Raises DatabaseUnavailable."""
+        counted = _sum(self._counted())
+        if counted == self._written and time.monotonic() - self._written_at < CONFIRM_EVERY:
+            return
+        async with self._database.transaction() as connection:
+            if not await self._overwrite(connection, counted):
+                await self._leave_folded_row(connection)
+                await self._overwrite(connection, counted)
+        self._written, self._written_at = counted, time.monotonic()
 
     async def sums(self) -> list[Metric]:
-        """Of all processes, those that never counted anything included. Raises DatabaseUnavailable."""
+        """Over all processes, with zeros for what nobody has counted. Raises DatabaseUnavailable.
+
+        What this process has counted since it last wrote is left out: another process could not
+        report it, and a sum that shrinks from scrape to scrape looks like a restart.
+        """
         async with self._database.read_only() as connection:
-            found = await connection.execute(select(TALLIES.c.name, TALLIES.c.labels, TALLIES.c.sum))
-            sums = {(name, labels): total for name, labels, total in found}
+            found = await connection.scalars(select(ROWS.c.counted).where(~ROWS.c.is_folded))
+            sums = _sum(item for counted in found for item in json.loads(counted).items())
         families: dict[str, Metric] = {}
-        for family, sample in self._counted():
-            whole = families.setdefault(
+        for family, sample in self._samples():
+            total = families.setdefault(
                 family.name, Metric(family.name, family.documentation, typ=family.type)
             )
-            whole.add_sample(sample.name, sample.labels, sums.pop(_series(sample), 0.0))
-        for (name, labels), total in sums.items():
-            # Labels that only others have seen. What a later release no longer counts stays untold.
-            if whole_ := families.get(name.removesuffix("_total")):
-                whole_.add_sample(name, json.loads(labels), total)
+            total.add_sample(sample.name, sample.labels, sums.pop(_series(sample), 0.0))
+        for series, value in sums.items():
+            # Labels that only others have seen. What a later release no longer counts is left out.
+            name, labels = json.loads(series)
+            if seen := families.get(name.removesuffix("_total")):
+                seen.add_sample(name, labels, value)
         return list(families.values())
 
-    async def _add(self, more: Mapping[Series, float]) -> None:
-        if not more:
-            return
-        added = self._database.insert(SharedCounter).values(
-            # In one order, so that two processes cannot deadlock.
-            [{"name": name, "labels": labels, "sum": more[name, labels]} for name, labels in sorted(more)]
-        )
-        async with self._database.single_statement() as connection:
-            await connection.execute(
-                added.on_conflict_do_update(
-                    index_elements=[TALLIES.c.name, TALLIES.c.labels],
-                    set_={"sum": TALLIES.c.sum + added.excluded.sum},
-                )
-            )
+    async def fold(self) -> None:
+        """Adds the rows of processes that have been silent for long to one. Raises DatabaseUnavailable.
 
-    def _counted(self) -> Iterator[tuple[Metric, Sample]]:
+        A folded row stays for a while: its process may only have been cut off from the database.
+        """
+        async with self._database.transaction() as connection:
+            total = await self._lock_total(connection)
+            silent = await connection.execute(
+                select(ROWS.c.process, ROWS.c.counted)
+                .where(~ROWS.c.is_folded, self._is_older(FOLD_AFTER), ROWS.c.process != TOTAL)
+                .with_for_update()
+            )
+            ended = {process: json.loads(counted) for process, counted in silent}
+            total = _sum(item for counted in (total, *ended.values()) for item in counted.items())
+            await connection.execute(
+                update(ROWS).where(ROWS.c.process == TOTAL).values(counted=json.dumps(total))
+            )
+            await connection.execute(update(ROWS).where(ROWS.c.process.in_(ended)).values(is_folded=True))
+            await connection.execute(delete(ROWS).where(ROWS.c.is_folded, self._is_older(DELETE_AFTER)))
+
+    async def _overwrite(self, connection: AsyncConnection, counted: Counts) -> bool:
+        """False if the row has been folded."""
+        here = {series: value - self._elsewhere.get(series, 0.0) for series, value in counted.items()}
+        row = self._database.insert(SharedCounter).values(
+            process=self._process,
+            counted=json.dumps(here),
+            updated_at=self._database.clock(),
+            is_folded=False,
+        )
+        written = await connection.execute(
+            row.on_conflict_do_update(
+                index_elements=[ROWS.c.process],
+                set_={"counted": row.excluded.counted, "updated_at": row.excluded.updated_at},
+                where=~ROWS.c.is_folded,
+            ).returning(ROWS.c.process)
+        )
+        return written.first() is not None
+
+    async def _leave_folded_row(self, connection: AsyncConnection) -> None:
+        folded = await connection.scalar(select(ROWS.c.counted).where(ROWS.c.process == self._process))
+        self._elsewhere = _sum([*self._elsewhere.items(), *json.loads(folded or "{}").items()])
+        self._process = new_id()
+
+    async def _lock_total(self, connection: AsyncConnection) -> Counts:
+        """Until the transaction ends, nobody else folds."""
+        row = self._database.insert(SharedCounter).values(
+            process=TOTAL, counted="{}", updated_at=self._database.clock(), is_folded=False
+        )
+        await connection.execute(row.on_conflict_do_nothing())
+        total = select(ROWS.c.counted).where(ROWS.c.process == TOTAL).with_for_update()
+        counted: Counts = json.loads((await connection.execute(total)).scalar_one())
+        return counted
+
+    def _is_older(self, age: timedelta) -> ColumnElement[bool]:
+        return ROWS.c.updated_at < self._database.clock(after=-age)
+
+    def _counted(self) -> Iterator[tuple[str, float]]:
+        for _, sample in self._samples():
+            if sample.value:
+                yield _series(sample), sample.value
+
+    def _samples(self) -> Iterator[tuple[Metric, Sample]]:
         for family in self._metrics.shared.collect():
             for sample in family.samples:
                 if not sample.name.endswith("_created"):  # when this process began to count
                     yield family, sample
 
-    async def _loop(self, ending: asyncio.Event) -> None:
-        is_ending = False
-        while not is_ending:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ADD_EVERY):
-                    is_ending = await ending.wait()
-            with contextlib.suppress(DatabaseUnavailable):  # it is added when the database is back
-                await self.add()
+    async def _loop(self) -> None:
+        fold_at = 0.0
+        while True:
+            try:
+                await self.write()
+                if time.monotonic() >= fold_at:
+                    await self.fold()
+                    fold_at = time.monotonic() + FOLD_EVERY
+            except DatabaseUnavailable:
+                pass
+            except Exception:  # a bug in one round must not end all others
+                log.exception("shared_counters.round_failed")
+            await asyncio.sleep(WRITE_EVERY)
 
 
-def _series(sample: Sample) -> Series:
-    return sample.name, json.dumps(sample.labels, sort_keys=True)
+def _series(sample: Sample) -> str:
+    return json.dumps([sample.name, sample.labels], sort_keys=True)
+
+
+def _sum(counts: Iterable[tuple[str, float]]) -> dict[str, float]:
+    total: defaultdict[str, float] = defaultdict(float)
+    for series, value in counts:
+        total[series] += value
+    return dict(total)

@@ -1,6 +1,7 @@
 """HTTP in front of the use case, and nothing else."""
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from service.signup.schemas import (
 )
 from service.web.problems import Problem, ProblemType, problem_responses
 
+TAGS: list[str | Enum] = ["signup"]
 REFUSED = (
     ProblemType.UNPARSABLE,
     ProblemType.MALFORMED,
@@ -79,11 +81,14 @@ BY_POLICY: dict[DuplicatePolicy, dict[str, Any]] = {
 }
 
 
-def routes(
-    *, policy: DuplicatePolicy, preconditions: Sequence[Precondition], handler: SignupHandler, pages: Pages
-) -> APIRouter:
-    router = APIRouter(tags=["signup"])
-
+def add_routes(
+    router: APIRouter,
+    *,
+    policy: DuplicatePolicy,
+    preconditions: Sequence[Precondition],
+    handler: SignupHandler,
+    pages: Pages,
+) -> None:
     class SignupRoute(JsonRoute):
         pass
 
@@ -108,12 +113,15 @@ def routes(
         signup,
         methods=["POST"],
         route_class_override=SignupRoute,
+        tags=TAGS,
         openapi_extra=FORM_TOO,
         **BY_POLICY[policy],
     )
 
     @router.get(
-        "/signup/{signup_id}", responses=problem_responses(ProblemType.NOT_FOUND, ProblemType.UNAVAILABLE)
+        "/signup/{signup_id}",
+        tags=TAGS,
+        responses=problem_responses(ProblemType.NOT_FOUND, ProblemType.UNAVAILABLE),
     )
     async def signup_state(signup_id: str, request: Request) -> SignupState:
         """What became of the welcome email."""
@@ -133,7 +141,6 @@ def routes(
         )
 
     form_routes.add_routes(router, preconditions=preconditions, handler=handler, pages=pages)
-    return router
 
 
 def _answer(

@@ -1,7 +1,8 @@
 """The safety net: whatever was left over is found and sent."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -18,14 +19,21 @@ from tests.support.eventually import eventually
 from tests.support.outbox import enqueue, make_due
 from tests.support.relay import Envelope, ScriptedRelay
 
+Start = Callable[[], Awaitable[None]]
+
 
 @pytest.fixture
 async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[DeliverySystem]:
     mailing = DeliverySystem.build(settings, database=database, metrics=metrics)
     yield mailing
     await mailing.delivery.drain()
-    await mailing.worker.stop()
     await mailing.relay.close()
+
+
+@pytest.fixture
+async def start_worker(mailing: DeliverySystem) -> AsyncIterator[Start]:
+    async with AsyncExitStack() as stack:
+        yield lambda: stack.enter_async_context(mailing.worker.running())
 
 
 @pytest.fixture
@@ -59,7 +67,11 @@ async def test_what_a_dead_process_held_is_sent_when_its_lease_ends(
 
 
 async def test_a_mail_that_finds_no_room_is_claimed_as_soon_as_there_is(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+    mailing: DeliverySystem,
+    start_worker: Start,
+    database: Database,
+    relay: ScriptedRelay,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(delivery_module, "MAX_IN_FLIGHT", 2)
     monkeypatch.setattr(module, "LOOK_EVERY", 60.0)
@@ -67,19 +79,22 @@ async def test_a_mail_that_finds_no_room_is_claimed_as_soon_as_there_is(
     for number in range(4):
         await enqueue(database, name=f"user{number}")
 
-    mailing.worker.start()
+    await start_worker()
 
     await eventually(lambda: len(relay.accepted) == 4)
 
 
 @pytest.mark.usefixtures("quick")
 async def test_mails_wait_for_a_relay_that_is_down_and_go_when_it_appears(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem,
+    start_worker: Start,
+    database: Database,
+    relay: ScriptedRelay,
 ) -> None:
     await relay.stop()
     for number in range(5):
         await enqueue(database, name=f"user{number}")
-    mailing.worker.start()
+    await start_worker()
     await eventually(lambda: mailing.breaker.trouble)
 
     await relay.start()
@@ -90,7 +105,10 @@ async def test_mails_wait_for_a_relay_that_is_down_and_go_when_it_appears(
 
 @pytest.mark.usefixtures("quick")
 async def test_after_trouble_the_relay_is_approached_with_one_connection(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem,
+    start_worker: Start,
+    database: Database,
+    relay: ScriptedRelay,
 ) -> None:
     most_before_recovery = 0
 
@@ -107,7 +125,7 @@ async def test_after_trouble_the_relay_is_approached_with_one_connection(
     relay.most_connections = 0
     await relay.start()
 
-    mailing.worker.start()
+    await start_worker()
 
     await eventually(lambda: len(relay.accepted) == 30, within=15)
     assert most_before_recovery == 1
@@ -115,7 +133,10 @@ async def test_after_trouble_the_relay_is_approached_with_one_connection(
 
 @pytest.mark.usefixtures("quick")
 async def test_mails_that_the_relay_never_takes_do_not_keep_others_waiting(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem,
+    start_worker: Start,
+    database: Database,
+    relay: ScriptedRelay,
 ) -> None:
     relay.answers["rcpt"] = lambda envelope: (
         "554 5.7.1 not you" if envelope.recipient.startswith("never") else "250 2.1.5 ok"
@@ -124,7 +145,7 @@ async def test_mails_that_the_relay_never_takes_do_not_keep_others_waiting(
         for number in range(40):
             await enqueue(database, name=f"{kind}{number}")
     mailing.breaker.pause("it was down")
-    mailing.worker.start()
+    await start_worker()
 
     await eventually(lambda: relay.accepted, within=20)
 
@@ -133,14 +154,17 @@ async def test_mails_that_the_relay_never_takes_do_not_keep_others_waiting(
 
 @pytest.mark.usefixtures("quick")
 async def test_what_is_past_its_time_is_given_up_while_the_relay_is_away(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: DeliverySystem,
+    start_worker: Start,
+    database: Database,
+    relay: ScriptedRelay,
 ) -> None:
     await relay.stop()
     for number in range(3):
         await enqueue(database, name=f"user{number}")
     async with database.transaction() as connection:
         await connection.exec_driver_sql("UPDATE outbox SET give_up_at = '2020-01-01 00:00:00'")
-    mailing.worker.start()
+    await start_worker()
 
     async def given_up() -> bool:
         found = await rows(database, "SELECT status, last_reply FROM outbox")
@@ -150,13 +174,17 @@ async def test_what_is_past_its_time_is_given_up_while_the_relay_is_away(
 
 
 async def test_a_slow_relay_does_not_look_like_a_dead_process(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+    mailing: DeliverySystem,
+    start_worker: Start,
+    database: Database,
+    relay: ScriptedRelay,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "RENEW_EVERY", 0.05)
     relay.delays["dot"] = 0.5
     email = await enqueue(database, claimed=True)
     assert email
-    mailing.worker.start()
+    await start_worker()
     delivery = asyncio.create_task(mailing.delivery.deliver(email))
     await eventually(lambda: relay.stages["dot"])
     held_until = email.held_until
@@ -169,7 +197,11 @@ async def test_a_slow_relay_does_not_look_like_a_dead_process(
 
 
 async def test_a_renewal_that_deadlocks_is_not_the_last(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+    mailing: DeliverySystem,
+    start_worker: Start,
+    database: Database,
+    relay: ScriptedRelay,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "RENEW_EVERY", 0.02)
     renew, troubles = mailing.outbox.renew, [TransactionConflict("40P01")] * 3
@@ -183,7 +215,7 @@ async def test_a_renewal_that_deadlocks_is_not_the_last(
     relay.delays["dot"] = 0.5
     email = await enqueue(database, claimed=True)
     assert email
-    mailing.worker.start()
+    await start_worker()
     delivery = asyncio.create_task(mailing.delivery.deliver(email))
     held_until = email.held_until
 
@@ -198,6 +230,7 @@ async def test_a_renewal_that_deadlocks_is_not_the_last(
 )
 async def test_the_worker_outlives_a_database_that_goes_away_and_a_round_that_breaks(
     mailing: DeliverySystem,
+    start_worker: Start,
     database: Database,
     relay: ScriptedRelay,
     monkeypatch: pytest.MonkeyPatch,
@@ -213,6 +246,6 @@ async def test_the_worker_outlives_a_database_that_goes_away_and_a_round_that_br
     monkeypatch.setattr(mailing.outbox, "claim", claim_later)
     await enqueue(database)
 
-    mailing.worker.start()
+    await start_worker()
 
     await eventually(lambda: relay.accepted)

@@ -205,13 +205,12 @@ async def test_without_the_database_each_process_counts_alone(
     monkeypatch.setattr(module, "SHARE_EVERY", 0.01)
     nowhere = Settings(data_dir=tmp_path, database_url=SecretStr("postgresql://ada@127.0.0.1:9/engines"))
     limit = SignupLimit(TEN, database=Database(nowhere))
-    limit.start()
-    await eventually(lambda: limit._is_alone)
+    async with limit.running():
+        await eventually(lambda: limit._is_alone)
 
-    assert spend(limit, 15) == 10
+        assert spend(limit, 15) == 10
 
-    await asyncio.sleep(0.1)
-    await limit.stop()
+        await asyncio.sleep(0.1)
     assert capsys.readouterr().out.count("limits.not_shared") == 1
 
 
