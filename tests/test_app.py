@@ -5,7 +5,7 @@ from starlette.routing import Route
 
 from service.app import create_app
 from service.settings import Settings
-from tests.conftest import running
+from tests.support.app import running
 
 
 def test_no_route_is_nested(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from service.delivery.deliver import Delivery
 from service.mail.relay import Relay
 from service.outbox.repository import Outbox
 from service.outbox.row import LEASE
-from service.runtime.background import run_in_background
+from service.runtime.background import repeat_in_background
 
 CLAIM_AT_MOST = 500
 LOOK_EVERY = 1.0  # s
@@ -38,7 +38,7 @@ class Worker:
     async def running(self) -> AsyncIterator[None]:
         """Ends at once. `Delivery.drain` comes before; what it left is claimed again when its lease ends."""
         try:
-            async with run_in_background(self._loop(), self._keep()):
+            async with repeat_in_background(self._round, self._renew):
                 yield
         finally:
             for delivery in self._deliveries:
@@ -55,31 +55,26 @@ class Worker:
             delivery.add_done_callback(self._deliveries.discard)
         return len(emails)
 
-    async def _loop(self) -> None:
-        while True:
-            try:
-                claimed = await self.run_once()
-                if not claimed and self._breaker.trouble:
-                    await self._outbox.fail_expired(f"The relay could not be used: {self._breaker.trouble}")
-            except DatabaseUnavailable as exc:
-                log.warning("worker.database_away", reason=str(exc))
-                claimed = 0
-            except Exception:  # a bug in one round must not end all others
-                log.exception("worker.round_broke")
-                claimed = 0
-            self.last_round = time.monotonic()
-            # Without room no query was made. Trouble has pauses of its own.
-            looks_soon = claimed or not (self._delivery.capacity or self._breaker.trouble)
-            pause = LOOK_AGAIN if looks_soon else self._breaker.paused_for or LOOK_EVERY
-            await asyncio.sleep(min(pause, LOOK_EVERY))
+    async def _round(self) -> float:
+        self.last_round = time.monotonic()
+        try:
+            claimed = await self.run_once()
+            if not claimed and self._breaker.trouble:
+                await self._outbox.fail_expired(f"The relay could not be used: {self._breaker.trouble}")
+        except DatabaseUnavailable as exc:
+            log.warning("worker.database_away", reason=str(exc))
+            claimed = 0
+        # Without room no query was made. Trouble has pauses of its own.
+        looks_soon = claimed or not (self._delivery.capacity or self._breaker.trouble)
+        pause = LOOK_AGAIN if looks_soon else self._breaker.paused_for or LOOK_EVERY
+        return min(pause, LOOK_EVERY)
 
-    async def _keep(self) -> None:
+    async def _renew(self) -> float:
         """Renews what is in hand, so that a slow relay does not look like a dead process."""
-        while True:
-            await asyncio.sleep(RENEW_EVERY)
-            try:
-                await self._relay.close_stale()
-                if emails := self._delivery.in_flight:
-                    await self._outbox.renew(emails)
-            except Exception as exc:  # whatever it is, the next renewal is due before the leases end
-                log.warning("worker.renewal_failed", reason=str(exc))
+        try:
+            await self._relay.close_stale()
+            if emails := self._delivery.in_flight:
+                await self._outbox.renew(emails)
+        except DatabaseUnavailable as exc:  # the next renewal is due before the leases end
+            log.warning("worker.renewal_failed", reason=str(exc))
+        return RENEW_EVERY

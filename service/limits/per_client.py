@@ -1,6 +1,5 @@
 """How often one client may sign up: counted in this process, and shared with the others every second."""
 
-import asyncio
 import math
 import time
 from collections import OrderedDict
@@ -13,7 +12,7 @@ import structlog
 
 from service.database.engine import Database, DatabaseUnavailable
 from service.limits.counters import Counters
-from service.runtime.background import run_in_background
+from service.runtime.background import repeat_in_background
 from service.settings import Rate
 
 SHARE_EVERY = 1.0  # s
@@ -118,7 +117,7 @@ class SignupLimit:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with run_in_background(self._loop()):
+        async with repeat_in_background(self._round):
             yield
 
     async def share(self) -> None:
@@ -151,19 +150,16 @@ class SignupLimit:
             )
         return now, {scope.removeprefix(PREFIX): count for scope, count in totals.items()}
 
-    async def _loop(self) -> None:
-        while True:
-            try:
-                await self.share()
-            except DatabaseUnavailable as exc:
-                if not self._is_alone:
-                    log.warning("limits.not_shared", reason=str(exc))
-                self._is_alone = True
-            except Exception:  # a bug in one round must not end all others
-                log.exception("limits.round_broke")
-            else:
-                self._is_alone = False
-            await asyncio.sleep(SHARE_EVERY)
+    async def _round(self) -> float:
+        try:
+            await self.share()
+        except DatabaseUnavailable as exc:
+            if not self._is_alone:
+                log.warning("limits.not_shared", reason=str(exc))
+            self._is_alone = True
+        else:
+            self._is_alone = False
+        return SHARE_EVERY
 
     def _current_window(self) -> _Window:
         if time.monotonic() >= self._window.ends:

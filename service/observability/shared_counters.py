@@ -6,6 +6,7 @@ Workers need no port to be asked at, several processes may share one, and a rest
 import asyncio
 import contextlib
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -13,7 +14,6 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
 
-import structlog
 from prometheus_client import Metric
 from prometheus_client.samples import Sample
 from sqlalchemy import ColumnElement, delete, select, update
@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.database.engine import Database, DatabaseUnavailable
 from service.database.models import SharedCounter, table
 from service.observability.metrics import Metrics
-from service.runtime.background import run_in_background
+from service.runtime.background import repeat_in_background
 from service.runtime.ids import new_id
 
 ROWS = table(SharedCounter)
@@ -36,8 +36,6 @@ FOLD_AFTER = timedelta(hours=1)  # without a word from its process
 DELETE_AFTER = timedelta(days=30)
 
 Counts = Mapping[str, float]  # by series
-
-log = structlog.get_logger()
 
 
 class SharedCounters:
@@ -53,11 +51,12 @@ class SharedCounters:
         self._process = new_id()
         self._elsewhere: Counts = {}  # of what this process counted: in the sum, but not in its row
         self._written: Counts | None = None
-        self._written_at = 0.0
+        self._written_at = -math.inf
+        self._folded_at = -math.inf
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with run_in_background(self._loop()):
+        async with repeat_in_background(self._round):
             yield
         with contextlib.suppress(DatabaseUnavailable, TimeoutError):
             async with asyncio.timeout(LAST_WRITE_TIMEOUT):
@@ -163,19 +162,13 @@ class SharedCounters:
                 if not sample.name.endswith("_created"):  # when this process began to count
                     yield family, sample
 
-    async def _loop(self) -> None:
-        fold_at = 0.0
-        while True:
-            try:
-                await self.write()
-                if time.monotonic() >= fold_at:
-                    await self.fold()
-                    fold_at = time.monotonic() + FOLD_EVERY
-            except DatabaseUnavailable:
-                pass
-            except Exception:  # a bug in one round must not end all others
-                log.exception("shared_counters.round_failed")
-            await asyncio.sleep(WRITE_EVERY)
+    async def _round(self) -> float:
+        with contextlib.suppress(DatabaseUnavailable):
+            await self.write()
+            if time.monotonic() - self._folded_at > FOLD_EVERY:
+                await self.fold()
+                self._folded_at = time.monotonic()
+        return WRITE_EVERY
 
 
 def _series(sample: Sample) -> str:

@@ -34,6 +34,7 @@ async def mailing(settings: Settings, database: Database, metrics: Metrics) -> A
 async def start_worker(mailing: DeliverySystem) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
         yield lambda: stack.enter_async_context(mailing.worker.running())
+        await mailing.delivery.drain()
 
 
 @pytest.fixture
