@@ -1,1 +1,1 @@
-"""A mail catcher for development: it takes every mail, delivers none, and shows them in a browser."""
+"""A mail catcher for development: it accepts every mail, delivers none, and shows them in a browser."""

@@ -1,4 +1,4 @@
-"""The inbox as a web application: the pages and MailHog's API over one mailbox."""
+"""The inbox as a web application: its pages and MailHog's API."""
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -13,8 +13,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 def create_inbox(store: MailStore, *, host: str = "127.0.0.1") -> Starlette:
-    """`host` is the address it will be served on. Under another name it does not answer:
-    a website can point its own name at this machine (DNS rebinding), but not these."""
+    """`host` is the address of the server. Requests for any other host name are refused: a website could
+    point its own name at this machine (DNS rebinding)."""
     return Starlette(
         routes=[*MailhogApi(store).routes, *Pages(store).routes],
         middleware=[

@@ -1,4 +1,4 @@
-"""The HTTP server of the inbox, a guest in the loop and the process of the API's."""
+"""The HTTP server of the inbox, which runs in the process and event loop of the API."""
 
 import asyncio
 import socket
@@ -10,11 +10,11 @@ import uvicorn
 from service.inbox.app import create_inbox
 from service.inbox.store import MailStore
 
-GRACE = 1  # s for a download that is under way
+GRACE = 1  # s for downloads under way to finish
 
 
 class InboxHttpServer:
-    """Serves the pages and MailHog's API over the mailbox."""
+    """Serves the pages and MailHog's API."""
 
     def __init__(self, store: MailStore, *, host: str, port: int) -> None:
         self._store = store
@@ -34,19 +34,19 @@ class InboxHttpServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on, also where 0 was asked for."""
+        """The port that it listens on, even if it was started with port 0."""
         return self._port
 
     async def start(self) -> None:
         """Raises OSError if the port is in use."""
-        # Left to itself, uvicorn ends the process over a port in use.
+        # uvicorn itself would exit the process if the port is in use.
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listening = socket.create_server((self._host, self._port), family=family)
         self._port = listening.getsockname()[1]
         self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
 
     async def stop(self) -> None:
-        """Ends the pages' waiting for mails too."""
+        """Also ends the requests of pages that wait for new mails."""
         if self._serving is None:
             return
         self._store.close()
@@ -57,4 +57,4 @@ class InboxHttpServer:
 class _Guest(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # they are the API's, which stops its guests
+        yield  # the API handles signals, and stops this server

@@ -1,4 +1,4 @@
-"""One caught mail: its envelope, its bytes as they came, and what they say."""
+"""A caught mail: its envelope, its bytes, and their text for readers."""
 
 import codecs
 import email
@@ -10,13 +10,13 @@ from email.message import Message
 from functools import cached_property
 
 BLANK_LINE = b"\r\n\r\n"
-QUADRATIC = ("punycode", "idna")  # codecs for a name, which take minutes for a mail
+QUADRATIC = ("punycode", "idna")  # codecs for names, which take minutes for a whole mail
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CaughtMail:
     id: str
-    sender: str  # the envelope's, as are the recipients; empty for a bounce
+    sender: str  # of the envelope, like the recipients; empty for a bounce
     recipients: tuple[str, ...]
     helo: str
     raw: bytes
@@ -24,7 +24,7 @@ class CaughtMail:
 
     @cached_property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """Names and values in their order, unfolded but not decoded."""
+        """Names and values in order, unfolded but not decoded."""
         return split_message(self.raw)[0]
 
     @property
@@ -44,23 +44,23 @@ class CaughtMail:
         return self.raw.decode(errors="replace")
 
     def header(self, name: str) -> str:
-        """The first value for a reader, its encoded words (RFC 2047) decoded; empty if there is none."""
+        """The first value, with encoded words (RFC 2047) decoded; empty if there is none."""
         for other, value in self.headers:
             if other.lower() == name.lower():
                 return _decoded_words(value)
         return ""
 
-    # Parsed anew each time: kept, the parts would double the memory that the mailbox counts.
+    # Parsed each time: cached parts would take as much memory as the mails themselves.
     def _first_part(self, content_type: str) -> str | None:
         try:
             parts = email.message_from_bytes(self.raw).walk()
             return next((_content(part) for part in parts if _is_shown(part, as_type=content_type)), None)
-        except RecursionError:  # nested a thousand deep; the source still shows it
+        except RecursionError:  # nested a thousand levels deep; the source view still works
             return None
 
 
 def split_message(raw: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
-    """The headers, unfolded but not decoded, and the body; without a blank line all of it is body."""
+    """The headers, unfolded but not decoded, and the body. Without a blank line everything is body."""
     head, blank_line, body = raw.partition(BLANK_LINE)
     if not blank_line:
         return (), raw
@@ -75,7 +75,7 @@ def split_message(raw: bytes) -> tuple[tuple[tuple[str, str], ...], bytes]:
 
 
 def replace_surrogates(text: str) -> str:
-    """Without the lone surrogates that some charsets and raw bytes leave, and UTF-8 refuses."""
+    """Replaces lone surrogates, which some charsets and raw bytes produce, and UTF-8 refuses."""
     return text.encode(errors="replace").decode()
 
 
@@ -101,7 +101,7 @@ def _content(part: Message) -> str:
         charset = part.get_content_charset("utf-8")
         _check_charset(charset)
         return replace_surrogates(payload.decode(charset, errors="replace"))
-    except (LookupError, ValueError):  # a charset that is unknown, or that is none
+    except (LookupError, ValueError):  # an unknown charset, or not a charset
         return payload.decode(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""MailHog's HTTP API, as far as its clients use it to read and delete."""
+"""The part of MailHog's HTTP API that clients use to read and delete mails."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -8,16 +8,16 @@ from service.inbox import mailhog_json
 from service.inbox.query_params import int_param, search_kind
 from service.inbox.store import MailStore
 
-ALL = 1_000  # what MailHog's version 1, which has no pages, means by it
+ALL = 1_000  # how many mails version 1 of MailHog's API returns; it has no paging
 DEFAULT_LIMIT = 50
 HIGHEST_LIMIT = 250
 
 
 class MailhogApi:
-    """The endpoints over one mailbox.
+    """The endpoints.
 
-    Unlike MailHog, an unknown id is 404 (there 500, or 200 for a GET; `null` either way),
-    repeated headers keep every value, and `containing` finds decoded text too.
+    Differences from MailHog: an unknown id is a 404 (there a 500, or a 200 for a GET; `null` in both),
+    repeated headers keep all values, and `containing` also searches decoded text.
     """
 
     def __init__(self, store: MailStore) -> None:
@@ -60,7 +60,7 @@ class MailhogApi:
         return Response(mail.raw, media_type="message/rfc822", headers=file)
 
     async def release(self, request: Request) -> Response:
-        # No JSON, so that the npm package rejects; and 20 letters at most, which is what Node repeats of it.
+        # Not JSON, so that the npm package rejects; and at most 20 characters, because Node shows no more.
         return PlainTextResponse("No mail leaves here.", status_code=501)
 
     async def messages(self, request: Request) -> Response:
@@ -78,7 +78,7 @@ class MailhogApi:
 
 
 class _TextJson(JSONResponse):
-    media_type = "text/json"  # as MailHog calls it everywhere but in its search
+    media_type = "text/json"  # as in MailHog, except for its search
 
 
 def _not_found() -> Response:

@@ -1,4 +1,4 @@
-"""A caught mail in the shape of MailHog's API, version 1.0.1."""
+"""Formats mails as MailHog 1.0.1 does."""
 
 from collections.abc import Iterable
 from email.message import Message as MimeHeader
@@ -8,19 +8,19 @@ from typing import TypedDict
 from service.inbox.mail import CaughtMail, split_message
 from service.inbox.store import HOSTNAME
 
-DEEPEST = 20  # multiparts within multiparts; beyond it a part is shown whole
+DEEPEST = 20  # levels of nested multiparts; deeper parts are not split
 
 
 class Path(TypedDict):
     Relays: list[str] | None
-    MailStore: str
+    Mailbox: str
     Domain: str
     Params: str
 
 
 class Content(TypedDict):
     Headers: dict[str, list[str]]  # as on the wire, unfolded
-    Body: str  # as on the wire: neither quoted-printable nor base64 is decoded
+    Body: str  # as on the wire: quoted-printable and base64 are not decoded
     Size: int  # of headers and body, in bytes
     MIME: "Mime | None"
 
@@ -56,7 +56,7 @@ class Page(TypedDict):
 def message(mail: CaughtMail) -> Message:
     content = _content(mail.raw)
     mime = content["MIME"]
-    content["MIME"] = None  # MailHog gives the parts of the message beside its content, those of a part in it
+    content["MIME"] = None  # MailHog has a message's parts beside its content, a part's inside
     _add_trace(content["Headers"], mail=mail)
     return Message(
         ID=mail.id,
@@ -98,8 +98,8 @@ def _mime(fields: Iterable[tuple[str, str]], *, body: bytes, depth: int) -> Mime
     if not content_type.lower().startswith("multipart/") or depth == DEEPEST:
         return None
     boundary = _boundary(content_type)
-    # Whatever stands between two boundaries is a part to MailHog, so the last one is "--";
-    # clients count on the index.
+    # For MailHog everything between two boundaries is a part, so the last one is "--". Clients rely on the
+    # index.
     pieces = body.split(b"--" + boundary) if boundary else []
     return Mime(Parts=[_content(piece.strip(b"\r\n"), depth=depth + 1) for piece in pieces if piece] or None)
 
@@ -123,5 +123,5 @@ def _received(mail: CaughtMail) -> str:
 
 
 def _path(address: str) -> Path:
-    store, _, domain = address.partition("@")
-    return Path(Relays=None, MailStore=store, Domain=domain, Params="")
+    mailbox, _, domain = address.partition("@")
+    return Path(Relays=None, Mailbox=mailbox, Domain=domain, Params="")

@@ -1,4 +1,4 @@
-"""The pages on which a person reads the mails. Nothing in a mail is trusted."""
+"""The pages for reading mails. They trust nothing in a mail."""
 
 import asyncio
 import re
@@ -16,13 +16,13 @@ from service.inbox.query_params import int_param, search_kind
 from service.inbox.store import MailStore, SearchKind
 
 PAGE = 50
-DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)  # a tag before it would take its effect
+DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)  # a tag before the doctype would disable it
 PATIENCE = 25.0  # s that a page waits for a change before it asks again
 PAGE_POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data:; "
     "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-# A link in a mail may open a window of its own, which is as free as any.
+# Links in a mail open new windows, which are not restricted.
 MAIL_SANDBOX = "allow-popups allow-popups-to-escape-sandbox"
 MAIL_POLICY = f"sandbox {MAIL_SANDBOX}; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -66,7 +66,7 @@ class Pages:
         )
 
     async def changed(self, request: Request) -> Response:
-        """The mailbox's version, as soon as it is another than `since`."""
+        """Returns the mailbox's version as soon as it differs from `since`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 await self._store.wait_for_change(since=int_param(request, name="since"))
@@ -89,7 +89,7 @@ class Pages:
         html = mail.html if mail else None
         if html is None:
             return self._page("gone.html", status=HTTPStatus.NOT_FOUND)
-        return HTMLResponse(_in_windows_of_their_own(html), headers={"Content-Security-Policy": MAIL_POLICY})
+        return HTMLResponse(_retarget_links(html), headers={"Content-Security-Policy": MAIL_POLICY})
 
     async def delete(self, request: Request) -> Response:
         self._store.delete(request.path_params["id"])
@@ -106,8 +106,8 @@ class Pages:
         return HTMLResponse(page, status, headers={"Content-Security-Policy": policy})
 
 
-def _in_windows_of_their_own(html: str) -> str:
-    """The page with its links opening so: within the frame they would come to nothing."""
+def _retarget_links(html: str) -> str:
+    """Makes links open new windows, because the frame cannot follow them."""
     doctype = DOCTYPE.match(html)
     begin = doctype.end() if doctype else 0
     return f'{html[:begin]}<base target="_blank">{html[begin:]}'

@@ -1,4 +1,4 @@
-"""Query parameters that the pages and the API both take."""
+"""Query parameters that both the pages and the API accept."""
 
 import re
 
@@ -8,7 +8,7 @@ from service.inbox.store import SearchKind
 
 
 def int_param(request: Request, *, name: str) -> int:
-    """0 for what is missing, negative or no number."""
+    """The number, or 0 if it is missing, negative or not a number."""
     text = request.query_params.get(name, "")
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
 

@@ -1,4 +1,4 @@
-"""What keeps other websites out of the inbox: middleware for every request."""
+"""Middleware that keeps other websites out of the inbox."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -8,9 +8,9 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
 class SameOrigin:
-    """Changes nothing for a page of another origin, and lets none read or embed the answers.
+    """Refuses changes by pages of other origins, and does not let them read or embed responses.
 
-    A client that is no browser sends neither Sec-Fetch-Site nor Origin, and may do anything.
+    Clients that are not browsers send neither Sec-Fetch-Site nor Origin, and may do everything.
     """
 
     def __init__(self, app: ASGIApp) -> None:

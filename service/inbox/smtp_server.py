@@ -1,4 +1,4 @@
-"""The SMTP server that catches the mails."""
+"""The SMTP server that catches mails."""
 
 import asyncio
 import logging
@@ -10,11 +10,11 @@ from service.inbox.store import HOSTNAME, MailStore
 
 MAX_BYTES = 10 * 2**20  # of one mail, announced as SIZE
 CAUGHT = "250 2.0.0 OK: caught as"
-IDLE = 24 * 60 * 60  # s; the senders' pools keep connections for as long as they like
+IDLE = 24 * 60 * 60  # s; senders may keep connections open as long as they like
 
 
 class InboxSmtpServer:
-    """Accepts every mail, for any recipient, into the mailbox."""
+    """Accepts every mail, for any recipient, and stores it in the mailbox."""
 
     def __init__(self, store: MailStore, *, host: str, port: int) -> None:
         self._store = store
@@ -25,24 +25,24 @@ class InboxSmtpServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on, also where 0 was asked for."""
+        """The port that it listens on, even if it was started with port 0."""
         return self._port
 
     async def start(self) -> None:
         """Raises OSError if the port is in use."""
-        # Below this level aiosmtpd logs addresses and whole messages.
+        # At lower levels aiosmtpd logs addresses and whole messages.
         logging.getLogger("mail.log").setLevel(logging.WARNING)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connection, self._host, self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Hangs up on whoever is still connected."""
+        """Closes all open connections."""
         if self._server is None:
             return
         self._server.close()
         hung_up = [connection.abort() for connection in self._connections]
-        await asyncio.gather(*hung_up, return_exceptions=True)  # some hang up on us meanwhile
+        await asyncio.gather(*hung_up, return_exceptions=True)  # some clients disconnect meanwhile
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
         mail = self._store.add(
@@ -58,16 +58,16 @@ class InboxSmtpServer:
 
 
 class _Connection(SMTP):
-    """Known among the open ones: a closed asyncio server leaves its connections alone."""
+    """Registers itself, because closing an asyncio server does not close its connections."""
 
-    line_length_limit = MAX_BYTES  # not the standard's 1,000 bytes: what MailHog takes is taken here
+    line_length_limit = MAX_BYTES  # not the standard's 1,000 bytes, because MailHog accepts longer lines
 
     def __init__(self, inbox: InboxSmtpServer, *, among: set["_Connection"]) -> None:
         super().__init__(
             inbox,
             data_size_limit=MAX_BYTES,
             enable_SMTPUTF8=True,
-            hostname=HOSTNAME,  # else aiosmtpd asks the DNS for it, blocking, at every connection
+            hostname=HOSTNAME,  # otherwise aiosmtpd does a blocking DNS lookup for each connection
             timeout=IDLE,
             loop=asyncio.get_running_loop(),
         )
@@ -82,6 +82,6 @@ class _Connection(SMTP):
         super().connection_lost(error)
 
     async def abort(self) -> None:
-        """Hangs up, whatever is being said."""
+        """Closes the connection at once."""
         self._writer.transport.abort()
         await self._writer.wait_closed()

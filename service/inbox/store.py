@@ -1,4 +1,4 @@
-"""The caught mails in memory, the newest ones only."""
+"""Keeps the newest caught mails in memory."""
 
 import asyncio
 import secrets
@@ -18,11 +18,11 @@ MAX_BYTES = 64 * 2**20
 class SearchKind(StrEnum):
     FROM = "from"  # the envelope's sender or the From header
     TO = "to"  # the envelope's recipients or the To header
-    CONTAINING = "containing"  # anything in the mail, as sent or as read
+    CONTAINING = "containing"  # anything in the mail, as sent or decoded
 
 
 class MailStore:
-    """Keeps what was caught until it is deleted or newer mails need the room."""
+    """Keeps mails until they are deleted or newer mails need the room."""
 
     def __init__(self, *, max_mails: int = MAX_MAILS, max_bytes: int = MAX_BYTES) -> None:
         self._max_mails = max_mails
@@ -31,7 +31,7 @@ class MailStore:
         self._bytes = 0
         self._change = asyncio.Event()
         self._closed = False
-        self.version = secrets.randbits(32)  # so that a page notices a restart too
+        self.version = secrets.randbits(32)  # random, so that a page also notices a restart
 
     def __len__(self) -> int:
         return len(self._mails)
@@ -62,12 +62,12 @@ class MailStore:
         return self._mails.get(mail_id)
 
     async def search(self, query: str, *, kind: SearchKind) -> list[CaughtMail]:
-        """Every mail with the query somewhere in it, in any case, newest first."""
+        """All mails that contain the query, ignoring case, newest first."""
         found = []
         for mail in tuple(self):
             if any(query.lower() in text.lower() for text in _texts(mail, kind=kind)):
                 found.append(mail)
-            await asyncio.sleep(0)  # thousands of mails take a second, and the API shares this loop
+            await asyncio.sleep(0)  # thousands of mails take a second, and the API runs in this loop
         return found
 
     def delete(self, mail_id: str) -> bool:
@@ -85,13 +85,13 @@ class MailStore:
         self._announce()
 
     async def wait_for_change(self, *, since: int) -> int:
-        """Waits until the version is another than `since`, or the mailbox is closed; gives the version."""
+        """Waits until the version differs from `since` or the mailbox is closed. Returns the version."""
         while self.version == since and not self._closed:
             await self._change.wait()
         return self.version
 
     def close(self) -> None:
-        """Lets go of everyone who waits for a change, so that an HTTP server can stop at once."""
+        """Ends all waiting for changes, so that the HTTP server can stop at once."""
         self._closed = True
         self._change.set()
 
