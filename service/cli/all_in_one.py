@@ -1,8 +1,10 @@
 """Everything in one process, and an inbox instead of a relay: what `up` runs."""
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from service.app import create_app
 from service.cli.common import CommandFailed
@@ -15,6 +17,7 @@ from service.mail import preview
 from service.outbox.admin import OutboxAdmin
 from service.runtime.gc_tuning import tune_gc
 from service.settings import Security, Settings, http_url, load
+from service.web.middleware import OwnNamesMiddleware
 from service.web.server import Server, config, explain_port_errors, listen
 
 LOOPBACK = "127.0.0.1"
@@ -45,12 +48,18 @@ async def run_all(settings: Settings, *, say: Callable[[str], None], with_inbox:
         async with _inbox(settings) if with_inbox else contextlib.nullcontext():
             app = create_app(settings)
             app.include_router(preview.routes(settings))
+            app.add_middleware(OwnNamesMiddleware, names=own_names(settings))
             tune_gc()
             api = Server(
                 config(app, keep_alive=settings.keep_alive),
                 on_started=lambda: _announce(settings, say=say, with_inbox=with_inbox),
             )
             await api.serve([listener])
+
+
+def own_names(settings: Settings) -> set[str]:
+    """The names, besides loopback's, under which a developer reaches this process."""
+    return {settings.host, socket.gethostname(), urlsplit(settings.public_url).hostname or ""}
 
 
 async def refuse_foreign_database(database: Database) -> None:

@@ -1,11 +1,25 @@
 """What is refused before the app is asked, as problem details like all else."""
 
+import re
+from collections.abc import Collection
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.runtime.seldom import OncePerMinute
 from service.web.problems import STATE_KEY, ProblemType, problem_app
+
+OTHER_NAME = "This service does not answer under that name: open it under localhost, or set PUBLIC_URL."
+QUOTABLE = re.compile(r"[A-Za-z0-9.:/\[\]_-]{1,100}")
+
+log = structlog.get_logger()
 
 
 class MalformedRequestMiddleware:
@@ -38,9 +52,42 @@ class NoStoreMiddleware:
         await self._app(scope, receive, send_unstored if scope["type"] == "http" else send)
 
 
+class OwnNamesMiddleware:
+    """Answers under these names and loopback's alone: a website can point its own name at this machine
+    (DNS rebinding), and its script would read everything."""
+
+    def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
+        self._app = app
+        self._names = {"localhost", *(name.lower() for name in names)}
+        self._is_worth_a_line = OncePerMinute()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http" and not self._is_own(
+            Headers(scope=scope).get("host", ""), scope["server"]
+        ):
+            if self._is_worth_a_line():
+                log.warning("host.refused", fix="Open the page under localhost, or set HOST or PUBLIC_URL.")
+            app = problem_app(ProblemType.NOT_FOUND, detail=OTHER_NAME)
+        await app(scope, receive, send)
+
+    def _is_own(self, host: str, server: tuple[str, int]) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
+        if name is None or name in self._names or _is_loopback(name):
+            return True
+        return name == server[0].removeprefix("::ffff:")  # the address that the client connected to
+
+
 class CorsMiddleware(CORSMiddleware):
     """Starlette's, which refuses a preflight in plain text, and tells each answer that the origin
     matters, even where none is allowed."""
+
+    def __init__(self, app: ASGIApp, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._is_worth_a_line = OncePerMinute()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.allow_origins or scope.get("method") == "OPTIONS":
@@ -50,19 +97,44 @@ class CorsMiddleware(CORSMiddleware):
 
     def preflight_response(self, request_headers: Headers) -> Response:
         answer = super().preflight_response(request_headers)
-        return (
-            _RefusedPreflight(answer)
-            if answer.status_code == ProblemType.PREFLIGHT_REFUSED.status
-            else answer
-        )
+        if answer.status_code == HTTPStatus.OK:
+            return answer
+        reason, fix = self._explain(request_headers)
+        if self._is_worth_a_line():
+            log.warning("cors.preflight_refused", reason=reason, fix=fix)
+        return _RefusedPreflight(answer, detail=f"{reason} {fix}")
+
+    def _explain(self, asked: Headers) -> tuple[str, str]:
+        origin, method = _quoted(asked["origin"]), _quoted(asked["access-control-request-method"])
+        if not self.is_allowed_origin(asked["origin"]):
+            return f"The origin {origin} is not allowed.", "Add it to CORS_ORIGINS."
+        if asked["access-control-request-method"] not in self.allow_methods:
+            return f"The method {method} is not allowed.", f"Use {' or '.join(self.allow_methods)}."
+        headers = asked.get("access-control-request-headers")
+        for name in headers.split(",") if headers is not None else ():
+            if name.strip().lower() not in self.allow_headers:
+                return f"The header {_quoted(name.strip())} is not allowed.", "Do not send it."
+        return "Access from a public site to a private network is not allowed.", "Use the public address."
 
 
 class _RefusedPreflight(Response):
     """Made without the scope, where the request's id is."""
 
-    def __init__(self, plain: Response) -> None:
+    def __init__(self, plain: Response, *, detail: str) -> None:
         headers = {name: value for name, value in plain.headers.items() if not name.startswith("content-")}
-        self._refuse = problem_app(ProblemType.PREFLIGHT_REFUSED, headers=headers)
+        self._refuse = problem_app(ProblemType.PREFLIGHT_REFUSED, detail=detail, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._refuse(scope, receive, send)
+
+
+def _quoted(text: str) -> str:
+    """An origin, a method or the name of a header: whoever wonders needs it. Nothing else gets through."""
+    return text if QUOTABLE.fullmatch(text) else "that was sent"
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

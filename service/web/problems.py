@@ -113,7 +113,8 @@ class ProblemResponse(JSONResponse):
         problem_type: ProblemType,
         *,
         request_id: str,
-        status: int | None = None,
+        detail: str = "",
+        status: int = 0,
         headers: Mapping[str, str] | None = None,
         errors: Sequence[InvalidField] = (),
     ) -> None:
@@ -121,7 +122,7 @@ class ProblemResponse(JSONResponse):
             type=problem_type.uri,
             title=problem_type.title,
             status=status or problem_type.status,
-            detail=problem_type.detail,
+            detail=detail or problem_type.detail,
             instance=f"urn:uuid:{uuid4()}",
             request_id=request_id,
             errors=list(errors) or None,
@@ -129,11 +130,15 @@ class ProblemResponse(JSONResponse):
         super().__init__(details.model_dump(exclude_none=True), status or problem_type.status, headers)
 
 
-def problem_app(problem_type: ProblemType, *, headers: Mapping[str, str] | None = None) -> ASGIApp:
+def problem_app(
+    problem_type: ProblemType, *, detail: str = "", headers: Mapping[str, str] | None = None
+) -> ASGIApp:
     """An app that answers with nothing else."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-        answer = ProblemResponse(problem_type, request_id=scope["state"]["request_id"], headers=headers)
+        answer = ProblemResponse(
+            problem_type, request_id=scope["state"]["request_id"], detail=detail, headers=headers
+        )
         await answer(scope, receive, send)
 
     return refuse

@@ -49,6 +49,8 @@ async def test_up_brings_all_that_a_signup_needs(everything: Process) -> None:
         answer = await client.post(curl[1], content=curl[2], headers={"Content-Type": "application/json"})
         assert answer.status_code == 201
         assert (await client.get(preview[1])).status_code == 200
+        under_another_name = await client.get(preview[1], headers={"Host": "evil.example"})
+        assert under_another_name.status_code == 404
 
         async def arrived() -> bool:
             found = (await client.get(f"{inbox[1]}/api/v2/messages")).json()

@@ -376,5 +376,27 @@ class TestCors:
 
         answer = live.is_refused(request, status=400, kind="/problems/preflight-refused")
 
+        asked_for = asked.rpartition(": ")[2] if origin == ORIGIN else origin
+        assert f" {asked_for} is not allowed." in answer.json["detail"]
         allowed = answer.headers["Access-Control-Allow-Origin"]
         assert allowed == (ORIGIN if origin == ORIGIN else None)
+
+    def test_what_is_no_name_is_not_repeated(self, live: Live) -> None:
+        request = head("OPTIONS /signup", "Origin: <script>", "Access-Control-Request-Method: POST")
+
+        detail = live.ask(request).json["detail"]
+
+        assert detail == "The origin that was sent is not allowed. Add it to CORS_ORIGINS."
+
+    @pytest.mark.parametrize(
+        "headers", ["traceparent, tracestate", "baggage,sentry-trace", "x-requested-with,content-type"]
+    )
+    def test_what_libraries_add_by_themselves_is_taken(self, live: Live, headers: str) -> None:
+        request = head(
+            "OPTIONS /signup",
+            f"Origin: {ORIGIN}",
+            "Access-Control-Request-Method: POST",
+            f"Access-Control-Request-Headers: {headers}",
+        )
+
+        assert live.ask(request).status == 200
