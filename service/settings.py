@@ -264,8 +264,12 @@ class Settings(BaseSettings):
         return self.data_dir / "service.db"
 
     @property
+    def logs_to_terminal(self) -> bool:
+        return sys.stderr is not None and sys.stderr.isatty()  # there is none if it was closed at the start
+
+    @property
     def effective_log_format(self) -> str:
-        return self.log_format or ("console" if sys.stderr.isatty() else "json")
+        return self.log_format or ("console" if self.logs_to_terminal else "json")
 
     def require_production_values(self) -> None:
         """Refuses to send a password in clear, and to mail real people as example.com.

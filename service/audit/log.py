@@ -59,10 +59,10 @@ class AuditLog:
         try:
             self._spool.append(entry)
         except OSError as exc:
-            # The last resort: whoever keeps the log still has the entry.
-            log.error("audit.unspooled", reason=str(exc), **entry._asdict())
             self._metrics.audit_unspooled.inc()
             self.trouble = f"The spool cannot be written: {exc}"
+            # The last resort: whoever keeps the log still has the entry.
+            log.error("audit.unspooled", reason=str(exc), **entry._asdict())
         else:
             self._recorded += 1
             self._wake.set()
@@ -116,9 +116,10 @@ class AuditLog:
         await asyncio.sleep(LINGER)
 
     def _report_trouble(self, trouble: str) -> None:
-        if self.trouble is None:
-            log.error("audit.waiting", reason=trouble)
+        is_news = self.trouble is None
         self.trouble = trouble
+        if is_news:
+            log.error("audit.waiting", reason=trouble)
 
     async def _clean_up_loop(self) -> None:
         failed = False

@@ -1,17 +1,15 @@
 """Logging. Lines are events with fields, and never contain an address, a name, a body or a secret."""
 
-import json
 import logging
 import re
 import sys
+from typing import TextIO, cast
 
 import structlog
 
+from service.observability.log_stream import LogStream
 from service.settings import Settings
 
-# One encoder for all lines: `json.dumps` with a default makes a new one each time. `repr` leaves out what
-# our classes leave out of theirs; faster serializers write all fields of dataclasses, addresses included.
-_ENCODER = json.JSONEncoder(default=repr)
 ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+")
 
 
@@ -21,6 +19,7 @@ def redact_addresses(text: str) -> str:
 
 def configure(settings: Settings) -> None:
     """Sends our own events and those of libraries to standard error, in one format."""
+    stream = cast("TextIO", LogStream(sys.stderr))
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
@@ -30,23 +29,21 @@ def configure(settings: Settings) -> None:
     quiet: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, _redact_addresses]
     is_json = settings.effective_log_format == "json"
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+        # `repr` leaves out what our classes leave out of theirs: addresses and names.
+        structlog.processors.JSONRenderer(default=repr)
         if is_json
         # Plain: the pretty traceback shows local variables, and so addresses and names.
         else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=settings.logs_to_terminal, exception_formatter=structlog.dev.plain_traceback
         )
     )
     structlog.configure(
-        processors=[*shared, *quiet, _json if is_json else renderer],
+        processors=[*shared, *quiet, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # Without standard error there is no buffer, and structlog writes to standard output.
-        logger_factory=structlog.BytesLoggerFactory(getattr(sys.stderr, "buffer", None))
-        if is_json
-        else structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    library_lines = logging.StreamHandler(sys.stderr)
+    library_lines = logging.StreamHandler(stream)
     library_lines.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -60,7 +57,3 @@ def _redact_addresses(_: object, __: str, event: structlog.typing.EventDict) -> 
     return {
         name: redact_addresses(value) if isinstance(value, str) else value for name, value in event.items()
     }
-
-
-def _json(_: object, __: str, event: structlog.typing.EventDict) -> bytes:
-    return _ENCODER.encode(event).encode()

@@ -21,11 +21,17 @@ class Process:
     """One `python -m service COMMAND`, with nothing in its environment but what it is given."""
 
     def __init__(
-        self, *command: str, folder: Path, environment: Mapping[str, object], files: int | None = None
+        self,
+        *command: str,
+        folder: Path,
+        environment: Mapping[str, object],
+        files: int | None = None,
+        stderr: int | None = None,
     ) -> None:
         self._command = command
         self._folder = folder
         self._files = files  # how many it may open
+        self._stderr = stderr  # a descriptor; without one it goes to a file
         self._environment = {name: str(value) for name, value in environment.items()}
         self._process: asyncio.subprocess.Process | None = None
         self.port = int(self._environment.setdefault("PORT", str(free_port())))
@@ -40,7 +46,7 @@ class Process:
                 env=environment,
                 cwd=self._folder,
                 stdout=stderr,
-                stderr=stderr,
+                stderr=stderr if self._stderr is None else self._stderr,
                 preexec_fn=self._limit if self._files else None,
             )
         return self
