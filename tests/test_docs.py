@@ -14,7 +14,7 @@ from service.settings import Settings
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"`signup-service ([a-z][^`]*)`|^\$? ?signup-service ([a-z].*)$", re.MULTILINE)
-GROUPED = re.compile(r"`((?:outbox|audit|users) [a-z][^`]*)`")  # as the tables name them
+GROUPED = re.compile(r"`((?:outbox|audit|users) [a-z][^`]*)`")  # as in the tables
 TARGET = re.compile(r"`(?:make|\$ make) ([a-z]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
 CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -34,7 +34,7 @@ def without_code(path: Path) -> str:
 
 
 def anchors(path: Path) -> set[str]:
-    """As GitHub makes them of headings."""
+    """The anchors that GitHub makes from headings."""
     headings = re.findall(r"^#+ (.+)$", without_code(path), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

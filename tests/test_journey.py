@@ -1,4 +1,4 @@
-"""The whole story, once: sign up, be answered, get the mail, be audited."""
+"""The whole journey of one signup: the answer, the mail and the audit entry."""
 
 import httpx
 

@@ -1,4 +1,4 @@
-"""What an operator asks."""
+"""Health, readiness and metrics."""
 
 import signal
 from pathlib import Path

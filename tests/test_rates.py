@@ -1,4 +1,4 @@
-"""Windows that all replicas agree on."""
+"""All replicas agree on the time windows of a rate limit."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""What all replicas count together: so much per scope and window, until the window ends."""
+"""Counters that all replicas share: a count for each scope and time window."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,7 +13,7 @@ COUNTS = table(RateCount)
 
 
 class Counters:
-    """Every query on the counts; each runs in its caller's transaction."""
+    """All queries on the counts. Each runs in the caller's transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -21,12 +21,12 @@ class Counters:
     async def add(
         self, connection: AsyncConnection, more: Mapping[str, int], *, ends_at: datetime
     ) -> dict[str, int]:
-        """Adds to the counts of a window and returns what they are now. Nobody else changes them before
-        the transaction ends, so adding nothing reads them for good."""
+        """Adds to the counts of a window and returns the new counts. No other process changes them before the
+        transaction ends, so adding 0 reads and locks them."""
         if not more:
             return {}
         added = self._database.insert(RateCount).values(
-            # In one order, so that two replicas cannot deadlock.
+            # Sorted, so that two replicas cannot deadlock.
             [{"ends_at": ends_at, "scope": scope, "count": more[scope]} for scope in sorted(more)]
         )
         found = await connection.execute(
@@ -40,7 +40,7 @@ class Counters:
     async def find_exhausted(
         self, connection: AsyncConnection, *, prefix: str, limit: int, ends_at: datetime, at_most: int
     ) -> dict[str, int]:
-        """The counts of a window that have reached the limit, of the scopes that begin so."""
+        """The counts of a window that have reached the limit, for scopes with this prefix."""
         found = await connection.execute(
             select(COUNTS.c.scope, COUNTS.c.count)
             .where(COUNTS.c.ends_at == ends_at, COUNTS.c.scope.startswith(prefix), COUNTS.c.count >= limit)

@@ -1,4 +1,4 @@
-"""How many users one mailbox may have in a while: tags (`ada+1@…`) make any number of addresses of it."""
+"""Limits the new users of one mailbox. With tags (`ada+1@…`) a mailbox has any number of addresses."""
 
 import hashlib
 from collections import defaultdict
@@ -18,7 +18,7 @@ NEW = timedelta(0)
 
 
 class MailboxLimitExceeded(Exception):
-    """This address would be one user too many for its mailbox. Nothing happened."""
+    """The mailbox of this address has too many new users. Nothing was stored."""
 
     def __init__(self, retry_after: timedelta) -> None:
         super().__init__("too many users for one mailbox")
@@ -26,10 +26,10 @@ class MailboxLimitExceeded(Exception):
 
 
 class MailboxLimit:
-    """Counts the users themselves, so it needs no counter. Costs batches without a tag nothing.
+    """Counts the users themselves, so it needs no counter. Batches without tags cost nothing.
 
-    The address without a tag counts, and is never refused itself: or whoever knows it could keep
-    its owner from signing up.
+    The address without a tag counts but is never refused, or somebody could use up the limit to keep its
+    owner out.
     """
 
     def __init__(self, rate: Rate, *, database: Database) -> None:
@@ -39,14 +39,14 @@ class MailboxLimit:
     async def find_excess(
         self, connection: AsyncConnection, addresses: Sequence[Address]
     ) -> dict[str, timedelta]:
-        """Which new addresses, by canonical form, are too many, and after how long there is room.
+        """The new addresses over the limit, by canonical form, and after how long they would be within it.
 
-        Of those with the same mailbox, the first come first. Until the transaction ends no other
-        process stores users of these mailboxes.
+        Earlier addresses go first. Until the transaction ends, no other process stores users of these
+        mailboxes.
         """
         tagged = {address.canonical: address.untagged for address in addresses if address.untagged}
         mailboxes = set(tagged.values())
-        if not self._database.is_sqlite:  # whose transactions take the write lock at once
+        if not self._database.is_sqlite:  # SQLite's transactions take the write lock at once
             await _lock(connection, mailboxes)
         known, ages = await self._stored(connection, tagged)
         excess = {}
@@ -64,7 +64,7 @@ class MailboxLimit:
     async def _stored(
         self, connection: AsyncConnection, tagged: Mapping[str, str]
     ) -> tuple[set[str], defaultdict[str, list[timedelta]]]:
-        """Which addresses are known, and how old the users of each mailbox are that count."""
+        """The known addresses, and the ages of the users that count for each mailbox."""
         mailboxes = set(tagged.values())
         since = self._database.clock(after=-self._rate.period)
         found = await connection.execute(
@@ -87,7 +87,7 @@ class MailboxLimit:
 
 
 async def _lock(connection: AsyncConnection, mailboxes: Iterable[str]) -> None:
-    """In one order, so that two replicas cannot deadlock."""
+    """Sorted, so that two replicas cannot deadlock."""
     keys = sorted(_lock_key(mailbox) for mailbox in mailboxes)
     await connection.execute(_LOCK, {"keys": keys})
 

@@ -42,7 +42,7 @@ def load_generator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 class Slow(asyncio.Protocol):
-    """Of three signups it takes one, refuses one, and hangs up on one."""
+    """A server that accepts every third signup, refuses the next, and disconnects on the third."""
 
     def __init__(self, bodies: list[bytes]) -> None:
         self._bodies = bodies

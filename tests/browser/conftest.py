@@ -1,4 +1,4 @@
-"""A real browser, and `service up` for it to visit. Each worker of the tests has one of either."""
+"""A real browser, and `signup-service up` for it. Each test worker has one of each."""
 
 from collections.abc import AsyncIterator
 
@@ -30,14 +30,14 @@ async def _up(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> As
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def site(_up: Site) -> Site:
-    """With an empty inbox."""
+    """A site with an empty inbox."""
     await _up.empty_inbox()
     return _up
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def visit(chromium: Browser) -> AsyncIterator[Browsing]:
-    """Opens a window. No page may ask for anything from elsewhere, or have trouble of its own."""
+    """Opens a window. No page may load anything from elsewhere, or log an error."""
     browsing = Browsing(chromium)
     yield browsing
     await browsing.close()

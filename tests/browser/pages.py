@@ -1,4 +1,4 @@
-"""The pages that people see, and how a window comes to each of them."""
+"""The pages that people see, and how to open each of them."""
 
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
@@ -13,7 +13,7 @@ SENT = "Your welcome email has been sent. Have a look at your inbox."
 
 
 def somebody() -> str:
-    """An address that nobody has signed up with."""
+    """An address that has not signed up."""
     return f"ada.{uuid4().hex[:8]}@example.com"
 
 

@@ -1,4 +1,4 @@
-"""Draws the README's pictures, by day and by night: a signup from the form to the mail."""
+"""Draws the README's pictures, light and dark: a signup from the form to the mail."""
 
 import asyncio
 from base64 import b64encode
@@ -14,7 +14,10 @@ from tests.browser.window import Scheme, executable
 from tests.support.processes import ROOT
 
 FOLDER = ROOT / "docs" / "pictures"
-SCHEMES: dict[Scheme, str] = {"light": "#d0d5dd", "dark": "#3a424f"}  # and the line around each window
+SCHEMES: dict[Scheme, str] = {
+    "light": "#d0d5dd",
+    "dark": "#3a424f",
+}  # the line around each window
 WINDOW: ViewportSize = {"width": 400, "height": 640}
 SHARPNESS = 1
 SHEET = """<!doctype html>

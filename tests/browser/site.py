@@ -1,4 +1,4 @@
-"""`service up`, for a browser to visit."""
+"""Runs `signup-service up` for a browser."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,21 +14,21 @@ from tests.support.processes import Process
 
 @dataclass(frozen=True)
 class Site:
-    """Where its pages are."""
+    """The URLs of its pages."""
 
     url: str
     inbox: str
     smtp_port: int
 
     async def sign_up(self, address: str, *, name: str = "Ada", language: str = "en") -> str:
-        """As a frontend does; gives the address of the page that would follow the form's."""
+        """Signs up as a frontend does. Returns the URL of the page that follows the form."""
         async with httpx.AsyncClient(headers={"Accept-Language": language}) as client:
             answer = await client.post(f"{self.url}/signup", json={"email": address, "name": name})
         assert answer.status_code == 201, answer.text
         return f"{self.url}/welcome/{answer.json()['id']}"
 
     async def empty_inbox(self) -> None:
-        """Once every mail is there, so that none comes late into the next test."""
+        """Waits for all mails first, so that none arrives during the next test."""
         async with httpx.AsyncClient() as client:
 
             async def delivered() -> bool:
@@ -40,7 +40,7 @@ class Site:
 
 @asynccontextmanager
 async def started(*options: str, folder: Path, **settings: object) -> AsyncIterator[Site]:
-    """`service up`, for which the tests' many signups are not too many."""
+    """Runs `signup-service up` without a rate limit, because tests sign up often."""
     inbox, smtp = free_port(), free_port()
     ports = {"INBOX_HTTP_PORT": inbox, "INBOX_SMTP_PORT": smtp}
     environment = {"SIGNUP_RATE_LIMIT": "", **ports, **settings}

@@ -1,4 +1,4 @@
-"""The inbox of `service up`, and everything that a person does there."""
+"""The inbox of `signup-service up`, and everything that a person does there."""
 
 import asyncio
 from email.message import EmailMessage
@@ -93,7 +93,7 @@ async def test_a_mail_can_do_nothing(site: Site, visit: Browsing) -> None:
     assert heard == []
     for means in ("script", "image", "form"):
         assert any(means in complaint for complaint in window.complaints)
-    window.complaints.clear()  # they are the browser's, who refused all this
+    window.complaints.clear()  # the browser complained about everything that it refused
     spy.close()
 
 

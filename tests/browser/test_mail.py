@@ -1,4 +1,4 @@
-"""The welcome mail, as it arrived, before a reader's eyes."""
+"""The welcome mail as a reader sees it."""
 
 import email
 import email.policy
@@ -17,10 +17,14 @@ from tests.support.eventually import eventually
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 each_language = pytest.mark.parametrize("language", ["en", "de"])
 
-ACCESSIBILITY = ("wcag2a", "wcag2aa", "wcag21aa")  # not axe's advice for pages: a mail is a part of one
+ACCESSIBILITY = (
+    "wcag2a",
+    "wcag2aa",
+    "wcag21aa",
+)  # without rules for whole pages
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 WIDTHS = (PHONE, DESKTOP)
-MAX_BYTES = 100_000  # beyond about this, mail programs cut the end off
+MAX_BYTES = 100_000  # some mail programs cut off longer mails
 
 
 async def arrived(site: Site, *, language: str) -> EmailMessage:

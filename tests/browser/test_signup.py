@@ -1,4 +1,4 @@
-"""The signup page in the hands of a person."""
+"""The signup page, as a person uses it."""
 
 from asyncio import Event
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ async def test_a_person_signs_up_and_reads_the_mail(site: Site, visit: Browsing,
 
 @dataclass
 class SlowRelay:
-    """A site whose relay thinks about each mail until it may answer."""
+    """A site whose relay answers each mail only when the test allows it."""
 
     site: Site
     relay: ScriptedRelay
@@ -122,7 +122,7 @@ async def test_a_mistake_is_told_beside_its_field_and_what_was_typed_stays(
 
 
 async def gap(above: Locator, below: Locator) -> float:
-    """Pixels between the two, from the bottom of one to the top of the other."""
+    """Pixels from the bottom of one element to the top of the other."""
     upper, lower = await above.bounding_box(), await below.bounding_box()
     assert upper
     assert lower

@@ -1,4 +1,4 @@
-"""A browser's windows, and what can be said of what they show."""
+"""Browser windows, and checks of what they show."""
 
 import os
 import re
@@ -15,23 +15,23 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 15_000  # ms until Playwright gives up
 PHONE, DESKTOP, HEIGHT = 360, 1280, 720
 
-Scheme = Literal["light", "dark", "null"]  # null is the browser's own, which a frame may differ from
+Scheme = Literal["light", "dark", "null"]  # null is the browser's default, from which a frame may differ
 
 
 def executable() -> str | None:
-    """The system's Chromium, if it has one."""
+    """The path of the system's Chromium, if there is one."""
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 async def brightness(element: Locator) -> float:
-    """Of what the words in it stand on, from 0 to 255."""
+    """The brightness of the background behind the text, from 0 to 255."""
     ground = await element.evaluate("it => getComputedStyle(it).backgroundColor")
     return fmean(int(channel) for channel in re.findall(r"\d+", ground)[:3])
 
 
 @dataclass
 class Visit:
-    """One browser window, and what it asked for and complained of."""
+    """A browser window, with its requests and its error messages."""
 
     context: BrowserContext
     page: Page
@@ -55,8 +55,8 @@ class Visit:
 
     @property
     def foreign(self) -> list[str]:
-        """Requests that left the machine, or would have."""
-        hosts = {"127.0.0.1", ""}  # those with none are data: and about:
+        """Requests to other machines."""
+        hosts = {"127.0.0.1", ""}  # data: and about: have no host
         return [url for url in self.requests if (urlsplit(url).hostname or "") not in hosts]
 
     async def becomes(self, *, scheme: Scheme, width: int) -> None:
@@ -68,21 +68,21 @@ class Visit:
         return bool(await self.page.locator("html").evaluate(script))
 
     async def assert_usable_by_everybody(self, *tags: str) -> None:
-        """By axe-core's rules, or by those of them that have one of these tags."""
-        if not await self.page.evaluate("'axe' in window"):  # it takes longer to load than to run
+        """Checks axe-core's rules, or only those with one of these tags."""
+        if not await self.page.evaluate("'axe' in window"):  # loading it takes longer than running it
             await self.page.evaluate(AXE_SCRIPT)
         options = {"resultTypes": ["violations"], **({"runOnly": list(tags)} if tags else {})}
         found = AxeResults(await self.page.evaluate("options => axe.run(options)", options))
         assert found.violations_count == 0, found.generate_report()
 
     def _heard(self, message: ConsoleMessage) -> None:
-        expected = "Failed to load resource"  # how it speaks of a form that was answered with 422
+        expected = "Failed to load resource"  # what it says if a form gets a 422
         if message.type == "error" and not message.text.startswith(expected):
             self.complaints.append(message.text)
 
 
 class Browsing:
-    """Opens windows, and closes them when the test is over."""
+    """Opens windows, and closes them after the test."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser

@@ -1,4 +1,4 @@
-"""Addresses in every usual spelling, and a database that can be trusted or says why not."""
+"""Database URLs in every usual spelling; a database that could lose signups is refused with the reason."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -92,7 +92,7 @@ async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def behind_proxy(postgres_url: str, proxy: Proxy, tmp_path: Path) -> Database:
-    """With three open connections."""
+    """A database with three open connections."""
     port = urlsplit(postgres_url).port or 5432
     database = database_at(postgres_url.replace(f":{port}/", f":{proxy.port}/"), tmp_path)
 

@@ -1,4 +1,4 @@
-"""Group commit: sharing a transaction, and being spared one's neighbours' faults."""
+"""Group commit: items share a transaction, and a bad item does not fail the others."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from tests.support.eventually import eventually
 
 
 class Ledger:
-    """A flush that can be held up, and that refuses negative numbers."""
+    """A flush that a test can delay, and that refuses negative numbers."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""The migrations, on both databases, in both directions, from wherever they are."""
+"""The migrations on both databases, in both directions, from a checkout and from a wheel."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""Rules and dashboard speak of what /metrics tells, and of nothing else."""
+"""Alert rules and dashboard use only metrics that exist."""
 
 import json
 import re
@@ -17,7 +17,7 @@ FOLDER = ROOT / "deploy"
 RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text("utf-8"))["groups"][0]["rules"]
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "grafana/signup-service.json").read_text("utf-8"))
 
-# PromQL without its strings, label matchers, durations and groupings leaves names.
+# Without strings, label matchers, durations and groupings, only names are left of PromQL.
 NO_NAMES = re.compile(r'"[^"]*"|\{[^}]*\}|\[\w+\]|by \([^)]*\)|\b\d[\d.e]*\b')
 WORDS = {"max", "min", "sum", "rate", "increase", "delta", "histogram_quantile", "and", "or"}
 
@@ -32,7 +32,7 @@ def names(expression: str) -> set[str]:
 
 
 async def told(client: httpx.AsyncClient) -> set[str]:
-    """After one signup."""
+    """The names of all metrics after one signup."""
     await client.post("/signup", json={"email": "ada@example.com"})
     text = (await client.get("/metrics")).text
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}

@@ -1,4 +1,4 @@
-"""What the containers may do: nothing that they need not."""
+"""Containers may do only what they need to."""
 
 import re
 
@@ -15,7 +15,7 @@ each_service = pytest.mark.parametrize("name", SERVICES)
 
 
 class Resetting(yaml.SafeLoader):
-    """Knows Compose's own tag for what an override takes out."""
+    """Knows the tag with which Compose overrides remove values."""
 
 
 Resetting.add_constructor("!reset", lambda *_: None)

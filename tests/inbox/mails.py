@@ -1,4 +1,4 @@
-"""The mails that these tests catch."""
+"""The mails of these tests."""
 
 from service.inbox.mail import CaughtMail
 from service.inbox.store import MailStore

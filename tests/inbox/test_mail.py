@@ -115,7 +115,7 @@ def test_a_mail_nested_too_deep_to_parse_has_its_source_alone() -> None:
     assert mailhog_json.message(mail)["MIME"] is not None
 
 
-@settings(deadline=None)  # the first example pays for imports
+@settings(deadline=None)  # the first example includes imports
 @given(st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=4), max_size=20).map(b"".join))
 def test_whatever_comes_can_be_shown(raw: bytes) -> None:
     mail = caught(raw)

@@ -1,4 +1,4 @@
-"""The inbox of `service up`, read by the npm package that many test suites read MailHog with."""
+"""The inbox of `signup-service up`, read by the npm package with which many test suites read MailHog."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def call(package: Path, tmp_path: Path) -> AsyncIterator[Call]:
-    """Calls the package's methods on the inbox, to which Ada and then Grace have been welcomed."""
+    """Calls the package's methods on an inbox with a mail to Ada, then one to Grace."""
     inbox = free_port()
     ports = {"INBOX_HTTP_PORT": inbox, "INBOX_SMTP_PORT": free_port()}
     process = await Process("up", folder=tmp_path, environment=ports).start()

@@ -1,4 +1,4 @@
-"""What those who parse the log rely on."""
+"""What programs that parse the log rely on."""
 
 import json
 import subprocess

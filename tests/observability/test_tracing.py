@@ -1,4 +1,4 @@
-"""What a collector hears of the service, and what it does not."""
+"""What the service sends to a collector, and what it does not."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ PARENT = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 class Collector:
-    """Takes OTLP over HTTP, and keeps it as it comes: text stands in protobuf as it is."""
+    """Receives OTLP over HTTP and keeps the bytes: text can be read in protobuf as it is."""
 
     def __init__(self) -> None:
         self.heard: dict[str, bytes] = {}
@@ -43,7 +43,7 @@ async def served(folder: Path, port: int) -> Process:
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
         "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
-        "OTEL_EXPORTER_OTLP_TIMEOUT": 1,  # s; at its end a process tries as long to say the rest
+        "OTEL_EXPORTER_OTLP_TIMEOUT": 1,  # s; at its end a process tries this long to send the rest
         "OTEL_SERVICE_NAME": "engines",
         "OTEL_BSP_SCHEDULE_DELAY": 50,
         "OTEL_METRIC_EXPORT_INTERVAL": 200,

@@ -1,4 +1,4 @@
-"""Real names are greeted word for word; nothing else gets into somebody's mail."""
+"""Mails repeat real names as they are, and nothing else."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""What may be stored as a name, and what may not."""
+"""Which names are accepted."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Colors that can be read, whatever the brand's is."""
+"""Text can be read, whatever the brand color is."""
 
 import pytest
 from hypothesis import given

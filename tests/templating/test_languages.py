@@ -1,4 +1,4 @@
-"""Which of our languages somebody likes best."""
+"""The language that a request asks for."""
 
 import pytest
 from hypothesis import given

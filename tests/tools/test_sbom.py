@@ -1,4 +1,4 @@
-"""The list of what the service is built of is whole."""
+"""The software bill of materials is complete."""
 
 import json
 import subprocess

@@ -27,7 +27,7 @@ Audit = Callable[..., subprocess.CompletedProcess[str]]
 
 
 class Advisories(BaseHTTPRequestHandler):
-    """A service in the shape of OSV's, as pip-audit asks it."""
+    """An advisory service with the API of OSV, which pip-audit uses."""
 
     known: ClassVar[dict[tuple[str, str], str]] = {}
 
@@ -63,7 +63,7 @@ def audit(advisories: str, tmp_path: Path) -> Audit:
             cwd=tmp_path,
             env={
                 "PYTHONPATH": str(ROOT),
-                "HOME": str(tmp_path),  # where pip-audit keeps answers
+                "HOME": str(tmp_path),  # where pip-audit has its cache
                 "PIP_AUDIT_VULNERABILITY_SERVICE": "osv",
                 "PIP_AUDIT_OSV_URL": at,
             },

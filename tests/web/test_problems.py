@@ -81,7 +81,9 @@ async def test_paused_signups_are_refused_after_what_is_no_signup(
 async def test_f42_more_than_can_wait_is_refused_at_once_and_audited(
     settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.signup.registration.GroupCommit", functools.partial(GroupCommit, capacity=10))
+    monkeypatch.setattr(
+        "service.signup.registration.GroupCommit", functools.partial(GroupCommit, capacity=10)
+    )
     async with running(settings) as live:
         async with database.transaction() as connection:
             await connection.exec_driver_sql(WRITERS_WAIT[database.is_sqlite])
