@@ -118,14 +118,16 @@ def create_app(settings: Settings) -> Application:
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
     )
-    problems.install_handlers(app)
+    pages = Pages(settings)
+    problems.install_handlers(app, translator=pages.translator, page=pages.problem)
     # On the app itself: matching an included router takes an eighth of a signup's time.
     signup.add_routes(
         app.router,
         policy=settings.duplicate_policy,
-        preconditions=build_preconditions(settings, limit=limit, clients=clients, metrics=metrics),
+        preconditions=build_preconditions(settings, limit=limit, clients=clients),
         handler=_signup_handler(settings, database=database, mailing=mailing, metrics=metrics),
-        pages=Pages(settings),
+        pages=pages,
+        metrics=metrics,
     )
     monitoring.add_routes(
         app.router,
@@ -192,4 +194,10 @@ def _answer_head(router: APIRouter) -> None:
     """HEAD works where GET does, as with Starlette's own routes."""
     for route in list(router.routes):
         if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
-            router.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
+            router.add_api_route(
+                route.path,
+                route.endpoint,
+                methods=["HEAD"],
+                include_in_schema=False,
+                route_class_override=type(route),
+            )

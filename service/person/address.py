@@ -1,9 +1,11 @@
-"""Parses email addresses, and gives all spellings of an address one canonical form."""
+"""Who is who: one canonical form for every spelling of an address."""
 
 import re
 from dataclasses import dataclass
 
 from email_validator import EmailNotValidError, validate_email
+
+from service.person.reason import Reason, Rejected
 
 MAX_LENGTH = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets; letters count as they were typed
 RELAY_TRICKS = frozenset("%!")  # RFC 5321, appendices C and F.2: some relays still follow such routes
@@ -16,8 +18,8 @@ DROPPED = re.compile(
 )
 
 
-class InvalidAddress(ValueError):
-    """The text is a sentence for people. It never repeats the input."""
+class InvalidAddress(Rejected):
+    pass
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # so that no log and no traceback shows an address
@@ -43,16 +45,18 @@ class Address:
 def parse(typed: str) -> Address:
     """Raises InvalidAddress."""
     typed = typed.strip(" ")  # spaces only: a line break at the end is no typo
+    if not typed:
+        raise InvalidAddress(Reason.EMAIL_MISSING)
     if len(typed) > MAX_LENGTH:
-        raise InvalidAddress(f"An email address has at most {MAX_LENGTH} characters.")
+        raise InvalidAddress(Reason.EMAIL_TOO_LONG)
     if DROPPED.search(typed):
-        raise InvalidAddress("This address has invisible characters.")
+        raise InvalidAddress(Reason.EMAIL_INVISIBLE)
     try:
         valid = validate_email(typed, allow_smtputf8=False, check_deliverability=False, strict=True)
     except EmailNotValidError as exc:
-        raise InvalidAddress("This is not an email address that mail can be sent to.") from exc
+        raise InvalidAddress(Reason.EMAIL_INVALID) from exc
     domain = valid.ascii_domain.lower()
     if RELAY_TRICKS & set(valid.local_part) or domain.rpartition(".")[2] in RESERVED_DOMAINS:
-        raise InvalidAddress("Mail cannot be sent to this address.")
+        raise InvalidAddress(Reason.EMAIL_UNDELIVERABLE)
     mailbox = f"{valid.local_part}@{domain}"
     return Address(typed=typed, canonical=mailbox.lower(), mailbox=mailbox)

@@ -1,48 +1,39 @@
-"""Strict bodies: what one may be before its fields are looked at."""
+"""The body of a signup, JSON or a form, up to its fields: bounded, and strict where parsers are loose."""
 
 import json
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, ClassVar
-from urllib.parse import parse_qsl
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Match
-from starlette.types import Scope
 
-from service.signup.schemas import IdempotencyKey, SignupRequest
-from service.web.problems import CLIENT_LEFT, STATE_KEY, InvalidField, Problem, ProblemType
+from service.person.reason import Reason
+from service.web.problems import CLIENT_LEFT, STATE_KEY, InvalidField, Problem, ProblemType, accepts_html
 
 MAX_BODY = 16 * 1024
-MAX_FIELDS = 20  # of a form
 MAX_DEPTH = 100  # of lists and objects in each other; how many the parser takes depends on Python's version
 STRING = re.compile(r'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)  # an open one too, or it would be looked for again
 BRACKET = re.compile(r"[][{}]")
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
-KEY = "idempotency-key"
-
-Precondition = Callable[[Request], None]  # raises Problem
+MULTIPART = "multipart/form-data"
 
 
-class ParsedRequest(BaseModel):
-    """What a signup is made of, from those parts of a request that an error's `loc` names."""
+class BodyFault(StrEnum):
+    """What is wrong with a body as a whole."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    idempotency_key: IdempotencyKey = Field(validation_alias=AliasPath("header", KEY), repr=False)
-    body: SignupRequest
+    NOT_UTF_8 = "This was not sent in UTF-8. Please send it again in UTF-8."
+    NESTED_TOO_DEEPLY = "The JSON is nested too deeply for a signup."
+    JSON_AS_FORM = "The body looks like JSON. Please send it with the header Content-Type: application/json."
 
 
 class StrictRequest(Request):
-    """A bounded body, and JSON without the looseness of Python's parser. The server bounds the time."""
+    """Bounds the size of its body. The server bounds the time."""
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
@@ -52,21 +43,25 @@ class StrictRequest(Request):
     async def json(self) -> Any:
         try:
             text = (await self.body()).decode("utf-8-sig")
-            _check_depth(text)
+        except UnicodeDecodeError as exc:
+            raise Problem(ProblemType.UNPARSABLE, detail=BodyFault.NOT_UTF_8) from exc
+        _check_depth(text)
+        try:
             return _STRICT.decode(text)
-        except (UnicodeDecodeError, json.JSONDecodeError) as exc:
+        except json.JSONDecodeError as exc:
             raise Problem(ProblemType.UNPARSABLE) from exc
 
     async def fields(self) -> dict[str, str]:
-        """Of a urlencoded form."""
+        """Of a urlencoded form. The state's `typed` has them too, for a page to show again."""
+        body = await self.body()
+        pairs = _split_form(body)
+        self.state.typed = {_readable(name): _readable(value) for name, value in pairs}
+        if body.lstrip().startswith(b"{"):
+            raise Problem(ProblemType.UNSUPPORTED_MEDIA_TYPE, detail=BodyFault.JSON_AS_FORM)
         try:
-            text = (await self.body()).decode("ascii")  # what is not has been percent-encoded
-            pairs = parse_qsl(
-                text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_FIELDS
-            )
-        except ValueError as exc:
-            raise Problem(ProblemType.UNPARSABLE) from exc
-        return _without_repeats(pairs)
+            return _without_repeats([(name.decode(), value.decode()) for name, value in pairs])
+        except UnicodeDecodeError as exc:
+            raise Problem(ProblemType.UNPARSABLE, detail=BodyFault.NOT_UTF_8) from exc
 
     async def _read(self) -> bytes:
         read, more = bytearray(), True
@@ -83,61 +78,31 @@ class StrictRequest(Request):
         return bytes(read)
 
 
-class JsonRoute(APIRoute):
-    """Reads no body before its subclass's checks. The HTML form it leaves to another route.
-
-    FastAPI describes the endpoint, which takes a body, its request and its key, and returns a Response.
-    To let it call the endpoint, too, and find out anew each time what that takes, cost 50 µs of 200.
-    """
-
-    preconditions: ClassVar[Sequence[Precondition]]
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, child_scope = super().matches(scope)
-        if match is Match.FULL and media_type(Headers(scope=scope)) == FORM:
-            return Match.NONE, {}
-        return match, child_scope
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        async def answer(plain: Request) -> Response:
-            request = StrictRequest(plain.scope, plain.receive)
-            for check in self.preconditions:
-                check(request)
-            sent = await _parse_request(request)
-            response: Response = await self.endpoint(sent.body, request, sent.idempotency_key)
-            return response
-
-        return answer
-
-
 def media_type(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _parse_request(request: StrictRequest) -> ParsedRequest:
-    """Raises Problem or RequestValidationError."""
-    parts: dict[str, Any] = {"header": {KEY: request.headers.get(KEY)}}
-    if await request.body():
-        parts["body"] = await request.json()
-    try:
-        return ParsedRequest.model_validate(
-            parts, from_attributes=True
-        )  # as FastAPI does, for the same errors
-    except ValidationError as exc:
-        raise RequestValidationError(exc.errors(include_url=False, include_input=False)) from exc
+def wants_page(request: Request) -> bool:
+    """Whether this is a person's form, sent by a browser and not by a program in it."""
+    return media_type(request.headers) in (FORM, MULTIPART) and accepts_html(request.headers)
 
 
-def validate_form(fields: Mapping[str, str]) -> SignupRequest:
-    """An empty name is none. Raises Problem."""
-    given = {field: value for field, value in fields.items() if value or field != "name"}
+def invalid(reason: Reason, *loc: str) -> InvalidField:
+    return InvalidField(loc=list(loc), msg=reason.sentence, type=reason)
+
+
+def _split_form(body: bytes) -> list[tuple[bytes, bytes]]:
+    """As the URL standard's parser of application/x-www-form-urlencoded, section 5.1."""
+    pieces = [piece.replace(b"+", b" ").partition(b"=") for piece in body.split(b"&") if piece]
+    return [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in pieces]
+
+
+def _readable(text: bytes) -> str:
+    """For showing it again: what is not UTF-8 is most likely Windows' Western encoding."""
     try:
-        return SignupRequest.model_validate({"email": "", **given})
-    except ValidationError as exc:
-        errors = [
-            InvalidField(loc=["body", *error["loc"]], msg=error["msg"], type=error["type"])
-            for error in exc.errors()
-        ]
-        raise Problem(ProblemType.INVALID, errors=errors) from exc
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("cp1252", "replace")
 
 
 def _check_depth(text: str) -> None:
@@ -147,26 +112,23 @@ def _check_depth(text: str) -> None:
     for bracket in BRACKET.findall(STRING.sub("", text)):
         depth += 1 if bracket in "[{" else -1
         if depth > MAX_DEPTH:
-            raise Problem(ProblemType.UNPARSABLE)
+            raise Problem(ProblemType.UNPARSABLE, detail=BodyFault.NESTED_TOO_DEEPLY)
 
 
 def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise _invalid("A field stands there twice.", "repeated")
+        raise Problem(ProblemType.INVALID, errors=[invalid(Reason.FIELD_REPEATED, "body")])
     return fields
 
 
-def _not_a_number(_: str) -> Any:
-    raise _invalid("A number must be finite.", "finite_number")
-
-
-def _invalid(message: str, kind: str) -> Problem:
-    return Problem(ProblemType.INVALID, errors=[InvalidField(loc=["body"], msg=message, type=kind)])
+def _refuse_constant(_: str) -> Any:
+    """NaN and Infinity, which are no JSON."""
+    raise Problem(ProblemType.INVALID, errors=[invalid(Reason.NUMBER_NOT_FINITE, "body")])
 
 
 _STRICT = json.JSONDecoder(
     object_pairs_hook=_without_repeats,
-    parse_constant=_not_a_number,
+    parse_constant=_refuse_constant,
     parse_int=float,  # int refuses thousands of digits with an error of its own
 )

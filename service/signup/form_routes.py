@@ -1,47 +1,43 @@
-"""HTTP for people with a browser: the pages, and the form that they send."""
+"""HTTP for people with a browser: the pages around the form."""
 
-from collections.abc import Sequence
 from http import HTTPStatus
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Request
+from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from service.database.engine import DatabaseUnavailable
-from service.signup.body import Precondition, StrictRequest, validate_form
 from service.signup.handler import SignupHandler
 from service.signup.pages import UNKNOWN, Pages
-from service.signup.schemas import IdempotencyKey
-from service.web.problems import Problem
+from service.web.problems import accepts_html
 
-TRAP = "website"  # a field that people do not see, and robots fill in
-NEUTRAL = "/welcome"  # tells nothing
+FORM_PAGE = "/"
+NEUTRAL = "/welcome"  # says nothing about the address
 
 
-def add_routes(
-    router: APIRouter, *, preconditions: Sequence[Precondition], handler: SignupHandler, pages: Pages
-) -> None:
-    @router.get("/", include_in_schema=False)
+class PageRoute(APIRoute):
+    """Is there only for whoever asks for a page."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child_scope = super().matches(scope)
+        return (match, child_scope) if accepts_html(Headers(scope=scope)) else (Match.NONE, {})
+
+
+def add_routes(router: APIRouter, *, handler: SignupHandler, pages: Pages) -> None:
+    @router.get(FORM_PAGE, include_in_schema=False)
     async def signup_page(request: Request) -> Response:
         return pages.signup(request)
 
-    @router.post("/signup", include_in_schema=False)
-    async def send_form(
-        request: Request, background: BackgroundTasks, idempotency_key: IdempotencyKey = None
-    ) -> Response:
-        """The same signup as the JSON route's; a problem is told on the page."""
-        typed: dict[str, str] = {}
-        try:
-            for check in preconditions:
-                check(request)
-            typed = await StrictRequest(request.scope, request.receive).fields()
-            if typed.pop(TRAP, ""):
-                return _see(NEUTRAL)
-            body = validate_form(typed)
-            registered = await handler.handle(body, request, background, idempotency_key)
-        except Problem as problem:
-            return pages.signup(request, typed=typed, problem=problem)
-        return _see(f"{NEUTRAL}/{registered.id}" if registered else NEUTRAL)
+    async def back_to_form() -> Response:
+        return see_other(FORM_PAGE)
+
+    router.add_api_route(
+        "/signup", back_to_form, methods=["GET"], include_in_schema=False, route_class_override=PageRoute
+    )
 
     @router.get(NEUTRAL, include_in_schema=False)
     async def neutral_page(request: Request) -> Response:
@@ -57,16 +53,16 @@ def add_routes(
         return pages.welcome(request, user_id=user_id, state=state)
 
 
+def see_other(path: str) -> RedirectResponse:
+    return RedirectResponse(path, HTTPStatus.SEE_OTHER)
+
+
 async def _state(handler: SignupHandler, user_id: UUID) -> str:
     try:
         found = await handler.email_state(user_id)
     except DatabaseUnavailable:
         return UNKNOWN
     return found[0] if found else UNKNOWN
-
-
-def _see(path: str) -> RedirectResponse:
-    return RedirectResponse(path, HTTPStatus.SEE_OTHER)
 
 
 def _uuid(text: str) -> UUID | None:

@@ -1,4 +1,4 @@
-"""The pages for people: made once, said in the language of whoever asks."""
+"""The pages for people, in the language of whoever asks."""
 
 import secrets
 from collections.abc import Mapping
@@ -14,9 +14,12 @@ from starlette.responses import HTMLResponse
 
 from service.database.email_status import EmailStatus
 from service.settings import Settings
+from service.signup.body import wants_page
+from service.signup.parsing import KEY_FIELD
+from service.signup.preconditions import RETRY_WHEN_RESUMED
 from service.templating import environment, translations
 from service.templating.languages import choose_language
-from service.web.problems import Problem, ProblemType
+from service.web.problems import Problem, ProblemType, Translate, accepts_html
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIELDS = ("email", "name")
@@ -33,25 +36,18 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-NOT_AS_SENT = "The form did not arrive as it was sent. Please fill it in again."
-COMPLAINTS = {
-    ProblemType.UNPARSABLE: NOT_AS_SENT,
-    ProblemType.TIMEOUT: NOT_AS_SENT,
-    ProblemType.UNSUPPORTED_MEDIA_TYPE: NOT_AS_SENT,
-    ProblemType.INVALID: NOT_AS_SENT,
-    ProblemType.FOREIGN_FORM: "This form was sent from another site. Please fill it in here.",
-    ProblemType.TOO_LARGE: "This is more than a signup can hold. Please shorten it.",
-    ProblemType.RATE_LIMITED: "Too many people are signing up from your network. Please try again later.",
-    ProblemType.UNAVAILABLE: "We cannot store anything right now. Please try again in a moment.",
-    ProblemType.PAUSED: "Nobody can sign up for the time being. Please try again later.",
-    ProblemType.OVERLOADED: "Many people are signing up right now. Please try again in a moment.",
-}
 ABOUT_THE_ADDRESS = (ProblemType.ADDRESS_TAKEN, ProblemType.MAILBOX_RATE_LIMITED)
-STATES = {
+HEADINGS = {
+    EmailStatus.PENDING: "Check your inbox.",
+    EmailStatus.SENT: "Check your inbox.",
+    EmailStatus.FAILED: "We couldn't reach you.",
+    UNKNOWN: "Check your inbox.",
+}
+MESSAGES = {
     EmailStatus.PENDING: "Your welcome email is on its way.",
-    EmailStatus.SENT: "Your welcome email has been sent. Have a look at your inbox.",
-    EmailStatus.FAILED: "You are signed up, but your welcome email could not be delivered.",
-    UNKNOWN: "If this was your first signup, a welcome email is on its way to you.",
+    EmailStatus.SENT: "Your welcome email has been sent.",
+    EmailStatus.FAILED: "You're signed up, but your welcome email could not be delivered.",
+    UNKNOWN: "If this address is new to us, your welcome email is on its way.",
 }
 
 
@@ -62,74 +58,97 @@ class Pages:
         templates = environment.create_environment(settings, built_in=TEMPLATES)
         self._texts = translations.load(environment.folders(settings, built_in=TEMPLATES))
         self._languages = frozenset(self._texts)
-        environment.load_template(templates, "page.html")  # first, so that a fault is told of its own file
-        self._signup = environment.load_template(templates, "page.signup.html", *self._trials_of_signup())
-        self._welcome = environment.load_template(templates, "page.welcome.html", *self._trials_of_welcome())
+        self._notice = (
+            Problem(ProblemType.PAUSED, headers=RETRY_WHEN_RESUMED) if settings.signups_paused else None
+        )
+        environment.load_template(templates, "page.html")  # first, so that its faults are reported as its own
+        self._signup = environment.load_template(templates, "page.signup.html", *self._signup_samples())
+        self._welcome = environment.load_template(templates, "page.welcome.html", *self._welcome_samples())
+        self._missing = environment.load_template(templates, "page.missing.html", *self._missing_samples())
 
-    def signup(
-        self, request: Request, *, typed: Mapping[str, str] = EMPTY, problem: Problem | None = None
-    ) -> HTMLResponse:
-        """The form; with a problem, what is wrong stands beside the field, and what was typed stays."""
-        context = self._signup_context(self._language(request), typed=typed, problem=problem)
+    def translator(self, request: Request) -> tuple[str, Translate]:
+        """The language of whoever asks, and what translates into it."""
+        language = choose_language(request.headers.get("accept-language", ""), self._languages)
+        return language, translations.translator(self._texts[language])
+
+    def signup(self, request: Request, *, problem: Problem | None = None) -> HTMLResponse:
+        """The form. After a problem it has what was typed, and says what is wrong beside the field."""
+        context = self._signup_context(
+            *self.translator(request), typed=getattr(request.state, "typed", EMPTY), problem=problem
+        )
         if problem is None:
             return _page(self._signup, context)
         return _page(self._signup, context, status=problem.status_code, headers=problem.headers)
 
     def welcome(self, request: Request, *, user_id: UUID | None, state: str) -> HTMLResponse:
-        context = self._welcome_context(self._language(request), user_id=user_id, state=state)
-        return _page(self._welcome, context)
+        return _page(self._welcome, _welcome_context(*self.translator(request), user_id=user_id, state=state))
 
-    def _language(self, request: Request) -> str:
-        return choose_language(request.headers.get("accept-language", ""), self._languages)
+    def problem(self, request: Request, problem: Problem) -> HTMLResponse | None:
+        """The answer for a person; None for a program."""
+        if request.method == "POST" and wants_page(request):
+            return self.signup(request, problem=problem)
+        if problem.problem_type is ProblemType.NOT_FOUND and accepts_html(request.headers):
+            return _page(self._missing, _context(*self.translator(request)), status=problem.status_code)
+        return None
 
     def _signup_context(
-        self, language: str, *, typed: Mapping[str, str], problem: Problem | None
+        self, language: str, translate: Translate, *, typed: Mapping[str, str], problem: Problem | None
     ) -> dict[str, Any]:
-        say = translations.translator(self._texts[language])
-        complaints = _beside_fields(problem) if problem else {}
-        general = (
-            COMPLAINTS.get(problem.problem_type, problem.problem_type.detail)
-            if problem and not complaints
-            else None
-        )
+        errors = _errors_by_field(problem, translate) if problem else {}
         return {
-            "_": say,
-            "language": language,
+            **_context(language, translate),
             "typed": {field: typed.get(field, "") for field in FIELDS},
-            "complaint": say(general) if general else None,
-            "complaints": {field: say(sentence) for field, sentence in complaints.items()},
+            "key": typed.get(KEY_FIELD) or secrets.token_urlsafe(16),
+            "notice": self._notice.explain(translate) if self._notice and not problem else None,
+            "error": _general_error(problem, translate) if problem and not errors else None,
+            "errors": errors,
         }
 
-    def _welcome_context(self, language: str, *, user_id: UUID | None, state: str) -> dict[str, Any]:
-        say = translations.translator(self._texts[language])
-        return {
-            "_": say,
-            "language": language,
-            "state": state,
-            "state_url": f"/signup/{user_id}",
-            "words": {each: say(sentence) for each, sentence in STATES.items()},
-        }
-
-    def _trials_of_signup(self) -> list[dict[str, Any]]:
+    def _signup_samples(self) -> list[dict[str, Any]]:
         problems = (None, Problem(ProblemType.ADDRESS_TAKEN), Problem(ProblemType.UNAVAILABLE))
         return [
-            _with_nonce(self._signup_context(language, typed=EMPTY, problem=problem))
+            _with_nonce(self._signup_context(language, str, typed=EMPTY, problem=problem))
             for language in self._languages
             for problem in problems
         ]
 
-    def _trials_of_welcome(self) -> list[dict[str, Any]]:
+    def _welcome_samples(self) -> list[dict[str, Any]]:
         return [
-            _with_nonce(self._welcome_context(language, user_id=UUID(int=0), state=state))
+            _with_nonce(_welcome_context(language, str, user_id=UUID(int=0), state=state))
             for language in self._languages
-            for state in STATES
+            for state in MESSAGES
         ]
 
+    def _missing_samples(self) -> list[dict[str, Any]]:
+        return [_with_nonce(_context(language, str)) for language in self._languages]
 
-def _beside_fields(problem: Problem) -> dict[str, str]:
+
+def _context(language: str, translate: Translate) -> dict[str, Any]:
+    return {"_": translate, "language": language}
+
+
+def _welcome_context(
+    language: str, translate: Translate, *, user_id: UUID | None, state: str
+) -> dict[str, Any]:
+    return {
+        **_context(language, translate),
+        "state": state,
+        "state_url": f"/signup/{user_id}",
+        "headings": {each: translate(sentence) for each, sentence in HEADINGS.items()},
+        "messages": {each: translate(sentence) for each, sentence in MESSAGES.items()},
+    }
+
+
+def _errors_by_field(problem: Problem, translate: Translate) -> dict[str, str]:
     if problem.problem_type in ABOUT_THE_ADDRESS:
-        return {"email": problem.problem_type.detail}
-    return {str(error.loc[-1]): error.msg for error in problem.errors if error.loc[-1] in FIELDS}
+        return {"email": problem.explain(translate)}
+    return {str(error.loc[-1]): translate(error.msg) for error in problem.errors if error.loc[-1] in FIELDS}
+
+
+def _general_error(problem: Problem, translate: Translate) -> str:
+    """About no field that the page has: what is wrong is said itself, not that it stands in a list."""
+    said = " ".join(translate(error.msg) for error in problem.errors)
+    return said or problem.explain(translate)
 
 
 def _with_nonce(context: dict[str, Any]) -> dict[str, Any]:

@@ -1,30 +1,45 @@
-"""What a signup is refused for before its body is read, a form's as JSON's: the first reason is told."""
+"""What a signup is refused for before its body is read. If several reasons apply, the first is given."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import StrEnum
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from service.limits.per_client import SignupLimit
-from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.signup.body import FORM, JSON, MAX_BODY, Precondition, media_type
+from service.signup.body import FORM, JSON, MAX_BODY, MULTIPART, media_type
 from service.web.client_address import ClientAddresses
 from service.web.problems import Problem, ProblemType
 
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
-RETRY_WHEN_RESUMED = {"Retry-After": "60"}  # s; a person has to end the pause
+RETRY_WHEN_RESUMED = {"Retry-After": "300"}  # s; a person has to end the pause
+
+Precondition = Callable[[Request], None]  # raises Problem
+
+
+class TypeFault(StrEnum):
+    """What is wrong with how a body is sent."""
+
+    NO_TYPE = (
+        "The Content-Type is missing. Please send application/json or application/x-www-form-urlencoded."
+    )
+    MULTIPART = (
+        "This was sent as multipart/form-data. "
+        "Please send application/json or application/x-www-form-urlencoded."
+    )
+    ENCODED = "No Content-Encoding is accepted. Please send the body as it is, without that header."
 
 
 def build_preconditions(
-    settings: Settings, *, limit: SignupLimit | None, clients: ClientAddresses, metrics: Metrics
+    settings: Settings, *, limit: SignupLimit | None, clients: ClientAddresses
 ) -> Sequence[Precondition]:
     """In their order. What is turned off costs nothing."""
     found = [_check_length, _check_type, _check_origin(form_origins(settings))]
     if settings.signups_paused:
-        found.append(_refuse_all(metrics))
+        found.append(_refuse_all)
     if limit:
-        found.append(_check_limit(limit, clients=clients, metrics=metrics))
+        found.append(_check_limit(limit, clients=clients))
     return found
 
 
@@ -35,23 +50,26 @@ def _check_length(request: Request) -> None:
 
 
 def _check_type(request: Request) -> None:
-    if media_type(request.headers) not in (JSON, FORM) or "content-encoding" in request.headers:
-        raise Problem(ProblemType.UNSUPPORTED_MEDIA_TYPE)
+    if "content-encoding" in request.headers:
+        raise Problem(
+            ProblemType.UNSUPPORTED_MEDIA_TYPE,
+            detail=TypeFault.ENCODED,
+            headers={"Accept-Encoding": "identity"},  # RFC 9110, section 12.5.3
+        )
+    sent = media_type(request.headers)
+    if sent not in (JSON, FORM):
+        details = {"": TypeFault.NO_TYPE, MULTIPART: TypeFault.MULTIPART}
+        raise Problem(ProblemType.UNSUPPORTED_MEDIA_TYPE, detail=details.get(sent, ""))
 
 
-def _refuse_all(metrics: Metrics) -> Precondition:
-    def check(_: Request) -> None:
-        metrics.signups.labels(ProblemType.PAUSED.slug).inc()
-        raise Problem(ProblemType.PAUSED, headers=RETRY_WHEN_RESUMED)
-
-    return check
+def _refuse_all(_: Request) -> None:
+    raise Problem(ProblemType.PAUSED, headers=RETRY_WHEN_RESUMED)
 
 
-def _check_limit(limit: SignupLimit, *, clients: ClientAddresses, metrics: Metrics) -> Precondition:
+def _check_limit(limit: SignupLimit, *, clients: ClientAddresses) -> Precondition:
     def check(request: Request) -> None:
         client = clients.limited(request.scope)
         if client and (seconds := limit.hit(client)):
-            metrics.signups.labels(ProblemType.RATE_LIMITED.slug).inc()
             raise Problem(ProblemType.RATE_LIMITED, headers={"Retry-After": str(seconds)})
 
     return check

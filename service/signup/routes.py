@@ -10,11 +10,16 @@ from pydantic import BaseModel
 
 from service.database.email_status import EmailStatus
 from service.database.engine import DatabaseUnavailable
+from service.observability.metrics import Metrics
 from service.settings import DuplicatePolicy
 from service.signup import form_routes
-from service.signup.body import FORM, JSON, JsonRoute, Precondition
+from service.signup.body import FORM, JSON, wants_page
+from service.signup.form_routes import NEUTRAL, see_other
 from service.signup.handler import RETRY_AFTER, SignupHandler
 from service.signup.pages import Pages
+from service.signup.preconditions import Precondition
+from service.signup.registration import RegisteredUser
+from service.signup.route import SignupRoute
 from service.signup.schemas import (
     IdempotencyKey,
     SignupAccepted,
@@ -68,14 +73,13 @@ BY_POLICY: dict[DuplicatePolicy, dict[str, Any]] = {
             ProblemType.ADDRESS_TAKEN,
             ProblemType.KEY_REUSED,
             ProblemType.MAILBOX_RATE_LIMITED,
-            on_pages=True,
         ),
         "description": "Stores the user and answers at once; the welcome email follows by itself.",
     },
     DuplicatePolicy.UNIFORM: {
         "status_code": 202,
         "response_model": SignupAccepted,
-        "responses": SEE_OTHER | problem_responses(*REFUSED, on_pages=True),
+        "responses": SEE_OTHER | problem_responses(*REFUSED),
         "description": "Stores the user, if the address is new, and answers the same if it is known.",
     },
 }
@@ -88,31 +92,27 @@ def add_routes(
     preconditions: Sequence[Precondition],
     handler: SignupHandler,
     pages: Pages,
+    metrics: Metrics,
 ) -> None:
-    class SignupRoute(JsonRoute):
+    class Route(SignupRoute):
         pass
 
-    SignupRoute.preconditions = preconditions
+    Route.preconditions = preconditions
+    Route.metrics = metrics
+    Route.answer_trapped = _accepted
 
     async def signup(
         body: SignupRequest, request: Request, idempotency_key: IdempotencyKey = None
     ) -> Response:
         background = BackgroundTasks()
         registered = await handler.handle(body, request, background, idempotency_key)
-        if registered is None:
-            return _answer(202, SignupAccepted())
-        return _answer(
-            201,
-            SignupConfirmation.of(registered),
-            background=background,
-            headers={"Location": f"/signup/{registered.id}"},
-        )
+        return _confirmed(request, registered, background) if registered else _accepted(request)
 
     router.add_api_route(
         "/signup",
         signup,
         methods=["POST"],
-        route_class_override=SignupRoute,
+        route_class_override=Route,
         tags=TAGS,
         openapi_extra=FORM_TOO,
         **BY_POLICY[policy],
@@ -140,7 +140,25 @@ def add_routes(
             sent_at=finished_at if status == EmailStatus.SENT else None,
         )
 
-    form_routes.add_routes(router, preconditions=preconditions, handler=handler, pages=pages)
+    form_routes.add_routes(router, handler=handler, pages=pages)
+
+
+def _confirmed(request: Request, registered: RegisteredUser, background: BackgroundTasks) -> Response:
+    if wants_page(request):
+        response: Response = see_other(f"{NEUTRAL}/{registered.id}")
+        response.background = background
+        return response
+    return _answer(
+        201,
+        SignupConfirmation.of(registered),
+        background=background,
+        headers={"Location": f"/signup/{registered.id}"},
+    )
+
+
+def _accepted(request: Request) -> Response:
+    """Says nothing about the address."""
+    return see_other(NEUTRAL) if wants_page(request) else _answer(202, SignupAccepted())
 
 
 def _answer(

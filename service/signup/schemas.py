@@ -10,27 +10,34 @@ from pydantic_core import PydanticCustomError
 
 from service.database.email_status import EmailStatus
 from service.person import address, name
+from service.person.reason import Reason
 from service.signup.registration import RegisteredUser
 
 
 def _address(value: object) -> address.Address:
+    if value is None:
+        raise _error(Reason.EMAIL_MISSING)
     if not isinstance(value, str):
-        raise PydanticCustomError("string_type", "The email address must be a string.")
+        raise _error(Reason.EMAIL_NOT_TEXT)
     try:
         return address.parse(value)
     except address.InvalidAddress as exc:
-        raise PydanticCustomError("email", "{reason}", {"reason": str(exc)}) from exc
+        raise _error(exc.reason) from exc
 
 
 def _name(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise PydanticCustomError("string_type", "The name must be a string.")
+        raise _error(Reason.NAME_NOT_TEXT)
     try:
         return name.parse(value)
     except name.InvalidName as exc:
-        raise PydanticCustomError("name", "{reason}", {"reason": str(exc)}) from exc
+        raise _error(exc.reason) from exc
+
+
+def _error(reason: Reason) -> PydanticCustomError:
+    return PydanticCustomError(reason.value, "{sentence}", {"sentence": reason.sentence})
 
 
 EmailField = Annotated[
@@ -43,16 +50,17 @@ NameField = Annotated[
     PlainValidator(_name),
     WithJsonSchema(
         {
-            "anyOf": [{"type": "string", "minLength": 1, "maxLength": name.MAX_LENGTH}, {"type": "null"}],
+            "anyOf": [{"type": "string", "maxLength": name.MAX_LENGTH}, {"type": "null"}],
             "examples": ["Ada"],
         }
     ),
 ]
 
+KEY_PATTERN = r"^[\x21-\x7e]{1,255}$"
 IdempotencyKey = Annotated[
     str | None,
     Header(
-        pattern=r"^[\x21-\x7e]{1,255}$",
+        pattern=KEY_PATTERN,
         description="Makes a repeated request safe: the same key and body get the same answer.",
     ),
 ]

@@ -18,7 +18,7 @@ def choose_language(accept_language: str, offered: frozenset[str]) -> str:
 @lru_cache(maxsize=1024)
 def _choose_language(accept_language: str, offered: frozenset[str]) -> str:
     by_lower = {tag.lower(): tag for tag in offered}
-    for wish in _by_preference(accept_language):
+    for wish in _by_preference(accept_language.replace("_", "-")):  # many programs write de_DE
         while wish:
             if wish in by_lower:
                 return by_lower[wish]

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from service.web.problems import PAGE, ProblemResponse, ProblemType, problem_responses
+from service.web.problems import ProblemResponse, ProblemType, problem_responses
 
 ANYWHERE = problem_responses(
     ProblemType.MALFORMED, ProblemType.TIMEOUT, ProblemType.HEADERS_TOO_LARGE, ProblemType.INTERNAL
 )
-ERRORS = (ProblemResponse.media_type, PAGE)
 
 
 def describe_problems(document: dict[str, Any]) -> dict[str, Any]:
@@ -22,7 +21,7 @@ def describe_problems(document: dict[str, Any]) -> dict[str, Any]:
                 answers.setdefault(str(status), described)
             for answer in answers.values():
                 if ProblemResponse.media_type in (content := answer.get("content", {})):
-                    answer["content"] = {kind: content[kind] for kind in ERRORS if kind in content}
+                    answer["content"] = {ProblemResponse.media_type: content[ProblemResponse.media_type]}
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
     return document

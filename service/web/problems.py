@@ -1,7 +1,9 @@
 """Every error as RFC 9457 problem details, the frameworks' own included."""
 
-from collections.abc import Mapping, Sequence
-from enum import Enum
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, StrEnum
 from typing import Any
 from uuid import uuid4
 
@@ -9,46 +11,64 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.person.reason import Reason
+
 CLIENT_LEFT = 499  # the status of an answer that nobody reads; the audit does
-STATE_KEY = "problem"  # in a request's state: the Kind of problem that the server found in the request itself
-PAGE = "text/html"
+STATE_KEY = "problem"  # in a request's state: the type of problem that the server found in the request itself
+HTML = "text/html"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+MOMENT, MINUTE, HOUR = 10, 60, 3600  # s
+
+Translate = Callable[[str], str]  # a sentence into the language of whoever asks
 
 log = structlog.get_logger()
 
 
 class ProblemType(Enum):
-    """The fixed list of problem types: status, slug, and what to tell a person.
+    """The fixed list of problem types: status, slug, and what to say to a person.
 
     The first of a status is the one for errors of the frameworks with that status.
     """
 
     UNPARSABLE = 400, "unparsable", "The body is not valid JSON."
-    MALFORMED = 400, "malformed", "This is not a request in HTTP/1.1."
+    MALFORMED = 400, "malformed", "This is not a valid HTTP/1.1 request."
     PREFLIGHT_REFUSED = 400, "preflight-refused", "This origin may not ask this; see CORS_ORIGINS."
     UNAUTHORIZED = 401, "unauthorized", "This needs the operator's token."
-    FOREIGN_FORM = 403, "foreign-form", "This form was sent from another site."
-    NOT_FOUND = 404, "not-found", "There is nothing here."
-    METHOD_NOT_ALLOWED = 405, "method-not-allowed", "This address does not take that method."
-    TIMEOUT = 408, "timeout", "The request did not arrive in time."
-    ADDRESS_TAKEN = 409, "address-taken", "This address has signed up already."
-    TOO_LARGE = 413, "too-large", "The body is larger than a signup can be."
-    UNSUPPORTED_MEDIA_TYPE = 415, "unsupported-media-type", "Send application/json, or a urlencoded form."
-    INVALID = 422, "invalid", "Some values cannot be accepted; errors lists them."
-    KEY_REUSED = 422, "key-reused", "This Idempotency-Key stands for another signup; use a new one."
-    RATE_LIMITED = 429, "rate-limited", "Too many signups from this network; try again later."
-    MAILBOX_RATE_LIMITED = 429, "mailbox-rate-limited", "Too many signups for this mailbox; try again later."
+    FOREIGN_FORM = (
+        403,
+        "foreign-form",
+        "This form was sent from another site. Please use the form on our page.",
+    )
+    NOT_FOUND = 404, "not-found", "There is nothing at this address."
+    METHOD_NOT_ALLOWED = 405, "method-not-allowed", "This address does not accept that method."
+    TIMEOUT = 408, "timeout", "The request took too long to arrive. Please send it again."
+    ADDRESS_TAKEN = 409, "address-taken", "This address is already signed up."
+    TOO_LARGE = 413, "too-large", "This is more than a signup can hold. Please shorten it."
+    UNSUPPORTED_MEDIA_TYPE = (
+        415,
+        "unsupported-media-type",
+        "Please send application/json or application/x-www-form-urlencoded.",
+    )
+    INVALID = 422, "invalid", "Some values were not accepted. The list of errors says which and why."
+    KEY_REUSED = (
+        422,
+        "key-reused",
+        "This Idempotency-Key was used for another signup. Please use a new one.",
+    )
+    RATE_LIMITED = 429, "rate-limited", "Too many people are signing up from your network."
+    MAILBOX_RATE_LIMITED = 429, "mailbox-rate-limited", "There were too many signups for this mailbox."
     HEADERS_TOO_LARGE = 431, "headers-too-large", "The headers are larger than any request needs."
-    INTERNAL = 500, "internal", "The service failed; the request_id helps to find out why."
-    UNAVAILABLE = 503, "unavailable", "The service cannot store anything right now; try again."
-    OVERLOADED = 503, "overloaded", "Too many signups at once; try again."
-    PAUSED = 503, "paused", "Signups are paused; try again later."
+    INTERNAL = 500, "internal", "Something went wrong on our side. Please try again."
+    UNAVAILABLE = 503, "unavailable", "We can't store anything right now."
+    OVERLOADED = 503, "overloaded", "Many people are signing up right now."
+    PAUSED = 503, "paused", "Signups are paused at the moment."
     OTHER = 0, "http", "The request could not be answered."
 
     def __init__(self, status: int, slug: str, detail: str) -> None:
@@ -66,13 +86,23 @@ class ProblemType(Enum):
         return self.slug.replace("-", " ").capitalize()
 
 
-KINDS_BY_STATUS = {problem_type.status: problem_type for problem_type in reversed(ProblemType)}
+TYPES_BY_STATUS = {problem_type.status: problem_type for problem_type in reversed(ProblemType)}
+
+
+class TryAgain(StrEnum):
+    """When to, for people; `Retry-After` has it in seconds."""
+
+    IN_A_MOMENT = "Please try again in a moment."
+    IN_A_MINUTE = "Please try again in a minute."
+    IN_MINUTES = "Please try again in {number} minutes."
+    IN_AN_HOUR = "Please try again in an hour."
+    IN_HOURS = "Please try again in {number} hours."
 
 
 class InvalidField(BaseModel):
     loc: list[str | int] = Field(examples=[["body", "email"]])
-    msg: str = Field(examples=["This is not an email address that mail can be sent to."])
-    type: str = Field(examples=["email"])
+    msg: str = Field(examples=[Reason.EMAIL_INVALID.sentence])
+    type: Reason = Field(examples=[Reason.EMAIL_INVALID])
 
 
 class ProblemDetails(BaseModel):
@@ -91,18 +121,26 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(HTTPException):
-    """Raise it from anywhere below the route."""
+    """Raise it from anywhere below the route. `detail` replaces the type's own sentence."""
 
     def __init__(
         self,
         problem_type: ProblemType,
         *,
+        detail: str = "",
+        status: int = 0,
         headers: Mapping[str, str] | None = None,
         errors: Sequence[InvalidField] = (),
     ) -> None:
-        super().__init__(problem_type.status, problem_type.detail, headers)
+        super().__init__(status or problem_type.status, detail or problem_type.detail, headers)
         self.problem_type = problem_type
         self.errors = errors
+
+    def explain(self, translate: Translate) -> str:
+        """What is wrong and when to try again, in the reader's language."""
+        sentence = translate(self.detail)
+        seconds = (self.headers or {}).get("Retry-After")
+        return f"{sentence} {_when(int(seconds), translate)}" if seconds else sentence
 
 
 class ProblemResponse(JSONResponse):
@@ -130,6 +168,15 @@ class ProblemResponse(JSONResponse):
         super().__init__(details.model_dump(exclude_none=True), status or problem_type.status, headers)
 
 
+def accepts_html(headers: Headers) -> bool:
+    """Whether `Accept` names text/html, as browsers do for pages and programs for nothing."""
+    for named in headers.get("accept", "").lower().split(","):
+        kind, *parameters = (part.replace(" ", "") for part in named.split(";"))
+        if kind.strip() == HTML:
+            return not any(re.fullmatch(r"q=0(\.0*)?", parameter) for parameter in parameters)
+    return False
+
+
 def problem_app(
     problem_type: ProblemType, *, detail: str = "", headers: Mapping[str, str] | None = None
 ) -> ASGIApp:
@@ -144,13 +191,11 @@ def problem_app(
     return refuse
 
 
-def problem_responses(*kinds: ProblemType, on_pages: bool = False) -> dict[int | str, dict[str, Any]]:
-    """For OpenAPI: what a route may answer besides its success, to forms `on_pages`."""
+def problem_responses(*problem_types: ProblemType) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: what a route may answer besides its success."""
     content = {ProblemResponse.media_type: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
-    if on_pages:
-        content[PAGE] = {"schema": {"type": "string"}}
     by_status: dict[int | str, dict[str, Any]] = {}
-    for problem_type in kinds:
+    for problem_type in problem_types:
         described = by_status.setdefault(
             problem_type.status, {"description": "", "model": ProblemDetails, "content": content}
         )
@@ -158,37 +203,63 @@ def problem_responses(*kinds: ProblemType, on_pages: bool = False) -> dict[int |
     return by_status
 
 
-def install_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _bug)
+def install_handlers(
+    app: FastAPI,
+    *,
+    translator: Callable[[Request], tuple[str, Translate]],
+    page: Callable[[Request, Problem], Response | None],
+) -> None:
+    """`translator` gives the language of whoever asks; `page` is the answer for a person, if one asks."""
+
+    def answer(request: Request, problem: Problem) -> Response:
+        return page(request, problem) or _document(request, problem, *translator(request))
+
+    async def http_error(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, HTTPException)  # noqa: S101  # what it is installed for; the signature is Starlette's
+        return answer(request, _as_problem(request, exc))
+
+    async def validation_error(request: Request, _: Exception) -> Response:
+        """Of a route that FastAPI validates. Its own words are not for people."""
+        return answer(request, Problem(ProblemType.INVALID))
+
+    async def bug(request: Request, exc: Exception) -> Response:
+        log.error("request.failed", request_id=request.state.request_id, exc_info=exc)
+        return answer(request, Problem(ProblemType.INTERNAL))
+
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
+    app.add_exception_handler(Exception, bug)
 
 
-async def _http_error(request: Request, exc: Exception) -> ProblemResponse:
-    assert isinstance(exc, HTTPException)  # noqa: S101  # what it is installed for; the signature is Starlette's
+def _as_problem(request: Request, exc: HTTPException) -> Problem:
     if isinstance(exc, Problem):
-        problem_type, errors = exc.problem_type, exc.errors
-    else:
-        problem_type, errors = KINDS_BY_STATUS.get(exc.status_code, ProblemType.OTHER), ()
+        return exc
+    problem_type = TYPES_BY_STATUS.get(exc.status_code, ProblemType.OTHER)
     headers = {"Allow": _allowed(request)} if problem_type is ProblemType.METHOD_NOT_ALLOWED else exc.headers
+    return Problem(problem_type, status=exc.status_code, headers=headers)
+
+
+def _document(request: Request, problem: Problem, language: str, translate: Translate) -> ProblemResponse:
     return ProblemResponse(
-        problem_type, status=exc.status_code, request_id=_request_id(request), headers=headers, errors=errors
+        problem.problem_type,
+        status=problem.status_code,
+        detail=problem.explain(translate),
+        request_id=request.state.request_id,
+        headers={"Content-Language": language, **(problem.headers or {})},
+        errors=[error.model_copy(update={"msg": translate(error.msg)}) for error in problem.errors],
     )
 
 
-async def _invalid(request: Request, exc: Exception) -> ProblemResponse:
-    assert isinstance(exc, RequestValidationError)  # noqa: S101  # as above
-    errors: list[InvalidField] = []
-    for error in exc.errors():
-        field = InvalidField(loc=_known_loc(error), msg=_quiet(error), type=error["type"])
-        if field not in errors:  # a thousand unknown fields are one mistake
-            errors.append(field)
-    return ProblemResponse(ProblemType.INVALID, request_id=_request_id(request), errors=errors)
-
-
-async def _bug(request: Request, exc: Exception) -> ProblemResponse:
-    log.error("request.failed", request_id=_request_id(request), exc_info=exc)
-    return ProblemResponse(ProblemType.INTERNAL, request_id=_request_id(request))
+def _when(seconds: int, translate: Translate) -> str:
+    if seconds <= MOMENT:
+        return translate(TryAgain.IN_A_MOMENT)
+    if seconds <= MINUTE:
+        return translate(TryAgain.IN_A_MINUTE)
+    if seconds <= HOUR - MINUTE:
+        return translate(TryAgain.IN_MINUTES).replace("{number}", str(math.ceil(seconds / MINUTE)))
+    if seconds <= HOUR:
+        return translate(TryAgain.IN_AN_HOUR)
+    return translate(TryAgain.IN_HOURS).replace("{number}", str(math.ceil(seconds / HOUR)))
 
 
 def _allowed(request: Request) -> str:
@@ -201,19 +272,3 @@ def _allowed(request: Request) -> str:
             for route in request.app.routes
         )
     )
-
-
-def _known_loc(error: Mapping[str, Any]) -> list[str | int]:
-    """The name of an unknown field is the client's text, and is not repeated."""
-    loc = list(error["loc"])
-    return loc[:1] if error["type"] == "extra_forbidden" else loc
-
-
-def _quiet(error: Mapping[str, Any]) -> str:
-    if error["type"] == "extra_forbidden":
-        return "There are only email and name; other fields are not accepted."
-    return str(error["msg"])
-
-
-def _request_id(request: Request) -> str:
-    return str(request.state.request_id)

@@ -19,9 +19,9 @@ import uvloop
 
 from service.app import create_app
 from service.database.engine import Database
-from service.person import address, name
+from service.person import reason
 from service.settings import Settings
-from service.signup import body, schemas
+from service.signup import body, preconditions
 from service.web import problems
 from service.web.server import Server, config
 from tests.support.database import rows
@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 MOST_ANSWERED = 4096  # bytes
 ECHO = 8  # characters of the input that no problem may repeat
 LOOKED_AT = 20_000  # bytes of it
-OWN_WORDS = "".join(map(inspect.getsource, (problems, address, name, body, schemas)))
+OWN_WORDS = "".join(map(inspect.getsource, (problems, reason, body, preconditions)))
 ORIGIN = "https://app.example.com"
 PROXY = "127.0.0.2"
 

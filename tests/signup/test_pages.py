@@ -8,18 +8,28 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.person import address, name
+from service.person.reason import Reason
 from service.settings import InvalidSettings, Settings
 from service.signup import pages
+from service.signup.body import BodyFault
+from service.signup.preconditions import TypeFault
 from service.templating import translations
+from service.web.problems import ProblemType, TryAgain
 from tests.support.app import running
 from tests.support.eventually import eventually
 from tests.support.page import Page
 from tests.support.relay import ScriptedRelay
 
-NOTHING_KNOWN = "If this was your first signup, a welcome email is on its way to you."
+NOTHING_KNOWN = "If this address is new to us, your welcome email is on its way."
+BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 ADA = {"email": "ada@example.com"}
 PATHS = ["/", "/welcome", "/welcome/nobody"]
+
+
+@pytest.fixture
+def client(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    client.headers.update(BROWSER)
+    return client
 
 
 @pytest.mark.parametrize("engine_name", ["sqlite"])
@@ -70,7 +80,9 @@ class TestEveryPage:
     async def test_repeats_no_header(self, client: httpx.AsyncClient, path: str, header: str) -> None:
         assert "evil.com" not in (await client.get(path, headers={header: "evil.com"})).text
 
-    @pytest.mark.parametrize(("path", "words"), [("/", "Registrieren"), ("/welcome", "Vielen Dank")])
+    @pytest.mark.parametrize(
+        ("path", "words"), [("/", "Registrieren"), ("/welcome", "Schauen Sie in Ihr Postfach.")]
+    )
     async def test_speaks_the_language_of_whoever_asks(
         self, client: httpx.AsyncClient, path: str, words: str
     ) -> None:
@@ -84,34 +96,38 @@ class TestEveryPage:
 async def test_the_form_can_be_used_without_sight_and_mouse(client: httpx.AsyncClient) -> None:
     page = Page((await client.get("/")).text)
 
-    assert page.one("form") == {"method": "post", "action": "/signup"}
-    email, name, trap = page.all("input")
+    assert page.one("form") == {"method": "post", "action": "/signup", "accept-charset": "utf-8"}
+    key, email, name, trap = page.all("input")
+    assert (key["type"], email["type"], email["inputmode"]) == ("hidden", "text", "email")
     assert [email["autocomplete"], name["autocomplete"]] == ["email", "name"]
     assert "required" in email
     assert "required" not in name
     assert {label["for"] for label in page.all("label")} == {"email", "name", "website"}
     assert (trap["name"], trap["tabindex"], trap["autocomplete"]) == ("website", "-1", "off")
+    assert {"data-1p-ignore", "data-bwignore", "data-lpignore", "data-form-type"} <= set(trap)
     assert page.one("div", **{"aria-hidden": "true"})
 
 
 class TestWelcome:
     async def test_asks_on_while_the_mail_waits(self, settings: Settings) -> None:
         async with running(settings.model_copy(update={"worker": False})) as live:
-            location = (await live.client.post("/signup", data=ADA)).headers["Location"]
+            location = (await live.client.post("/signup", data=ADA, headers=BROWSER)).headers["Location"]
             answer = await live.client.get(location)
 
         page = Page(answer.text)
         assert page.one("div", **{"data-state": "pending"})
         assert page.says("Your welcome email is on its way.")
-        assert page.one("a")["href"] == ""  # without JavaScript: the page itself, once more
+        again, back = page.all("a")
+        assert again["href"] == ""  # without JavaScript: the page itself, once more
+        assert back["href"] == "/"
         assert f'fetch("/signup/{location.removeprefix("/welcome/")}"' in answer.text
         assert "ada@" not in answer.text  # an id may have the letters
 
     @pytest.mark.parametrize(
         ("reply", "sentence"),
         [
-            ("250 OK", "Your welcome email has been sent. Have a look at your inbox."),
-            ("550 nobody", "You are signed up, but your welcome email could not be delivered."),
+            ("250 OK", "Your welcome email has been sent."),
+            ("550 nobody", "You're signed up, but your welcome email could not be delivered."),
         ],
     )
     async def test_knows_when_it_is_decided(
@@ -125,6 +141,9 @@ class TestWelcome:
             return page.says(sentence) and not page.all("script")
 
         await eventually(said)
+        page = Page((await client.get(location)).text)
+        assert page.says("Wrong address? Sign up again")
+        assert page.says("Check your inbox.") == (reply == "250 OK")
 
     @pytest.mark.parametrize(
         "path", ["/welcome", "/welcome/nobody", f"/welcome/{UUID(int=1)}", "/welcome/%00"]
@@ -145,7 +164,7 @@ class TestTexts:
     def test_german_has_every_sentence(self) -> None:
         german = translations.load([pages.TEMPLATES])["de"]
 
-        assert set(_sentences()) == set(german)
+        assert _sentences() == set(german)
 
     def test_a_sentence_of_ones_own_replaces_one_and_leaves_the_rest(self, tmp_path: Path) -> None:
         (tmp_path / "texts.de.toml").write_text('"Sign up" = "Mitmachen"', encoding="utf-8")
@@ -159,8 +178,8 @@ class TestTexts:
             "en": "Join",
             "fr": "S’inscrire",
         }
-        assert translations.translator(found["de"])("Thank you") == "Vielen Dank"
-        assert translations.translator(found["fr"])("Thank you") == "Thank you"
+        assert translations.translator(found["de"])("Check again") == "Noch einmal nachsehen"
+        assert translations.translator(found["fr"])("Check again") == "Check again"
 
     @pytest.mark.parametrize(
         ("content", "complaint"),
@@ -177,18 +196,20 @@ class TestTexts:
             translations.load([tmp_path])
 
 
-def _sentences() -> list[str]:
-    """All that the pages can say in their own words."""
+def _sentences() -> set[str]:
+    """All that pages and errors can say."""
     templates = "".join(file.read_text(encoding="utf-8") for file in pages.TEMPLATES.glob("*.html"))
-    modules = "".join(Path(module.__file__ or "").read_text("utf-8") for module in (address, name))
-    complaints = re.findall(r'(?:InvalidName|InvalidAddress)\(f?"([^"]+)"', modules)
-    return [
-        *re.findall(r"_\(['\"]([^'\"]+)['\"]\)", templates),
-        *(each.replace("{MAX_LENGTH}", "254" if "address" in each else "100") for each in complaints),
-        *pages.STATES.values(),
-        *pages.COMPLAINTS.values(),
-        *(kind.detail for kind in pages.ABOUT_THE_ADDRESS),
-    ]
+    return {
+        *re.findall(r'_\("([^"]+)"\)', templates),
+        *pages.HEADINGS.values(),
+        *pages.MESSAGES.values(),
+        *(reason.sentence for reason in Reason),
+        # A preflight is answered to a browser, which shows it to nobody.
+        *(each.detail for each in ProblemType if each is not ProblemType.PREFLIGHT_REFUSED),
+        *BodyFault,
+        *TypeFault,
+        *TryAgain,
+    }
 
 
 @pytest.mark.parametrize("engine_name", ["sqlite"])
@@ -213,8 +234,8 @@ class TestTemplates:
             ("page.html", "fine\n{% if %}", r"page\.html, line 2, .*Expected an expression"),
             ("page.html", "{{ prodct }}", r"page\.html, line 1, .*'prodct' is undefined"),
             ("page.signup.html", "\n{{ typed.phone }}", r"page\.signup\.html, line 2, .*phone"),
-            ("page.signup.html", "{% if complaint %}{{ 1 / 0 }}{% endif %}", r"line 1, .*division"),
-            ("page.welcome.html", "{{ words['lost'] }}", r"page\.welcome\.html, line 1, .*lost"),
+            ("page.signup.html", "{% if error %}{{ 1 / 0 }}{% endif %}", r"line 1, .*division"),
+            ("page.welcome.html", "{{ messages['lost'] }}", r"page\.welcome\.html, line 1, .*lost"),
             (
                 "page.welcome.html",
                 "{% if state == 'failed' %}{{ x }}{% endif %}",

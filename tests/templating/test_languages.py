@@ -15,6 +15,8 @@ OFFERED = frozenset({"en", "de", "pt-BR", "zh-Hant"})
         ("", "en"),
         ("de", "de"),
         ("DE", "de"),
+        ("de_DE", "de"),
+        ("fr_FR, pt_BR;q=0.8", "pt-BR"),
         ("de-AT", "de"),
         ("de-AT-1996", "de"),
         ("pt-br", "pt-BR"),

@@ -11,6 +11,7 @@ import pytest
 
 from service.database.engine import Database
 from service.database.group_commit import GroupCommit
+from service.person.reason import Reason
 from service.settings import Settings
 from service.web.problems import ProblemType
 from tests.support.app import running
@@ -29,6 +30,14 @@ def test_the_api_page_lists_every_type_with_its_status() -> None:
     assert listed == [(kind.uri, str(kind.status) if kind.status else "any") for kind in ProblemType]
 
 
+def test_the_api_page_lists_every_reason_for_an_invalid_field() -> None:
+    listed = re.findall(
+        r"^\| `([a-z_]+)` \|", API_PAGE.read_text("utf-8").partition("errors[].type")[2], re.MULTILINE
+    )
+
+    assert listed[: len(Reason)] == list(Reason)
+
+
 async def test_openapi_lists_every_type(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
 
@@ -36,7 +45,7 @@ async def test_openapi_lists_every_type(client: httpx.AsyncClient) -> None:
     assert details["properties"]["type"]["enum"] == [kind.uri for kind in ProblemType]
 
 
-async def test_openapi_describes_errors_as_problems_and_for_forms_as_pages(client: httpx.AsyncClient) -> None:
+async def test_openapi_describes_errors_as_problems(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
 
     errors = {
@@ -48,8 +57,7 @@ async def test_openapi_describes_errors_as_problems_and_for_forms_as_pages(clien
     }
     del errors["/readyz", "503"]  # names what is not ready
     for (path, status), media_types in errors.items():
-        to_forms = {"text/html"} if path == "/signup" and status not in ("431", "500") else set()
-        assert media_types == {"application/problem+json"} | to_forms
+        assert media_types == {"application/problem+json"}, (path, status)
 
 
 @pytest.mark.parametrize(
