@@ -75,6 +75,15 @@ def test_each_link_within_the_documents_leads_somewhere(document: Path) -> None:
     assert broken == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_row_of_a_table_has_the_cells_of_its_heading(document: Path) -> None:
+    tables = re.findall(r"(?:^\|.*\|$\n?)+", without_code(document), re.MULTILINE)
+
+    for table in tables:
+        cells = [len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()]
+        assert len(set(cells)) == 1, table.splitlines()[0]
+
+
 def test_each_document_can_be_reached_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
 
