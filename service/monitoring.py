@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import PlainTextResponse
 
 from service.audit.log import AuditLog
-from service.database import migrations
+from service.database import readiness
 from service.database.engine import READ_TIMEOUT, Database, DatabaseUnavailable
 from service.delivery.circuit_breaker import CircuitBreaker
 from service.observability.metrics import Metrics
@@ -117,7 +117,7 @@ def add_routes(
 
 async def _database_trouble(database: Database) -> str | None:
     try:
-        return await migrations.find_problem(database)
+        return await readiness.find_problem(database)
     except DatabaseUnavailable as exc:
         return f"The database cannot be used: {exc}"
 

@@ -1,5 +1,6 @@
 """Runs the migrations, and checks whether the database has them."""
 
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -9,21 +10,25 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, column, inspect, select, table, text
 
-from service.database.engine import Database
+from service.database.engine import Database, DatabaseUnavailable
 
 MIGRATIONS_LOCK = 0x5167_6E75_70  # any number, but always this one
 DDL_LOCK_TIMEOUT = "1s"  # signups queue behind a migration that waits for a lock, and give up after 2 s
 
+OUR_REVISION = re.compile(r"\d{4}")  # in the order of releases; Alembic makes longer ones
 RUN_MIGRATE = "run `signup-service migrate`"
 
 
 async def migrate(database: Database) -> None:
-    """Migrates the database to this release's revision. Several replicas may do so at once.
-
-    Raises DatabaseUnavailable.
+    """Migrates the database to this release's revision. Several replicas may do so at once, and a
+    newer schema stays as it is. Raises DatabaseUnavailable.
     """
 
     def upgrade(connection: Connection) -> None:
+        if (revision := _find_revision(connection)) and _is_unknown(revision):
+            if OUR_REVISION.fullmatch(revision):
+                return
+            raise DatabaseUnavailable(_foreign(revision))
         config = configuration()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -51,14 +56,14 @@ async def find_problem(database: Database) -> str | None:
     migrations only add. Raises DatabaseUnavailable.
     """
     async with database.read_only() as connection:
-        if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
-            return f"The database is empty: {RUN_MIGRATE}."
-        version = await connection.scalar(select(column("version_num")).select_from(table("alembic_version")))
-    if version is None:
-        return f"The database is empty: {RUN_MIGRATE}."
+        revision = await connection.run_sync(_find_revision)
     head, older = _revisions()
-    if version != head and version in older:
-        return f"The database is at revision {version}, and this release needs {head}: {RUN_MIGRATE}."
+    if revision is None:
+        return f"The database was not migrated: {RUN_MIGRATE}."
+    if revision in older:
+        return f"The database is at revision {revision}, and this release needs {head}: {RUN_MIGRATE}."
+    if _is_unknown(revision) and not OUR_REVISION.fullmatch(revision):
+        return f"The database cannot be used: {_foreign(revision)}."
     return None
 
 
@@ -67,6 +72,25 @@ def configuration() -> Config:
     config.set_main_option("script_location", str(_folder()))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def _find_revision(connection: Connection) -> str | None:
+    """None before the first migration."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(
+        select(column("version_num")).select_from(table("alembic_version"))
+    )
+    return revision
+
+
+def _is_unknown(revision: str) -> bool:
+    head, older = _revisions()
+    return revision != head and revision not in older
+
+
+def _foreign(revision: str) -> str:
+    return f"the schema is another application's (revision {revision}); set DATABASE_URL to our own database"
 
 
 def _folder() -> Path:

@@ -12,7 +12,7 @@ from alembic import command
 from sqlalchemy import Connection, inspect
 
 from service.database import migrations
-from service.database.engine import Database
+from service.database.engine import Database, DatabaseUnavailable
 from service.settings import Settings
 from tests.support.processes import ROOT
 
@@ -83,6 +83,17 @@ async def test_an_older_schema_is_trouble_and_a_newer_one_is_not(
 
     monkeypatch.setattr(migrations, "_revisions", lambda: ("0000", frozenset()))
     assert await migrations.find_problem(empty) is None
+    await migrations.migrate(empty)
+    assert {"users", "outbox"} <= await tables(empty)
+
+
+async def test_a_schema_of_another_application_is_left_alone(empty: Database) -> None:
+    await migrations.migrate(empty)
+    async with empty.transaction() as connection:
+        await connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'ae1027a6acf5'")
+
+    with pytest.raises(DatabaseUnavailable, match="another application's"):
+        await migrations.migrate(empty)
 
 
 def test_the_wheel_carries_the_migrations(tmp_path: Path) -> None:

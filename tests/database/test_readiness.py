@@ -1,0 +1,137 @@
+"""Ready means that a signup can be stored."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from service.database.engine import Database, DatabaseUnavailable
+from service.database.readiness import find_problem
+from service.settings import Settings
+from tests.support.database import execute, rows
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that other users may enter."""
+    path = Path(tempfile.mkdtemp())
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def another_user() -> Iterator[None]:
+    if os.geteuid():  # then the file's mode is enough
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def small_disk(folder: Path) -> Iterator[Path]:
+    mount = ["/bin/mount", "-t", "tmpfs", "-o", "size=1m,mode=0777", "tmpfs", f"{folder}"]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("it takes root to mount a disk")
+    yield folder
+    subprocess.run(["/bin/umount", "-l", folder], check=True)
+
+
+def fill(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def at(url: str) -> Database:
+    return Database(Settings(database_url=SecretStr(url)))
+
+
+async def test_a_database_that_takes_signups_is_ready_and_stays_as_it_was(database: Database) -> None:
+    assert await find_problem(database) is None
+    assert await rows(database, "SELECT id FROM users") == []
+
+
+async def test_a_schema_of_another_application_is_named(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'ae1027a6acf5'")
+
+    assert "ae1027a6acf5" in (await find_problem(database) or "")
+
+
+async def test_a_full_disk_under_sqlite(migrated_file: Path, small_disk: Path) -> None:
+    database = at(f"sqlite:///{shutil.copy(migrated_file, small_disk)}")
+    assert await find_problem(database) is None
+
+    fill(small_disk / "filler")
+    assert "No space left on device" in (await find_problem(database) or "")
+
+    (small_disk / "filler").unlink()
+    assert await find_problem(database) is None
+    await database.close()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+async def test_a_file_of_another_owner(migrated_file: Path, folder: Path, suffix: str) -> None:
+    file = Path(shutil.copy(migrated_file, folder))
+    foreign = file.with_name(file.name + suffix)
+    foreign.touch()
+    foreign.chmod(0o444)
+    database = at(f"sqlite:///{file}")
+
+    with another_user():
+        problem = await find_problem(database)
+
+    assert f"{foreign.name} cannot be written" in (problem or "")
+    await database.close()
+
+
+class TestPostgres:
+    @pytest.fixture
+    def engine_name(self) -> str:
+        return "postgresql"
+
+    async def test_a_full_disk(self, database_url: str, database: Database, small_disk: Path) -> None:
+        shutil.chown(small_disk, "pgserver", "pgserver")
+        name = database.engine.url.database
+        admin = await asyncpg.connect(database_url)
+        await admin.execute(f"CREATE TABLESPACE small LOCATION '{small_disk}'")
+        await admin.execute(f"ALTER DATABASE {name} SET temp_tablespaces = small")
+        assert await find_problem(database) is None
+
+        fill(small_disk / "filler")
+
+        with pytest.raises(DatabaseUnavailable, match="No space left on device"):
+            await find_problem(database)
+        await database.close()
+        await admin.execute(f"ALTER DATABASE {name} RESET temp_tablespaces")
+        await admin.execute("DROP TABLESPACE small")
+        await admin.close()
+
+    async def test_a_database_that_is_read_only(self, database_url: str, database: Database) -> None:
+        name = database.engine.url.database
+        await execute(database_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+
+        assert "read-only" in (await find_problem(database) or "")
+
+    async def test_a_user_who_may_not_insert(self, database_url: str) -> None:
+        await execute(database_url, "CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader")
+        database = at(database_url.replace("postgres@", "reader@"))
+
+        assert "reader may not insert" in (await find_problem(database) or "")
+
+        await database.close()
+        await execute(database_url, "DROP OWNED BY reader; DROP ROLE reader")
