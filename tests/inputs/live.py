@@ -245,5 +245,5 @@ def eventually(read: Callable[[], Result], *, until: Callable[[Result], bool], w
     deadline = time.monotonic() + within
     while not until(value := read()):
         assert time.monotonic() < deadline, f"not within {within} s: {value!r}"
-        time.sleep(0.002)
+        time.sleep(0.01)  # looking costs more than waiting
     return value

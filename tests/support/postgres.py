@@ -59,6 +59,25 @@ def copy_programs(installed: Path, folder: Path) -> Path:
     return folder / installed.relative_to(site)
 
 
+@cache
+def _initialized() -> Path:
+    """A data directory to copy: making one takes as long as a short test."""
+    folder = Path(tempfile.mkdtemp(prefix="signup-postgres-initialized-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    as_user = unprivileged()
+    if as_user:
+        shutil.chown(folder, UNPRIVILEGED, UNPRIVILEGED)
+    options = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+    subprocess.run(
+        [f"{programs()}/initdb", "-D", f"{folder}/data", *options],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+        **as_user,
+    )
+    return folder / "data"
+
+
 class Postgres:
     """A server in a temporary folder, which a test can stop, kill and start again."""
 
@@ -72,19 +91,7 @@ class Postgres:
         self._options = [f"-c{name}={value}" for name, value in options.items()]
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
-        self._run(
-            "initdb",
-            "-D",
-            f"{self._data}",
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--no-locale",
-            "-N",
-        )
+        subprocess.run(["cp", "-a", f"{_initialized()}/.", f"{self._data}"], check=True)  # noqa: S607  # keeps the owner
         self.start()
 
     def url(self, database: str, *, port: int | None = None) -> str:
@@ -139,12 +146,3 @@ class Postgres:
     def _answers(self) -> bool:
         ready = [f"{self._programs}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(ready, check=False).returncode == 0
-
-    def _run(self, program: str, *arguments: str) -> None:
-        subprocess.run(
-            [f"{self._programs}/{program}", *arguments],
-            check=True,
-            capture_output=True,
-            cwd=self._folder,
-            **self._as_user,
-        )
