@@ -50,7 +50,8 @@ async def send_one(mailbox: str, settings: "Settings") -> str:
     """The words of the relay. Raises CommandFailed."""
     from service.mail.diagnosis import explain
     from service.mail.message import Messages
-    from service.mail.relay import Refusal, Relay, RelayTrouble
+    from service.mail.relay import Relay
+    from service.outbox.channel import ChannelTrouble, Refusal
     from service.outbox.row import Email
     from service.runtime.ids import new_id
 
@@ -68,7 +69,7 @@ async def send_one(mailbox: str, settings: "Settings") -> str:
         with progress() as bar:
             bar.add_task("Sending", total=None)
             return await relay.send(Messages(settings).welcome(email))
-    except (Refusal, RelayTrouble) as exc:
+    except (Refusal, ChannelTrouble) as exc:
         raise CommandFailed(escape(explain(exc, settings))) from exc
     finally:
         await relay.close()
@@ -77,13 +78,14 @@ async def send_one(mailbox: str, settings: "Settings") -> str:
 async def _check(database: "Database", settings: "Settings") -> None:
     from service.database import migrations
     from service.mail.diagnosis import explain
-    from service.mail.relay import Relay, RelayTrouble
+    from service.mail.relay import Relay
+    from service.outbox.channel import ChannelTrouble
 
     if trouble := await migrations.find_problem(database):
         raise CommandFailed(trouble)
     say("database  ok")
     try:
         await Relay(settings).probe()
-    except RelayTrouble as exc:
+    except ChannelTrouble as exc:
         raise CommandFailed(escape(explain(exc, settings))) from exc
     say("relay     ok")

@@ -8,7 +8,9 @@ from typing import Self
 from service.database.engine import Database
 from service.delivery.circuit_breaker import CircuitBreaker
 from service.delivery.deliver import Delivery
+from service.delivery.suspicion import Suspicion
 from service.delivery.worker import Worker
+from service.mail.channel import MailChannel
 from service.mail.message import Messages
 from service.mail.relay import Relay
 from service.observability.metrics import Metrics
@@ -32,10 +34,16 @@ class DeliverySystem:
         """Raises InvalidSettings for a broken template."""
         outbox = Outbox(database, metrics, SendQuota.from_settings(settings, database=database))
         breaker = CircuitBreaker(settings.smtp_connections, metrics)
+        suspicion = Suspicion()
         relay = Relay(settings)
         messages = Messages(settings)
-        delivery = Delivery(outbox=outbox, messages=messages, relay=relay, breaker=breaker, metrics=metrics)
-        worker = Worker(outbox=outbox, delivery=delivery, relay=relay, breaker=breaker)
+        channel = MailChannel(messages=messages, relay=relay)
+        delivery = Delivery(
+            outbox=outbox, channel=channel, breaker=breaker, suspicion=suspicion, metrics=metrics
+        )
+        worker = Worker(
+            outbox=outbox, delivery=delivery, channel=channel, breaker=breaker, suspicion=suspicion
+        )
         return cls(
             outbox=outbox, breaker=breaker, relay=relay, messages=messages, delivery=delivery, worker=worker
         )

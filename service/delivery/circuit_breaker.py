@@ -1,9 +1,12 @@
 """How many deliveries the relay is given at once: all, fewer while it recovers, or none."""
 
 import asyncio
+import math
 import random
 import time
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -11,18 +14,22 @@ from service.observability.logs import redact_addresses
 from service.observability.metrics import Metrics
 
 MAX_PAUSE = 60.0  # s
+FULL_FOR = 60.0  # s until a relay that took no more connections is asked for more
+REPORT_DOUBT_AFTER = 5.0  # s
 
 log = structlog.get_logger()
 
 
 class Paused(Exception):
-    """The relay is left alone for a while; whoever waited for it should not any longer."""
+    """No delivery is allowed for a while. Whoever waited for its turn should not wait any longer."""
 
 
 class CircuitBreaker:
     """One integer. Above zero it is how many deliveries are allowed at once; it doubles with each
     message that the relay takes, up to the limit. At or below zero it counts the pauses since the
     relay last took one: each is longer than the one before, and after it one delivery is allowed.
+
+    In doubt about the relay, one delivery after another is allowed.
     """
 
     def __init__(self, limit: int, metrics: Metrics) -> None:
@@ -31,15 +38,22 @@ class CircuitBreaker:
         self._level = limit
         self._in_use = 0
         self._paused_until = 0.0
+        self._capacity = limit  # connections that the relay is known to take
+        self._full_until = -math.inf
+        self._in_doubt_since: float | None = None
+        self._doubts = 0
+        self._begun_before_doubt = 0  # of those in use
+        self._is_reported = False
         self._closed = False
         self._queue: deque[asyncio.Future[None]] = deque()
-        self.trouble: str | None = None  # why the relay is left alone
+        self.trouble: str | None = None  # why not all deliveries are allowed
 
     @property
     def allowed(self) -> int:
         if self._closed or time.monotonic() < self._paused_until:
             return 0
-        return max(self._level, 1)
+        level = max(self._level, 1)
+        return level if self._in_doubt_since is None else min(level, self._begun_before_doubt + 1)
 
     @property
     def paused_for(self) -> float:
@@ -51,47 +65,83 @@ class CircuitBreaker:
         """Whether the relay has taken nothing since it gave trouble."""
         return self._level <= 0
 
-    async def acquire(self) -> None:
-        """Takes one of the allowed places, in the order of asking; `release` gives it back. Raises Paused."""
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """One of the allowed places, in the order of asking. Raises Paused."""
         if self.allowed == 0:
             raise Paused
         if self._in_use < self.allowed and not self._queue:
             self._in_use += 1
         else:
             await self._queue_up()
-
-    def release(self) -> None:
-        self._in_use -= 1
-        self._admit()
+        doubts = self._doubts
+        try:
+            yield
+        finally:
+            if doubts != self._doubts:
+                self._begun_before_doubt -= 1
+            self._release()
 
     def record_success(self) -> None:
         """The relay took a message."""
-        if self.is_recovering:
+        if self._is_reported:
             log.info("relay.recovered")
+        if self.trouble is not None:
             self.trouble = None
             self._metrics.relay_paused.set(0)
+        self._is_reported = False
+        self._in_doubt_since = None
         self._paused_until = 0.0
-        self._level = min(max(self._level, 1) * 2, self._limit)
+        if time.monotonic() >= self._full_until:
+            self._capacity = self._limit
+        self._level = min(max(self._level, 1) * 2, self._capacity)
         self._admit()
 
-    def pause(self, reason: str) -> None:
-        """The relay is in trouble. Those that fail together count as one."""
+    def pause(self, reason: str, *, at_least: float = 0.0) -> None:
+        """The relay is in trouble: none is allowed for a while. Those that fail together count as one."""
         if self.paused_for:
             return
         self._level = min(self._level, 0) - 1
         longest = min(2.0 ** -(self._level + 1), MAX_PAUSE)
-        self._paused_until = time.monotonic() + longest * random.uniform(0.5, 1)  # noqa: S311  # not a secret
-        reason = redact_addresses(reason)  # the relay may name anybody, and this goes to /readyz too
-        if self.trouble is None:
-            log.error("relay.paused", reason=reason)
-        self.trouble = reason
-        self._metrics.relay_paused.set(1)
+        seconds = max(longest * random.uniform(0.5, 1), at_least)  # noqa: S311  # not a secret
+        self._paused_until = time.monotonic() + seconds
+        self._set_trouble(reason)
+        self._report()
         self._turn_away()
+
+    def doubt(self, reason: str) -> None:
+        """Refusals may be the relay's fault: one delivery after another, until it takes a message."""
+        if self._in_doubt_since is None:
+            self._in_doubt_since = time.monotonic()
+            self._doubts += 1
+            self._begun_before_doubt = self._in_use
+        self._set_trouble(reason)
+        if time.monotonic() - self._in_doubt_since >= REPORT_DOUBT_AFTER:  # else others may have been taken
+            self._report()
+
+    def settle(self) -> None:
+        """The relay takes no more connections than those there are: that many, until it may be asked for
+        more."""
+        capacity = max(self._in_use - 1, 1)
+        if time.monotonic() >= self._full_until + FULL_FOR:
+            log.info("relay.connections_limited", connections=capacity)
+        self._full_until = time.monotonic() + FULL_FOR
+        self._capacity = capacity
+        self._level = min(self._level, capacity)
 
     def close(self) -> None:
         """No delivery is allowed any more; those under way may finish."""
         self._closed = True
         self._turn_away()
+
+    def _set_trouble(self, reason: str) -> None:
+        self.trouble = redact_addresses(reason)  # the relay may name anybody, and this goes to /readyz too
+        self._metrics.relay_paused.set(1)
+
+    def _report(self) -> None:
+        if not self._is_reported:
+            self._is_reported = True
+            log.error("relay.paused", reason=self.trouble)
 
     async def _queue_up(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -100,8 +150,12 @@ class CircuitBreaker:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.release()  # the place came at the same moment
+                self._release()  # the place came at the same moment
             raise
+
+    def _release(self) -> None:
+        self._in_use -= 1
+        self._admit()
 
     def _admit(self) -> None:
         while self._queue and self._in_use < self.allowed:

@@ -9,15 +9,23 @@ import structlog
 
 from service.database.engine import DatabaseUnavailable
 from service.delivery.circuit_breaker import CircuitBreaker, Paused
-from service.mail.message import CannotBuild, Messages
-from service.mail.relay import FinalRefusal, LaterRefusal, Relay, RelayTrouble, Withdrawn
+from service.delivery.suspicion import Suspicion
 from service.observability.metrics import Metrics
+from service.outbox.channel import (
+    CannotBuild,
+    Channel,
+    ChannelTrouble,
+    Fault,
+    FinalRefusal,
+    Refusal,
+    SendCancelled,
+)
 from service.outbox.repository import Outbox
 from service.outbox.row import Deferred, Email, Failed, Outcome, Released, Sent
 from service.runtime.signals import DRAIN_SECONDS
 
 MAX_IN_FLIGHT = 1000  # claimed emails of this process, those that wait for a connection included
-SUSPICIOUS_STREAK = 10  # final refusals without a 250 between: it is the relay, not the recipients
+MAX_IN_DOUBT = 10  # the same, while there is doubt about the relay
 RECORD_AGAIN_AFTER = 0.5  # s
 
 log = structlog.get_logger()
@@ -27,17 +35,22 @@ class Delivery:
     """`deliver` is the only way an email is sent, for the route's task and the worker alike."""
 
     def __init__(
-        self, *, outbox: Outbox, messages: Messages, relay: Relay, breaker: CircuitBreaker, metrics: Metrics
+        self,
+        *,
+        outbox: Outbox,
+        channel: Channel,
+        breaker: CircuitBreaker,
+        suspicion: Suspicion,
+        metrics: Metrics,
     ) -> None:
         self._outbox = outbox
-        self._messages = messages
-        self._relay = relay
+        self._channel = channel
         self._breaker = breaker
+        self._suspicion = suspicion
         self._metrics = metrics
         self._in_flight: dict[Email, None] = {}
         metrics.in_flight.set_function(lambda: len(self._in_flight))
-        self._held_back = 0  # outcomes that the database did not take at the first try
-        self._refused_in_a_row = 0
+        self._unrecorded = 0  # outcomes that the database did not take at the first try
         self._closed_at = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -51,21 +64,25 @@ class Delivery:
     def capacity(self) -> int:
         """How many more emails may be claimed. None while an outcome waits for the database:
         what has been sent must be on record before anybody takes it for unsent."""
-        if self._held_back or not (allowed := self._breaker.allowed):
+        if self._unrecorded or not (allowed := self._breaker.allowed):
             return 0
-        most = allowed if self._breaker.is_recovering else MAX_IN_FLIGHT
+        most = MAX_IN_FLIGHT
+        if self._suspicion.in_doubt:
+            most = MAX_IN_DOUBT
+        if self._breaker.is_recovering:
+            most = allowed
         return max(most - len(self._in_flight), 0)
 
     async def deliver(self, email: Email) -> None:
         """Sends a claimed email and records the outcome. Never raises."""
-        self._take(email)
+        self._begin(email)
         try:
             outcome = await self._outcome(email)
             await self._record(email, outcome)
         except Exception:  # a bug must not reach the request, nor stop other deliveries
             log.exception("outbox.delivery_broke", **_ids(email))
         finally:
-            self._let_go(email)
+            self._end(email)
 
     def close(self) -> None:
         """Starts nothing more and hands back what has not begun."""
@@ -81,72 +98,73 @@ class Delivery:
         except TimeoutError:
             log.warning("delivery.drain_cut_short", in_flight=len(self._in_flight))
 
-    def _take(self, email: Email) -> None:
+    def _begin(self, email: Email) -> None:
         self._in_flight[email] = None
         self._idle.clear()
 
-    def _let_go(self, email: Email) -> None:
+    def _end(self, email: Email) -> None:
         del self._in_flight[email]
         if not self._in_flight:
             self._idle.set()
 
     async def _outcome(self, email: Email) -> Outcome | None:
-        try:
-            await self._breaker.acquire()
-        except Paused:
-            return Released()
-        try:
-            return await self._attempt(email)
-        finally:
-            self._breaker.release()
+        while True:
+            try:
+                async with self._breaker.place():
+                    return await self._attempt(email)
+            except Paused:
+                return Released()
+            except ChannelTrouble:  # it is full, and will have a connection when another delivery ends
+                continue
 
     async def _attempt(self, email: Email) -> Outcome | None:
         """None if the email is no longer ours: its next holder will send it."""
         if not email.is_held():
             return None
+        if self._suspicion.keeps(email):
+            return Released()
         try:
-            message = self._messages.welcome(email)
             with self._metrics.delivery_seconds.time():
-                reply = await self._relay.send(message, may_begin=email.is_held)
-        except Withdrawn:
+                reply = await self._channel.send(email)
+        except SendCancelled:
             return None
         except Exception as exc:
-            return self._unsent(email, exc)
-        self._refused_in_a_row = 0
+            return self._handle(email, exc)
+        self._suspicion.record_acceptance()
         self._breaker.record_success()
         return Sent(reply)
 
-    def _unsent(self, email: Email, exc: Exception) -> Outcome:
+    def _handle(self, email: Email, exc: Exception) -> Outcome:
         match exc:
+            case ChannelTrouble():
+                return self._handle_trouble(email, exc)
+            case Refusal():
+                return self._handle_refusal(email, exc)
             case CannotBuild():
                 return Failed(f"This email could not be built: {exc}")
-            case FinalRefusal():
-                return self._refused(email, exc.reason)
-            case LaterRefusal():
-                return Deferred(exc.reason)
-            case RelayTrouble(unknown=True):
-                return self._unknown(email, exc.reason)
-            case RelayTrouble():
-                return self._relay_at_fault(email, exc.reason)
             case _:
                 log.error("outbox.attempt_broke", exc_info=exc, **_ids(email))
                 return Deferred("The service itself failed; its log says how.")
 
-    def _refused(self, email: Email, reason: str) -> Outcome:
-        self._refused_in_a_row += 1
-        if self._refused_in_a_row <= SUSPICIOUS_STREAK:
-            return Failed(reason)
-        return self._relay_at_fault(email, reason)
+    def _handle_trouble(self, email: Email, trouble: ChannelTrouble) -> Outcome:
+        if trouble.full:
+            self._breaker.settle()
+            raise trouble
+        self._breaker.pause(email.redact(trouble.reason), at_least=trouble.pause)
+        return Released(trouble.reason)
 
-    def _unknown(self, email: Email, reason: str) -> Outcome:
-        """Every repeat may be one mail more to a person, so unlike other trouble this costs the email."""
-        self._metrics.unknown_outcomes.inc()
-        self._breaker.pause(email.redact(reason))
-        return Deferred(reason)
-
-    def _relay_at_fault(self, email: Email, reason: str) -> Outcome:
-        self._breaker.pause(email.redact(reason))
-        return Released(reason)
+    def _handle_refusal(self, email: Email, refusal: Refusal) -> Outcome:
+        own = Failed(refusal.reason) if isinstance(refusal, FinalRefusal) else Deferred(refusal.reason)
+        if refusal.unknown:
+            self._metrics.unknown_outcomes.inc()
+        if refusal.fault is Fault.RECIPIENT:
+            return own
+        seconds = self._suspicion.record_refusal(email, accuses_relay=refusal.fault is Fault.CHANNEL)
+        if seconds is None:
+            return own
+        self._breaker.doubt(email.redact(refusal.reason))
+        # Each repeat of an unknown outcome may be one more mail to a person, so it always costs the email.
+        return own if refusal.unknown else Released(refusal.reason, delay=seconds)
 
     async def _record(self, email: Email, outcome: Outcome | None) -> None:
         """Holds the outcome until the database takes it, for as long as the process lives."""
@@ -160,14 +178,14 @@ class Delivery:
         self._report(email, outcome)
 
     async def _record_later(self, email: Email, outcome: Outcome) -> None:
-        self._held_back += 1
+        self._unrecorded += 1
         try:
             while True:
                 await asyncio.sleep(RECORD_AGAIN_AFTER * random.uniform(0.5, 1.5))  # noqa: S311  # not a secret
                 with contextlib.suppress(DatabaseUnavailable):
                     return await self._outbox.record(email, outcome)
         finally:
-            self._held_back -= 1
+            self._unrecorded -= 1
 
     def _report(self, email: Email, outcome: Outcome) -> None:
         name = type(outcome).__name__.lower()

@@ -10,9 +10,10 @@ import structlog
 from service.database.engine import DatabaseUnavailable
 from service.delivery.circuit_breaker import CircuitBreaker
 from service.delivery.deliver import Delivery
-from service.mail.relay import Relay
+from service.delivery.suspicion import Suspicion
+from service.outbox.channel import Channel
 from service.outbox.repository import Outbox
-from service.outbox.row import LEASE
+from service.outbox.row import LEASE, Email
 from service.runtime.background import repeat_in_background
 
 CLAIM_AT_MOST = 500
@@ -26,11 +27,20 @@ log = structlog.get_logger()
 class Worker:
     """Any number of these, in any number of processes, share one outbox."""
 
-    def __init__(self, *, outbox: Outbox, delivery: Delivery, relay: Relay, breaker: CircuitBreaker) -> None:
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        delivery: Delivery,
+        channel: Channel,
+        breaker: CircuitBreaker,
+        suspicion: Suspicion,
+    ) -> None:
         self._outbox = outbox
         self._delivery = delivery
-        self._relay = relay
+        self._channel = channel
         self._breaker = breaker
+        self._suspicion = suspicion
         self._deliveries: set[asyncio.Task[None]] = set()
         self.last_round = time.monotonic()  # when the loop last went round; a liveness check compares
 
@@ -47,13 +57,25 @@ class Worker:
 
     async def run_once(self) -> int:
         """Claims what is due, up to what may be in hand, and starts delivering it; returns how many."""
+        if cleared := self._suspicion.pop_cleared():
+            await self._outbox.hasten(cleared)
         limit = min(self._delivery.capacity, CLAIM_AT_MOST)
-        emails = await self._outbox.claim(limit, probing=self._breaker.is_recovering) if limit else []
+        emails = await self._claim(limit) if limit else []
         for email in emails:
             delivery = asyncio.create_task(self._delivery.deliver(email))
             self._deliveries.add(delivery)
             delivery.add_done_callback(self._deliveries.discard)
         return len(emails)
+
+    async def _claim(self, limit: int) -> list[Email]:
+        if not self._suspicion.in_doubt:
+            return await self._outbox.claim(limit, probing=self._breaker.is_recovering)
+        emails = await self._outbox.claim_elsewhere(limit, refused=self._suspicion.domains)
+        if not emails and not self._suspicion.probe_in:
+            emails = await self._outbox.claim(1, probing=True)
+            for email in emails:
+                self._suspicion.begin_probe(email)
+        return emails
 
     async def _round(self) -> float:
         self.last_round = time.monotonic()
@@ -66,13 +88,17 @@ class Worker:
             claimed = 0
         # Without room no query was made. Trouble has pauses of its own.
         looks_soon = claimed or not (self._delivery.capacity or self._breaker.trouble)
-        pause = LOOK_AGAIN if looks_soon else self._breaker.paused_for or LOOK_EVERY
+        pause = LOOK_AGAIN if looks_soon else self._breaker.paused_for or self._probe_pause or LOOK_EVERY
         return min(pause, LOOK_EVERY)
+
+    @property
+    def _probe_pause(self) -> float:
+        return self._suspicion.probe_in if self._suspicion.in_doubt else 0.0
 
     async def _renew(self) -> float:
         """Renews what is in hand, so that a slow relay does not look like a dead process."""
         try:
-            await self._relay.close_stale()
+            await self._channel.close_stale()
             if emails := self._delivery.in_flight:
                 await self._outbox.renew(emails)
         except DatabaseUnavailable as exc:  # the next renewal is due before the leases end

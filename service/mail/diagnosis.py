@@ -14,7 +14,7 @@ from aiosmtplib import (
     SMTPServerDisconnected,
 )
 
-from service.mail.relay import Refusal, RelayTrouble
+from service.outbox.channel import ChannelTrouble, Refusal
 from service.settings import Settings
 
 AUTHENTICATION_REQUIRED = (
@@ -86,7 +86,7 @@ WANTS_PASSWORD = "{relay} wants to know who you are: set SMTP_USERNAME and SMTP_
 UNKNOWN = "{relay} cannot be used ({reason}): check SMTP_HOST, SMTP_PORT and SMTP_SECURITY."
 
 
-def explain(trouble: Refusal | RelayTrouble, settings: Settings) -> str:
+def explain(trouble: Refusal | ChannelTrouble, settings: Settings) -> str:
     """For the operator alone: the relay's words may name the recipient."""
     found = ((cause, about) for cause in _causes(trouble) if (about := _about(cause)))
     cause, sentence = next(found, (trouble, UNKNOWN))

@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment
 
 from service.mail.mime_part import BOUNDARY, MimePart
+from service.outbox.channel import CannotBuild
 from service.outbox.row import Email
 from service.person.greetable import is_greetable
 from service.settings import InvalidSettings, Settings
@@ -24,10 +25,6 @@ TEMPLATE_NAMES = r"welcome\.{}\.(?:subject\.txt|txt|html)"
 
 CRLF = "\r\n"
 END = f"--{BOUNDARY}--\r\n".encode()
-
-
-class CannotBuild(Exception):
-    """This email's message cannot be made: a template or the row is at fault, and no retry will help."""
 
 
 @dataclass(frozen=True, slots=True)

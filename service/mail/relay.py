@@ -1,64 +1,43 @@
-"""The SMTP server we hand messages to, and what its answers mean for them."""
+"""The SMTP server that messages are handed to, over connections that are kept for the next message."""
 
 import asyncio
-import contextlib
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from aiosmtplib import (
-    SMTP,
     SMTPDataError,
     SMTPException,
+    SMTPReadTimeoutError,
     SMTPRecipientRefused,
     SMTPResponseException,
+    SMTPSenderRefused,
     SMTPStatus,
 )
 
+from service.mail.connection import Connector, RelayTrouble
 from service.mail.message import Message
+from service.mail.replies import classify, describe
 from service.mail.smtp_session import SmtpSession
-from service.settings import Security, Settings
+from service.outbox.channel import Fault, LaterRefusal, Refusal, SendCancelled
+from service.settings import Settings
 
-CONNECT_TIMEOUT = 10.0  # s, for name, connection, greeting, TLS and login together
-COMMAND_TIMEOUT = 30.0
+# The first bound shows soon that a relay hangs. It doubles whenever it was too short, up to what
+# RFC 5321, section 4.5.3.2 grants, so that a slow relay is used too.
+CONNECT_TIMEOUT = 10.0  # s, for name, connection, greeting, TLS, login and MAIL together
+COMMAND_TIMEOUT = 30.0  # for RCPT and DATA, each
+MAX_TIMEOUT = 300.0
+PROBE_TIMEOUT = 60.0  # for somebody who waits for the answer
 FINAL_DOT_TIMEOUT = 300.0  # RFC 5321, section 4.5.3.2.6 asks for 600; the whole attempt must stay bounded
+RESET_TIMEOUT = 5.0
 IDLE_TIMEOUT = 30.0  # then a connection is closed rather than used again
+MAX_REFUSALS = 8  # on one connection: Postfix slows down after ten, and hangs up after twenty
 
 DATA = b"DATA\r\n"
-NOT_ABOUT_THIS_MESSAGE = 421, 530, 535  # closing down; not, or wrongly, authenticated
 
 
-class Refusal(Exception):
-    """The relay did not take the message. `reason` holds its own words where it said any."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class FinalRefusal(Refusal):
-    """5xx to this recipient or this message: no retry will help."""
-
-
-class LaterRefusal(Refusal):
-    """4xx to this recipient or this message: try this one again later."""
-
-
-class Withdrawn(Exception):
-    """By the time that the relay was ready for it, the message was no longer ours to send."""
-
-
-@dataclass(eq=False)
-class RelayTrouble(Exception):
-    """The relay cannot be used now; this message is not at fault.
-
-    `unknown` tells that the final dot had been written, so the relay may have taken the message.
-    """
-
-    reason: str
-    unknown: bool = False
+class _Stale(Exception):
+    """A connection that was used before is of no use any more. No message was sent on it."""
 
 
 class Relay:
@@ -68,34 +47,35 @@ class Relay:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.address = f"{settings.smtp_host}:{settings.smtp_port}"
-        self._settings = settings
-        self._tls = None if settings.smtp_security is Security.NONE else ssl.create_default_context()
+        self._sender = settings.sender
+        self._connector = Connector(settings)
         self._idle: deque[tuple[SmtpSession, float]] = deque()
+        self._in_use = 0
+        self._connect_timeouts = 0
+        self._command_timeouts = 0
 
-    async def send(self, message: Message, *, may_begin: Callable[[], bool] = lambda: True) -> str:
-        """The relay's words after taking the message. `may_begin` is asked last of all before the content.
+    async def send(self, message: Message, *, may_send: Callable[[], bool] = lambda: True) -> str:
+        """The relay's reply after taking the message. Asks `may_send` right before the content.
 
-        Raises FinalRefusal, LaterRefusal, RelayTrouble or Withdrawn.
+        Raises FinalRefusal, LaterRefusal, RelayTrouble or SendCancelled.
         """
-        session = await self._start_message(message)
-        try:
-            await _address(session, message.recipient)
-            if not may_begin():
-                raise Withdrawn
-            reply = await _send_content(session, message.content)
-        except BaseException:
-            session.close()
-            raise
-        self._idle.append((session, time.monotonic()))
-        return reply
+        while self._idle:
+            session, _ = self._idle.pop()
+            try:
+                return await self._send_on(session, message, may_send, is_reused=True)
+            except _Stale as stale:
+                session.close()
+                if stale.__cause__ is not None:  # the next one might meet with the same
+                    break
+        session = await self._open(message.sender)
+        return await self._send_on(session, message, may_send, is_reused=False)
 
     async def probe(self) -> None:
-        """Connects, logs in, names the sender and takes leave. Raises RelayTrouble."""
-        await (await self._open(self._settings.sender)).quit()
+        """Connects, logs in, names the sender and says QUIT. Raises RelayTrouble."""
+        await (await self._open(self._sender, patience=PROBE_TIMEOUT)).quit()
 
     async def close_stale(self) -> None:
-        """Takes leave of what has been idle for long, before the relay does."""
+        """Says QUIT where nothing has been sent for long, before the relay hangs up."""
         stale = []
         while self._idle and time.monotonic() - self._idle[0][1] > IDLE_TIMEOUT:
             stale.append(self._idle.popleft()[0])
@@ -106,111 +86,133 @@ class Relay:
         idle, self._idle = self._idle, deque()
         await asyncio.gather(*(session.quit() for session, _ in idle))
 
-    async def _start_message(self, message: Message) -> SmtpSession:
-        """One in which MAIL was accepted. An idle one that went stale costs nothing."""
-        mail, rcpt = _mail(message.sender), _rcpt(message.recipient)
-        while self._idle:
-            session, _ = self._idle.pop()
-            with contextlib.suppress(SMTPException):
-                reply = await session.command(mail, rcpt, DATA, within=COMMAND_TIMEOUT)
-                if reply.code == SMTPStatus.completed:
-                    return session
+    async def _send_on(
+        self, session: SmtpSession, message: Message, may_send: Callable[[], bool], *, is_reused: bool
+    ) -> str:
+        self._in_use += 1
+        try:
+            if is_reused:
+                await self._reuse(session, message)
+            try:
+                await self._send_envelope(session, message.recipient)
+            except Refusal as exc:
+                if is_reused and session.is_lost and not isinstance(exc.__cause__, SMTPReadTimeoutError):
+                    raise _Stale from exc
+                raise
+            if not may_send():
+                raise SendCancelled
+            reply = await _send_content(session, message.content)
+        except Refusal:
+            await self._reset(session)
+            raise
+        except _Stale:
+            raise
+        except BaseException:
             session.close()
-        return await self._open(message.sender)
+            raise
+        finally:
+            self._in_use -= 1
+        self._keep(session)
+        return reply
 
-    async def _open(self, sender: str) -> SmtpSession:
+    async def _open(self, sender: str, *, patience: float | None = None) -> SmtpSession:
         """A new one, in which MAIL was accepted. Raises RelayTrouble."""
-        connection = await self._connect()
+        patience = patience or min(CONNECT_TIMEOUT * 2**self._connect_timeouts, MAX_TIMEOUT)
         try:
-            await connection.mail(sender, timeout=COMMAND_TIMEOUT)  # says EHLO too
-            return SmtpSession(connection)
+            async with asyncio.timeout(patience):
+                connection = await self._connector.open(patience=patience)
+                try:
+                    session = SmtpSession(connection)
+                    await _say_mail(session, sender, within=patience)
+                except BaseException:
+                    connection.close()
+                    raise
+        except (TimeoutError, SMTPReadTimeoutError) as exc:  # whose own words do not say who was asked
+            if patience < MAX_TIMEOUT:
+                self._connect_timeouts += 1
+            raise RelayTrouble(f"{self._connector.address} did not answer within {patience:g} s") from exc
+        except RelayTrouble as exc:
+            exc.full = exc.full and self._in_use > 0
+            raise
         except (SMTPException, OSError) as exc:
-            connection.close()
-            raise RelayTrouble(_reply_text(exc)) from exc
+            raise RelayTrouble(describe(exc)) from exc
+        return session
 
-    async def _connect(self) -> SMTP:
-        settings = self._settings
-        connection = SMTP(
-            hostname=settings.smtp_host,
-            port=settings.smtp_port,
-            username=settings.smtp_username or None,
-            password=settings.smtp_password.get_secret_value() or None,
-            # A name that resolves, unlike a container's; the default asks the DNS for one.
-            local_hostname=settings.sender.rpartition("@")[2],
-            timeout=CONNECT_TIMEOUT,
-            use_tls=settings.smtp_security is Security.TLS,
-            # Never None: that would fall back to clear text where STARTTLS is stripped.
-            start_tls=settings.smtp_security is Security.STARTTLS,
-            tls_context=self._tls,
-        )
+    async def _reuse(self, session: SmtpSession, message: Message) -> None:
+        """Raises _Stale."""
+        mail, rcpt = _mail_command(message.sender), _rcpt_command(message.recipient)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await connection.connect()
-        except TimeoutError as exc:  # whose own words do not say who was asked
-            raise RelayTrouble(f"{self.address} did not answer within {CONNECT_TIMEOUT:g} s") from exc
-        except (SMTPException, OSError) as exc:
-            raise RelayTrouble(_reply_text(exc)) from exc
-        return connection
+            reply = await session.command(mail, rcpt, DATA, within=CONNECT_TIMEOUT)
+        except SMTPException:
+            raise _Stale from None
+        if reply.code != SMTPStatus.completed:
+            raise _Stale
+
+    async def _send_envelope(self, session: SmtpSession, recipient: str) -> None:
+        """Until the relay waits for the content. Raises Refusal or ChannelTrouble."""
+        patience = min(COMMAND_TIMEOUT * 2**self._command_timeouts, MAX_TIMEOUT)
+        rcpt = _rcpt_command(recipient)
+        try:
+            reply = await session.command(rcpt, DATA, within=patience)
+            if not 200 <= reply.code < 300:  # noqa: PLR2004  # 251 and 252 take the recipient too
+                raise SMTPRecipientRefused(reply.code, reply.message, recipient)
+            reply = await session.command(DATA, within=patience)
+            if reply.code != SMTPStatus.start_input:
+                raise SMTPDataError(reply.code, reply.message)
+        except SMTPResponseException as exc:
+            raise classify(exc, at_rcpt=isinstance(exc, SMTPRecipientRefused)) from exc
+        except SMTPException as exc:  # the recipient may be why: others are tried before the relay is blamed
+            if isinstance(exc, SMTPReadTimeoutError) and patience < MAX_TIMEOUT:
+                self._command_timeouts += 1
+            raise LaterRefusal(describe(exc), fault=Fault.CHANNEL) from exc
+
+    async def _reset(self, session: SmtpSession) -> None:
+        """A refused recipient costs no connection, unless it is one of many."""
+        session.refusals += 1
+        try:
+            if session.refusals < MAX_REFUSALS:
+                await session.reset(within=RESET_TIMEOUT)
+                self._keep(session)
+            else:
+                await session.quit()
+        except SMTPException:
+            session.close()
+
+    def _keep(self, session: SmtpSession) -> None:
+        self._idle.append((session, time.monotonic()))
 
 
-def _mail(sender: str) -> bytes:
+def _mail_command(sender: str) -> bytes:
     return b"MAIL FROM:<%b>\r\n" % sender.encode("ascii")
 
 
-def _rcpt(recipient: str) -> bytes:
+def _rcpt_command(recipient: str) -> bytes:
     return b"RCPT TO:<%b>\r\n" % recipient.encode("ascii")
 
 
-async def _address(session: SmtpSession, recipient: str) -> None:
-    """Until the relay waits for the content."""
-    rcpt = _rcpt(recipient)
-    try:
-        reply = await session.command(rcpt, DATA, within=COMMAND_TIMEOUT)
-        if reply.code not in (SMTPStatus.completed, SMTPStatus.will_forward):
-            raise SMTPRecipientRefused(reply.code, reply.message, recipient)
-        reply = await session.command(DATA, within=COMMAND_TIMEOUT)
-        if reply.code != SMTPStatus.start_input:
-            raise SMTPDataError(reply.code, reply.message)
-    except SMTPResponseException as exc:
-        raise _classify(exc, at_rcpt=isinstance(exc, SMTPRecipientRefused)) from exc
-    except SMTPException as exc:
-        raise RelayTrouble(_reply_text(exc)) from exc
+async def _say_mail(session: SmtpSession, sender: str, *, within: float) -> None:
+    """Raises SMTPException."""
+    reply = await session.command(_mail_command(sender), within=within)
+    if reply.code != SMTPStatus.completed:
+        await session.quit()
+        raise SMTPSenderRefused(reply.code, reply.message, sender)
 
 
 async def _send_content(session: SmtpSession, content: bytes) -> str:
     try:
-        session.send_data(_dots_stuffed(content) + b".\r\n")
+        session.send_data(_stuff_dots(content) + b".\r\n")
     except SMTPException as exc:
-        raise RelayTrouble(_reply_text(exc)) from exc
+        raise LaterRefusal(describe(exc), fault=Fault.CHANNEL) from exc
     try:
         reply = await session.read_reply(within=FINAL_DOT_TIMEOUT)
     except SMTPException as exc:
-        raise RelayTrouble(_reply_text(exc), unknown=True) from exc
+        raise LaterRefusal(describe(exc), fault=Fault.CHANNEL, unknown=True) from exc
     if not 200 <= reply.code < 300:  # noqa: PLR2004  # RFC 5321, section 4.2.1: the first digit decides
         refusal = SMTPDataError(reply.code, reply.message)
-        raise _classify(refusal, at_rcpt=False) from refusal
+        raise classify(refusal, at_rcpt=False) from refusal
     return f"{reply.code} {reply.message}"
 
 
-def _dots_stuffed(content: bytes) -> bytes:
+def _stuff_dots(content: bytes) -> bytes:
     """RFC 5321, section 4.5.2. No message begins with a dot: its headers come first."""
     return content.replace(b"\n.", b"\n..")
-
-
-def _classify(exc: SMTPResponseException, *, at_rcpt: bool) -> Refusal | RelayTrouble:
-    """Whose fault an answer to RCPT, DATA or the final dot is.
-
-    5.7.x is security or policy (RFC 3463, section 3.8): at RCPT it says that we may not relay.
-    """
-    words = _reply_text(exc)
-    if exc.code in NOT_ABOUT_THIS_MESSAGE or (at_rcpt and exc.message.startswith("5.7.")):
-        return RelayTrouble(words)
-    if 500 <= exc.code < 600:  # noqa: PLR2004  # RFC 5321, section 4.2.1
-        return FinalRefusal(words)
-    return LaterRefusal(words)
-
-
-def _reply_text(exc: Exception) -> str:
-    if isinstance(exc, SMTPResponseException):
-        return f"{exc.code} {exc.message}"
-    return str(exc) or type(exc).__name__

@@ -1,4 +1,4 @@
-"""What is said to a relay for each message, on a connection that aiosmtplib has opened."""
+"""What is said to the relay for each message, on a connection that aiosmtplib has opened."""
 
 import asyncio
 import contextlib
@@ -15,9 +15,11 @@ from aiosmtplib import (
 )
 from aiosmtplib.response import SMTPResponse as Reply
 
-A_LINE = re.compile(rb"\d{3}")
+REPLY_LINE = re.compile(rb"\d{3}")
 MAX_REPLY = 64 * 1024  # bytes
 QUIT_TIMEOUT = 2.0  # s
+START_INPUT = 354
+CLOSING = 421  # RFC 5321, section 3.8: the relay hangs up after it
 MALFORMED = -1  # in place of a code, as aiosmtplib has it
 
 
@@ -25,7 +27,7 @@ class SmtpSession(asyncio.Protocol):
     """Takes the connection over, because aiosmtplib says one thing at a time: where the relay takes several
     at once, a mail needs two round trips instead of four, and the event loop half the work.
 
-    What goes wrong is told by aiosmtplib's exceptions; the connection is of no use after any of them.
+    Raises aiosmtplib's exceptions. The connection is of no use after any of them.
     """
 
     def __init__(self, opened: SMTP) -> None:
@@ -39,25 +41,27 @@ class SmtpSession(asyncio.Protocol):
         self._lines: list[bytes] = []  # of a reply that goes on
         self._size = 0  # bytes since the last reply that was whole
         self._replies: deque[Reply] = deque()
-        self._sent_along = 0  # commands that have not been asked yet
-        self._expected = 0  # replies that have not come
+        self._pipelined = 0  # commands that were sent before `command` was called for them
+        self._awaited = 0  # replies that have not come
         self._waiter: asyncio.Future[None] | None = None
-        self._end: SMTPException | None = None
+        self._failure: SMTPException | None = None
+        self._is_closing = False
+        self.refusals = 0
         self._transport.set_protocol(self)
 
     async def command(self, command: bytes, *following: bytes, within: float) -> Reply:
-        """The answer to one command. Those that will be asked next, in their order, are sent along with it
-        if the relay takes that (RFC 2920). Raises SMTPException."""
-        if self._sent_along:
-            self._sent_along -= 1
+        """The reply to one command. The commands that will follow, in their order, are sent with it if the
+        relay takes several at once (RFC 2920). Raises SMTPException."""
+        if self._pipelined:
+            self._pipelined -= 1
         else:
-            along = following if self._pipelines else ()
-            self._send(b"".join([command, *along]), replies=1 + len(along))
-            self._sent_along = len(along)
+            pipelined = following if self._pipelines else ()
+            self._send(b"".join([command, *pipelined]), replies=1 + len(pipelined))
+            self._pipelined = len(pipelined)
         return await self.read_reply(within=within)
 
     def send_data(self, content: bytes) -> None:
-        """For `read_reply` to hear the answer. Raises SMTPServerDisconnected, and nothing was sent then."""
+        """`read_reply` returns the reply. Raises SMTPServerDisconnected if nothing was sent."""
         self._send(content, replies=1)
 
     async def read_reply(self, *, within: float) -> Reply:
@@ -65,8 +69,20 @@ class SmtpSession(asyncio.Protocol):
             await self._wait(within)
         return self._replies.popleft()
 
+    @property
+    def is_lost(self) -> bool:
+        return self._failure is not None or self._transport.is_closing() or self._is_closing
+
+    async def reset(self, *, within: float) -> None:
+        """Ends the transaction after a refusal. Raises SMTPException."""
+        await self._read_pipelined(within)
+        reply = await self.command(b"RSET\r\n", within=within)
+        if not 200 <= reply.code < 300:  # noqa: PLR2004  # RFC 5321, section 4.2.1
+            raise SMTPResponseException(reply.code, reply.message)
+
     async def quit(self) -> None:
         with contextlib.suppress(SMTPException):
+            await self._read_pipelined(QUIT_TIMEOUT)
             await self.command(b"QUIT\r\n", within=QUIT_TIMEOUT)
         self.close()
 
@@ -86,35 +102,42 @@ class SmtpSession(asyncio.Protocol):
         lost.__cause__ = exc
         self._fail(lost)
 
+    async def _read_pipelined(self, within: float) -> None:
+        while self._pipelined:
+            self._pipelined -= 1
+            if (await self.read_reply(within=within)).code == START_INPUT:
+                raise SMTPServerDisconnected("The relay waits for content without a recipient")
+
     def _send(self, data: bytes, *, replies: int) -> None:
-        if self._end or self._transport.is_closing():
-            raise self._end or SMTPServerDisconnected("Connection lost")
-        self._expected += replies
+        if self._failure or self._transport.is_closing():
+            raise self._failure or SMTPServerDisconnected("Connection lost")
+        self._awaited += replies
         self._transport.write(data)
 
     def _read_line(self, line: bytes) -> None:
-        if self._end:
+        if self._failure:
             return
-        if not A_LINE.match(line):
+        if not REPLY_LINE.match(line):
             text = line.decode("utf-8", "ignore")
             self._fail(SMTPResponseException(MALFORMED, f"Malformed SMTP response line: {text}"))
-        elif not self._expected:  # as a rule it is about to hang up
-            self._fail(SMTPServerDisconnected("The relay spoke out of turn"))
+        elif not self._awaited:  # as a rule it is about to hang up
+            self._fail(SMTPServerDisconnected("The relay sent a reply to nothing"))
         else:
             self._lines.append(line[4:].strip())
             if line[3:4] != b"-":
                 self._finish_reply(int(line[:3]))
 
     def _finish_reply(self, code: int) -> None:
-        self._replies.append(Reply(code, b"\n".join(self._lines).decode("utf-8", "surrogateescape")))
+        self._replies.append(Reply(code, b"\n".join(self._lines).decode("utf-8", "replace")))
+        self._is_closing = code == CLOSING
         self._lines.clear()
         self._size = 0
-        self._expected -= 1
+        self._awaited -= 1
         self._wake()
 
     async def _wait(self, seconds: float) -> None:
-        if self._end:
-            raise self._end
+        if self._failure:
+            raise self._failure
         self._waiter = self._loop.create_future()
         timer = self._loop.call_later(seconds, self._time_out)
         try:
@@ -122,14 +145,14 @@ class SmtpSession(asyncio.Protocol):
         finally:
             timer.cancel()
             self._waiter = None
-        if self._end and not self._replies:
-            raise self._end
+        if self._failure and not self._replies:
+            raise self._failure
 
     def _time_out(self) -> None:
         self._fail(SMTPReadTimeoutError("Timed out waiting for server response"))
 
     def _fail(self, why: SMTPException) -> None:
-        self._end = self._end or why
+        self._failure = self._failure or why
         self._transport.close()
         self._wake()
 

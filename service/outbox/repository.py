@@ -5,11 +5,12 @@ it is due, and a claim moves `due_at` ahead, so a crashed process needs no reape
 fence: each claim adds one, and every outcome is written only where it still is the claimer's.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import Select, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.email_status import EmailStatus
@@ -24,15 +25,24 @@ from service.outbox.send_quota import QuotaDecision, SendQuota
 
 GATHER = 0.005  # s; ten connections alone would not fill a batch: a quarter more mails per second
 FAIL_BATCH = 1000  # in one transaction
-QUOTA_LOOKAHEAD = 200  # due emails at once, where there is a budget
+QUOTA_LOOKAHEAD = 200  # due emails at once, where there is a quota
+
+Choice = Callable[..., Select[Any]]  # which due rows a claim takes
+CHOICES: tuple[Choice, ...] = (
+    sql.select_due,
+    sql.select_any_overdue,
+    sql.select_due_elsewhere,
+)
 
 
 class Outbox:
     def __init__(self, database: Database, metrics: Metrics, quota: SendQuota | None = None) -> None:
         self._database = database
         self._quota = quota
-        self._claim = sql.claim_statement(database, sql.select_due(database, OUTBOX.c.id))
-        self._probe = sql.claim_statement(database, sql.select_any_overdue(database, OUTBOX.c.id))
+        self._claims = {
+            choice: sql.claim_statement(database, choice(database, OUTBOX.c.id)) for choice in CHOICES
+        }
+        self._hasten = sql.hasten_statement(database)
         self._record_outcomes = sql.record_statement(database)
         self._outcomes: GroupCommit[tuple[Email, Outcome], None] = GroupCommit(
             self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=GATHER
@@ -49,18 +59,33 @@ class Outbox:
     async def claim(self, limit: int, *, probing: bool = False) -> list[Email]:
         """Takes up to `limit` due rows for LEASE, the longest due first. Raises DatabaseUnavailable.
 
-        When `probing`, any of those due long: or rows that the relay never takes, each tried in its turn,
-        would keep it paused while others wait behind them.
+        When `probing`, any of those due long: rows that the relay never takes, each tried in its turn, would
+        keep it paused while others wait behind them.
         """
+        return await self._claim(sql.select_any_overdue if probing else sql.select_due, {"most": limit})
+
+    async def claim_elsewhere(self, limit: int, *, refused: Collection[str]) -> list[Email]:
+        """As `claim`, one for each domain that is not among the refused ones."""
+        domains = encode_rows([domain] for domain in refused)
+        return await self._claim(sql.select_due_elsewhere, {"most": limit, "refused": domains})
+
+    async def hasten(self, attempts: Collection[tuple[UUID, int]]) -> None:
+        """Makes due, by id and attempt, what nobody has claimed since. Raises DatabaseUnavailable."""
+        async with self._database.single_statement() as connection:
+            await connection.execute(self._hasten, {"attempts": encode_rows(attempts)})
+
+    async def _claim(self, choice: Choice, parameters: dict[str, Any]) -> list[Email]:
         if self._quota:
-            return await self._claim_within(self._quota, limit, probing=probing)
+            return await self._claim_within(self._quota, choice, parameters)
         held_until = lease_end()
         async with self._database.single_statement() as connection:
-            claimed = await connection.execute(self._probe if probing else self._claim, {"most": limit})
+            claimed = await connection.execute(self._claims[choice], parameters)
             emails = [Email(**row, held_until=held_until) for row in claimed.mappings()]
         return sorted(emails, key=_age)
 
-    async def _claim_within(self, quota: SendQuota, limit: int, *, probing: bool) -> list[Email]:
+    async def _claim_within(
+        self, quota: SendQuota, choice: Choice, parameters: dict[str, Any]
+    ) -> list[Email]:
         """Postpones what is over the quota, until something may be sent or nothing is due."""
         emails: list[Email] = []
         is_more = True
@@ -68,7 +93,7 @@ class Outbox:
             held_until = lease_end()
             async with self._database.transaction() as connection:
                 now = await self._database.now(connection)
-                decision = await self._apply_quota(connection, quota, limit, probing=probing, now=now)
+                decision = await self._apply_quota(connection, quota, choice, parameters, now=now)
                 chosen = sql.claim_statement(
                     self._database, select(OUTBOX.c.id).where(OUTBOX.c.id.in_(decision.allowed))
                 )
@@ -78,11 +103,17 @@ class Outbox:
         return sorted(emails, key=_age)
 
     async def _apply_quota(
-        self, connection: AsyncConnection, quota: SendQuota, limit: int, *, probing: bool, now: datetime
+        self,
+        connection: AsyncConnection,
+        quota: SendQuota,
+        choice: Choice,
+        parameters: dict[str, Any],
+        *,
+        now: datetime,
     ) -> QuotaDecision:
-        asked = sql.select_any_overdue if probing else sql.select_due
-        due = asked(self._database, OUTBOX.c.id, OUTBOX.c.recipient, OUTBOX.c.give_up_at)
-        found = await connection.execute(due, {"most": max(limit, QUOTA_LOOKAHEAD)})
+        limit = parameters["most"]
+        due = choice(self._database, OUTBOX.c.id, OUTBOX.c.recipient, OUTBOX.c.give_up_at)
+        found = await connection.execute(due, {**parameters, "most": max(limit, QUOTA_LOOKAHEAD)})
         decision = await quota.allocate(connection, found.all(), limit=limit, now=now)
         if decision.postponed:
             await connection.execute(sql.POSTPONE, decision.postponed)

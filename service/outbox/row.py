@@ -34,6 +34,10 @@ class Email:
     locale: str | None = None  # None in rows from before there were languages
     claimed_at: datetime | None = None  # None without a send quota
 
+    @property
+    def domain(self) -> str:
+        return get_domain(self.recipient)
+
     def is_held(self) -> bool:
         return time.monotonic() < self.held_until
 
@@ -120,6 +124,7 @@ class Released:
     """
 
     reply: str | None = None
+    delay: float = 0.0  # s until it is due
 
 
 Outcome = Sent | Failed | Deferred | Released
@@ -145,6 +150,8 @@ def encode_outcome(email: Email, outcome: Outcome) -> tuple[object, ...]:
             status = EmailStatus.FAILED
         case Deferred():
             deferrals, delay = deferrals + 1, backoff(email.deferrals)
+        case Released():
+            delay = timedelta(seconds=outcome.delay)
     return email.id.hex, email.attempt, status, deferrals, delay.total_seconds(), clip_reply(outcome.reply)
 
 

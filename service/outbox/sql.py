@@ -27,6 +27,7 @@ from service.database.models import OUTBOX, OutboxEmail
 from service.outbox.row import LEASE
 
 GIVE_UP_AFTER = timedelta(days=5)
+ELSEWHERE_AT_MOST = 100  # domains
 PROBE_POOL = 1000  # of the longest due, one of which is to show whether the relay takes mail again
 
 POSTPONE = (
@@ -81,6 +82,39 @@ def select_any_overdue(database: Database, *columns: ColumnElement[Any]) -> Sele
     oldest = _select_due_unlocked(database, OUTBOX.c.id).limit(PROBE_POOL)
     of_those = select_due(database, *columns).where(OUTBOX.c.id.in_(oldest))
     return of_those.order_by(None).order_by(func.random())
+
+
+def select_due_elsewhere(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
+    """The longest due email of each domain that is not in the parameter `refused`, a document of one-value
+    rows. Hops from domain to domain in the index: a hundred thousand emails to one domain cost one hop."""
+    pending = OUTBOX.alias("pending")
+    is_pending = pending.c.status == EmailStatus.PENDING
+    first = select(func.min(pending.c.domain)).where(is_pending).scalar_subquery()
+    domains = select(first.label("domain")).cte("domains", recursive=True)
+    following = select(func.min(pending.c.domain)).where(is_pending, pending.c.domain > domains.c.domain)
+    domains = domains.union_all(select(following.scalar_subquery()).where(domains.c.domain.is_not(None)))
+    refused = rows_from_json(database, OUTBOX.c.domain, parameter="refused")
+    oldest = _select_due_unlocked(database, OUTBOX.c.id).where(OUTBOX.c.domain == domains.c.domain)
+    one_of_each = (
+        select(oldest.limit(1).correlate(domains).scalar_subquery())
+        .where(domains.c.domain.not_in(select(refused.c.domain)))
+        .limit(ELSEWHERE_AT_MOST)
+    )
+    return select_due(database, *columns).where(OUTBOX.c.id.in_(one_of_each))
+
+
+def hasten_statement(database: Database) -> UpdateBase:
+    """Makes due what nobody has claimed since: the parameter `attempts`, a document of ids and attempts."""
+    attempts = rows_from_json(database, OUTBOX.c.id, OUTBOX.c.attempt, parameter="attempts").c
+    return (
+        update(OUTBOX)
+        .where(
+            OUTBOX.c.id == attempts.id,
+            OUTBOX.c.attempt == attempts.attempt,
+            OUTBOX.c.status == EmailStatus.PENDING,
+        )
+        .values(due_at=database.clock())
+    )
 
 
 def _select_due_unlocked(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:

@@ -1,10 +1,10 @@
 """How many deliveries the relay is given at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.delivery.circuit_breaker import CircuitBreaker, Paused
 from service.observability.metrics import Metrics
@@ -86,21 +86,12 @@ async def test_a_message_taken_ends_the_row_of_pauses(breaker: CircuitBreaker, c
     assert breaker.paused_for <= 1
 
 
-@asynccontextmanager
-async def place(breaker: CircuitBreaker) -> AsyncIterator[None]:
-    await breaker.acquire()
-    try:
-        yield
-    finally:
-        breaker.release()
-
-
 async def test_places_are_given_in_the_order_of_asking(metrics: Metrics) -> None:
     breaker = CircuitBreaker(1, metrics)
     order: list[int] = []
 
     async def deliver(number: int) -> None:
-        async with place(breaker):
+        async with breaker.place():
             await asyncio.sleep(0)
             order.append(number)
 
@@ -114,7 +105,7 @@ async def test_no_more_than_allowed_are_inside(breaker: CircuitBreaker) -> None:
 
     async def deliver() -> None:
         nonlocal inside, most
-        async with place(breaker):
+        async with breaker.place():
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0.001)
@@ -128,7 +119,7 @@ async def test_no_more_than_allowed_are_inside(breaker: CircuitBreaker) -> None:
 @pytest.mark.parametrize("end", ["pause", "close"])
 async def test_those_who_wait_are_turned_away(metrics: Metrics, end: str) -> None:
     breaker = CircuitBreaker(1, metrics)
-    async with place(breaker):
+    async with breaker.place():
         waiting = asyncio.create_task(_enter(breaker))
         await asyncio.sleep(0)
 
@@ -140,7 +131,7 @@ async def test_those_who_wait_are_turned_away(metrics: Metrics, end: str) -> Non
 
 async def test_whoever_leaves_the_line_takes_no_place_with_him(metrics: Metrics) -> None:
     breaker = CircuitBreaker(1, metrics)
-    async with place(breaker):
+    async with breaker.place():
         waiting = asyncio.create_task(_enter(breaker))
         await asyncio.sleep(0)
         waiting.cancel()
@@ -150,7 +141,7 @@ async def test_whoever_leaves_the_line_takes_no_place_with_him(metrics: Metrics)
 
 
 async def _enter(breaker: CircuitBreaker) -> None:
-    async with place(breaker):
+    async with breaker.place():
         pass
 
 
@@ -158,3 +149,70 @@ async def test_the_relays_words_are_repeated_without_addresses(breaker: CircuitB
     breaker.pause("554 5.7.1 <ada@example.com>: Relay access denied")
 
     assert breaker.trouble == "554 5.7.1 <…>: Relay access denied"
+
+
+async def test_in_doubt_one_delivery_follows_another_until_one_is_taken(breaker: CircuitBreaker) -> None:
+    breaker.doubt("550 5.7.1 no")
+
+    assert breaker.allowed == 1
+    assert breaker.trouble == "550 5.7.1 no"
+
+    breaker.record_success()
+    assert breaker.allowed == 10
+    assert breaker.trouble is None
+
+
+async def test_those_that_began_before_the_doubt_keep_nobody_waiting(breaker: CircuitBreaker) -> None:
+    async with breaker.place(), breaker.place():
+        breaker.doubt("550 5.7.1 no")
+
+        for _ in range(3):
+            async with breaker.place():
+                assert breaker.allowed == 3
+    assert breaker.allowed == 1
+
+
+async def test_doubt_is_reported_once_and_only_if_it_lasts(breaker: CircuitBreaker, clock: Clock) -> None:
+    with capture_logs() as lines:
+        breaker.doubt("550 no")
+        clock.now += 4
+        breaker.doubt("550 no")
+        breaker.record_success()
+        assert lines == []
+
+        for _ in range(5):
+            breaker.doubt("550 no")
+            clock.now += 4
+        breaker.record_success()
+
+    assert [line["event"] for line in lines] == ["relay.paused", "relay.recovered"]
+
+
+async def test_a_relay_that_takes_two_connections_is_given_two_and_asked_for_more_a_minute_later(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    with capture_logs() as lines:
+        for minute in range(3):
+            await _settle_at(breaker, 2)
+            breaker.record_success()
+            assert breaker.allowed == 2, minute
+
+            clock.now += 60
+            for _ in range(3):
+                breaker.record_success()
+            assert breaker.allowed == 10
+
+    assert [(line["event"], line["connections"]) for line in lines] == [("relay.connections_limited", 9)]
+    assert breaker.trouble is None
+
+
+async def _settle_at(breaker: CircuitBreaker, connections: int) -> None:
+    """As deliveries do that find the relay full, each of which asks for a place again."""
+    async with AsyncExitStack() as stack:
+        for _ in range(connections):
+            await stack.enter_async_context(breaker.place())
+        for others in range(10 - connections, 0, -1):
+            async with AsyncExitStack() as more:
+                for _ in range(others):
+                    await more.enter_async_context(breaker.place())
+                breaker.settle()

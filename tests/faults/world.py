@@ -50,10 +50,17 @@ class World:
     async def work(self, **environment: object) -> Process:
         return await self._start("worker", **environment)
 
-    async def signup(self, service: Process, *, name: str | None = None, key: str | None = None) -> int:
+    async def signup(
+        self,
+        service: Process,
+        *,
+        name: str | None = None,
+        domain: str = "example.com",
+        key: str | None = None,
+    ) -> int:
         """One signup, noted; returns its status, or 0 if the connection broke."""
         async with http_client() as client:
-            return await self._signup(client, service, name, key)
+            return await self._signup(client, service, name, key, domain)
 
     async def signups(self, service: Process, count: int, *, at_once: int = 8) -> None:
         """So many signups, a few at a time."""
@@ -147,9 +154,10 @@ class World:
         service: Process,
         name: str | None = None,
         key: str | None = None,
+        domain: str = "example.com",
     ) -> int:
         self._number += 1
-        address = f"{name or f'user{self._number}-{self._run}'}@example.com"
+        address = f"{name or f'user{self._number}-{self._run}'}@{domain}"
         body = {"email": address, "name": "Ada"}
         begun = time.perf_counter()
         try:

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.mail.message import CannotBuild, Messages, check_headers
+from service.mail.message import Messages, check_headers
+from service.outbox.channel import CannotBuild
 from service.person.greetable import is_greetable
 from service.settings import InvalidSettings, Settings
 from tests.support.mail import ID, row

@@ -8,7 +8,8 @@ import pytest
 import trustme
 
 from service.mail import relay as module
-from service.mail.relay import Relay, RelayTrouble
+from service.mail.relay import Relay
+from service.outbox.channel import ChannelTrouble
 from service.settings import Security, Settings
 from tests.support.mail import MESSAGE, OFFER
 from tests.support.relay import Answer, ScriptedRelay
@@ -104,7 +105,7 @@ async def test_a_relay_that_cannot_prove_it_is_told_nothing(
     relay = encrypted(issue(authority))
     await relay.start()
 
-    with pytest.raises(RelayTrouble) as caught:
+    with pytest.raises(ChannelTrouble) as caught:
         await ours(relay, security).send(MESSAGE)
 
     assert "CERTIFICATE_VERIFY_FAILED" in caught.value.reason
@@ -123,7 +124,7 @@ async def test_a_relay_that_speaks_an_old_tls_is_told_nothing(
         relay.tls.minimum_version = relay.tls.maximum_version = ssl.TLSVersion.TLSv1_1
     await relay.start()
 
-    with pytest.raises(RelayTrouble):
+    with pytest.raises(ChannelTrouble):
         await ours(relay, security).send(MESSAGE)
 
     assert_nothing_was_said(relay)
@@ -147,7 +148,7 @@ async def test_encryption_that_somebody_took_out_is_never_done_without(
     relay.answers |= answers
     relay.tls, relay.starttls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), True
 
-    with pytest.raises(RelayTrouble):
+    with pytest.raises(ChannelTrouble):
         await ours(relay, security).send(MESSAGE)
 
     assert_nothing_was_said(relay)

@@ -1,6 +1,7 @@
 """Rows: claimed by one, renewed while held, finished once."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -8,20 +9,26 @@ import pytest
 
 from service.database.email_status import EmailStatus
 from service.database.engine import Database
-from service.database.models import OUTBOX
+from service.database.json_rows import encode_rows
+from service.database.models import OUTBOX, User, table
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
 from service.outbox.row import (
     MAX_REPLY,
     Deferred,
     Failed,
+    NewEmail,
     Outcome,
     Released,
     Sent,
     backoff,
 )
+from service.outbox.sql import enqueue_statement
+from service.runtime.ids import new_id
 from tests.support.database import rows
 from tests.support.outbox import enqueue, make_due
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 async def only_row(database: Database) -> dict[str, object]:
@@ -237,3 +244,70 @@ def test_the_backoff_grows_to_an_hour_with_jitter(deferrals: int, longest: int) 
 
     assert max(waits) <= longest
     assert len(set(waits)) > 100
+
+
+async def fill(database: Database, domain: str, count: int) -> None:
+    """Many at once, which nobody has claimed."""
+    users = [(new_id(), f"user{number}@{domain}") for number in range(count)]
+    emails = [
+        NewEmail(user_id=user_id, recipient=address, name=None, request_id="r", claimed=False)
+        for user_id, address in users
+    ]
+    async with database.transaction() as connection:
+        await connection.execute(
+            database.insert(User),
+            [
+                {"id": user_id, "email": address, "canonical_email": address, "created_at": LONG_AGO}
+                for user_id, address in users
+            ],
+        )
+        await connection.execute(
+            enqueue_statement(database, table(User)),
+            {"emails": encode_rows(email.row() for email in emails)},
+        )
+
+
+async def test_elsewhere_is_every_domain_that_is_not_refused(outbox: Outbox, database: Database) -> None:
+    for domain in ("attacked.example", "example.com", "example.net", "last.example"):
+        await fill(database, domain, 2)
+
+    claimed = await outbox.claim_elsewhere(10, refused=["attacked.example", "last.example"])
+
+    assert {email.recipient for email in claimed} == {"user0@example.com", "user0@example.net"}
+    assert len(await outbox.claim_elsewhere(1, refused=[])) == 1
+
+
+async def test_elsewhere_is_found_soon_however_much_waits_for_the_refused(
+    outbox: Outbox, database: Database
+) -> None:
+    await fill(database, "attacked.example", 20_000)
+    await fill(database, "example.com", 1)
+    await fill(database, "attacked2.example", 20_000)
+    await make_due(database)
+    async with database.unbounded_transaction() as connection:
+        await connection.exec_driver_sql("ANALYZE")
+    begun = time.monotonic()
+
+    claimed = await outbox.claim_elsewhere(10, refused=["attacked.example", "attacked2.example"])
+
+    assert [email.recipient for email in claimed] == ["user0@example.com"]
+    assert time.monotonic() - begun < 1
+
+
+async def test_nothing_waits_elsewhere(outbox: Outbox) -> None:
+    assert await outbox.claim_elsewhere(10, refused=["attacked.example"]) == []
+
+
+async def test_what_was_held_is_due_at_once_unless_another_has_claimed_it(
+    outbox: Outbox, database: Database
+) -> None:
+    held = await enqueue(database, claimed=True, name="held")
+    claimed = await enqueue(database, claimed=True, name="claimed")
+    assert held
+    assert claimed
+    await outbox.record(held, Released("550 5.7.1 no", delay=60))
+    assert await outbox.claim(10) == []
+
+    await outbox.hasten([(held.id, held.attempt), (claimed.id, claimed.attempt - 1)])
+
+    assert [email.recipient for email in await outbox.claim(10)] == ["held@example.com"]

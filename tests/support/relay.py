@@ -50,6 +50,7 @@ class ScriptedRelay:
     port: int = 0
     on_stage: Callable[[str, Envelope], Awaitable[None]] | None = None
     tls: ssl.SSLContext | None = None
+    encoding: str = "utf-8"  # of what it says
     starttls: bool = False  # TLS on demand, instead of from the first byte
     _server: asyncio.Server | None = None
     _open: set[asyncio.Task[None]] = field(default_factory=set)
@@ -111,7 +112,7 @@ class ScriptedRelay:
             writer.transport.abort()
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        envelope = Envelope()
+        envelope, is_taken = Envelope(), False
         await self._say(writer, "greeting", envelope)
         while line := (await reader.readline()).decode("latin-1").strip():
             stage = line.partition(" ")[0].lower()
@@ -119,9 +120,14 @@ class ScriptedRelay:
             match stage:
                 case "mail":
                     envelope = Envelope(sender=address)
+                    is_taken = False
                 case "rcpt":
                     envelope.recipient = address
+            if stage == "data" and not is_taken:  # RFC 5321, section 4.1.1.4
+                writer.write(b"554 5.5.1 no valid recipients\r\n")
+                continue
             answer = await self._say(writer, stage, envelope)
+            is_taken = is_taken or (stage == "rcpt" and answer.startswith("2"))
             if stage == "data" and answer.startswith("354"):
                 envelope.content = _unstuffed(await reader.readuntil(b"\r\n.\r\n"))
                 await self._conclude(writer, envelope)
@@ -161,7 +167,7 @@ class ScriptedRelay:
         if said == DROP:
             raise _HangUp
         before(said)
-        writer.write(said.encode() + b"\r\n")
+        writer.write(said.encode(self.encoding) + b"\r\n")
         await writer.drain()
         if said.startswith("421"):
             raise _HangUp

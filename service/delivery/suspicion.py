@@ -1,0 +1,94 @@
+"""Whether refusals are the relay's fault or the recipients'. One client who signs up addresses that are
+always refused must not stop everybody's mail, and a relay that refuses everybody must not fail it."""
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Collection
+from uuid import UUID
+
+from service.outbox.row import Email
+
+MAX_STREAK = 10  # refusals of unclear fault without a mail taken between, before there is doubt
+DOMAIN_REFUSALS = 3  # emails refused in doubt, before the domain's others wait
+MAX_REMEMBERED = 10_000  # emails
+MAX_HOLD = 60.0  # s
+FIRST_PROBE, PROBE_GROWTH, LAST_PROBE = 0.1, 1.2, 5.0  # s between two probes: the first, its growth, the last
+
+
+class Suspicion:
+    """In doubt, nothing fails. What was refused is held, and what is for the domains of several such waits
+    too, but for one probe at a time; all else goes ahead. The first email that is taken clears the relay,
+    and those held are tried once more: refused again, it is their own fault.
+    """
+
+    def __init__(self) -> None:
+        self.in_doubt = False
+        self._streak = 0
+        self._refused: defaultdict[str, set[UUID]] = defaultdict(set)  # by domain, since a mail was taken
+        self._held: dict[UUID, tuple[int, int]] = {}  # attempt, refusals
+        self._second_tries: dict[UUID, None] = {}
+        self._cleared: list[tuple[UUID, int]] = []
+        self._probe: UUID | None = None
+        self._probe_pause = FIRST_PROBE
+        self._probe_at = 0.0
+
+    @property
+    def domains(self) -> Collection[str]:
+        """Those whose emails wait for the doubt to end."""
+        return [domain for domain, ids in self._refused.items() if len(ids) >= DOMAIN_REFUSALS]
+
+    def keeps(self, email: Email) -> bool:
+        """Whether this email has to wait for the doubt to end."""
+        if not self.in_doubt or email.id == self._probe:
+            return False
+        return len(self._refused.get(email.domain, ())) >= DOMAIN_REFUSALS
+
+    def record_acceptance(self) -> None:
+        """The relay took an email."""
+        self._streak = 0
+        self.in_doubt = False
+        self._refused.clear()
+        for email_id, (attempt, _) in self._held.items():
+            self._second_tries[email_id] = None
+            self._cleared.append((email_id, attempt))
+        self._held.clear()
+        while len(self._second_tries) > MAX_REMEMBERED:
+            del self._second_tries[next(iter(self._second_tries))]
+
+    def record_refusal(self, email: Email, *, accuses_relay: bool) -> float | None:
+        """How many seconds to hold the email; None if the refusal is the email's own fault.
+
+        `accuses_relay` if one such refusal is reason enough for doubt.
+        """
+        if not self.in_doubt and email.id in self._second_tries:
+            return None
+        self._streak += 1
+        if email.domain in self._refused or len(self._refused) < MAX_REMEMBERED:
+            self._refused[email.domain].add(email.id)
+        if not self.in_doubt and (accuses_relay or self._streak > MAX_STREAK):
+            self.in_doubt = True
+            self._probe_pause, self._probe_at = FIRST_PROBE, time.monotonic() + FIRST_PROBE
+        return self._hold(email) if self.in_doubt else None
+
+    def pop_cleared(self) -> list[tuple[UUID, int]]:
+        """Ids and attempts of those that were held until the relay was cleared."""
+        cleared, self._cleared = self._cleared, []
+        return cleared
+
+    @property
+    def probe_in(self) -> float:
+        """Seconds until any email, of a refused domain too, may be tried."""
+        return max(self._probe_at - time.monotonic(), 0.0)
+
+    def begin_probe(self, email: Email) -> None:
+        self._probe = email.id
+        self._probe_at = time.monotonic() + self._probe_pause
+        self._probe_pause = min(self._probe_pause * PROBE_GROWTH, LAST_PROBE)
+
+    def _hold(self, email: Email) -> float:
+        _, refusals = self._held.get(email.id, (0, 0))
+        seconds = min(2.0**refusals, MAX_HOLD) * random.uniform(0.5, 1)  # noqa: S311  # not a secret
+        if email.id in self._held or len(self._held) < MAX_REMEMBERED:
+            self._held[email.id] = email.attempt, refusals + 1
+        return seconds

@@ -1,0 +1,149 @@
+"""Opens a connection to the relay: its addresses, the greeting, TLS and login."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+
+from aiosmtplib import SMTP, SMTPException, SMTPResponseException
+
+from service.mail.replies import describe
+from service.outbox.channel import ChannelTrouble
+from service.settings import Security, Settings
+
+# What a password crosses the network as does not matter: it is sent in clear to nobody but loopback.
+AUTH_METHODS = "plain", "login", "cram-md5"
+NOT_AVAILABLE = 421  # RFC 5321, section 3.8: the server closes the connection, as a rule because it is busy
+WRONG_CREDENTIALS = 535  # RFC 4954, section 6
+TCP_TIMEOUT = 10.0  # s, for all addresses together
+QUIT_TIMEOUT = 2.0
+CREDENTIALS_PAUSE = 30.0  # s; providers lock accounts whose password is tried too often
+
+
+class RelayTrouble(ChannelTrouble):
+    """The relay cannot be used now."""
+
+
+class Connector:
+    """Remembers which of the relay's addresses answered."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.address = f"{settings.smtp_host}:{settings.smtp_port}"
+        self._settings = settings
+        self._host = settings.smtp_host.rstrip(".")  # no certificate names the root
+        self._tls = None if settings.smtp_security is Security.NONE else ssl.create_default_context()
+        self._last_address: object = None
+
+    async def open(self, *, patience: float) -> SMTP:
+        """Ready for MAIL. `patience` is how long each reply may take, in seconds. Raises RelayTrouble."""
+        settings = self._settings
+        connection = SMTP(
+            hostname=self._host,
+            sock=await self._connect(within=min(patience, TCP_TIMEOUT)),
+            # A name that resolves, unlike a container's; the default asks the DNS for one.
+            local_hostname=settings.sender.rpartition("@")[2],
+            timeout=patience,
+            use_tls=settings.smtp_security is Security.TLS,
+            # Never None: that would fall back to clear text where STARTTLS is stripped.
+            start_tls=settings.smtp_security is Security.STARTTLS,
+            tls_context=self._tls,
+        )
+        try:
+            await connection.connect()
+            await _say_hello(connection)
+            await _login(connection, settings)
+        except (SMTPException, OSError) as exc:
+            await _quit(connection)
+            raise _to_trouble(exc) from exc
+        except RelayTrouble:
+            await _quit(connection)
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def _connect(self, *, within: float) -> socket.socket:
+        """To the first address that takes the connection, the one of last time before all others. (uvloop
+        cannot race them, as RFC 8305 would.)"""
+        where = f"{self._host} on port {self._settings.smtp_port}"
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(self._host, self._settings.smtp_port, type=socket.SOCK_STREAM)
+            found.sort(key=lambda entry: entry[4] != self._last_address)
+            for tried, (family, kind, protocol, _, address) in enumerate(found, 1):
+                try:
+                    async with asyncio.timeout(within / len(found)):
+                        connected = await _connect_socket(family, kind, protocol, address)
+                except OSError:
+                    if tried == len(found):
+                        raise
+                else:
+                    self._last_address = address
+                    return connected
+        except TimeoutError as exc:  # whose own words do not say who was asked
+            raise RelayTrouble(f"{self.address} did not answer within {within:g} s") from exc
+        except OSError as exc:
+            raise RelayTrouble(f"Error connecting to {where}: {exc}") from exc
+        raise RelayTrouble(f"Error connecting to {where}: it has no address")
+
+
+async def _connect_socket(family: int, kind: int, protocol: int, address: object) -> socket.socket:
+    connecting = socket.socket(family, kind, protocol)
+    try:
+        connecting.setblocking(False)
+        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(connecting, address)  # type: ignore[arg-type]  # of getaddrinfo
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting
+
+
+async def _say_hello(connection: SMTP) -> None:
+    if connection.is_ehlo_or_helo_needed:
+        try:
+            await connection.ehlo()
+        except SMTPResponseException as exc:
+            if not 500 <= exc.code < 600:  # noqa: PLR2004  # RFC 5321, section 4.2.1
+                raise
+            try:
+                await connection.helo()
+            except SMTPException:
+                raise exc from None
+
+
+async def _login(connection: SMTP, settings: Settings) -> None:
+    """By any method that both sides know: some servers offer what does not work there. Raises SMTPException
+    or RelayTrouble."""
+    if not settings.smtp_username:
+        return
+    credentials = settings.smtp_username, settings.smtp_password.get_secret_value()
+    offered = [method for method in AUTH_METHODS if method in connection.server_auth_methods]
+    if not offered:
+        await connection.login(*credentials)  # raises what fits
+        return
+    refusal: Exception | None = None
+    for method in offered:
+        try:
+            await getattr(connection, f"auth_{method.replace('-', '')}")(*credentials)
+        except (SMTPException, ValueError) as exc:  # ValueError: a broken challenge, or no MD5 here
+            if not connection.is_connected:
+                raise exc if isinstance(exc, SMTPException) else SMTPException(str(exc)) from exc
+            refusal = exc
+        else:
+            return
+    are_wrong = getattr(refusal, "code", None) == WRONG_CREDENTIALS
+    raise RelayTrouble(describe(refusal), pause=CREDENTIALS_PAUSE if are_wrong else 0.0) from refusal
+
+
+async def _quit(connection: SMTP) -> None:
+    """RFC 5321, section 4.1.1.10: also of a server that is of no use."""
+    if connection.is_connected:
+        with contextlib.suppress(SMTPException, OSError):
+            await connection.quit(timeout=QUIT_TIMEOUT)
+    connection.close()
+
+
+def _to_trouble(exc: Exception) -> RelayTrouble:
+    return RelayTrouble(describe(exc), full=getattr(exc, "code", None) == NOT_AVAILABLE)

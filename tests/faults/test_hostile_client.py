@@ -1,0 +1,147 @@
+"""One client whose signups are never taken, by malice or not: everybody else's mail goes on."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from tests.faults.operator import replies
+from tests.faults.world import Verdict, World
+from tests.support.database import rows
+from tests.support.eventually import eventually
+from tests.support.processes import Process
+from tests.support.relay import DROP, Envelope
+
+ATTACKED = "attacked.example.com"
+HONEST = ("example.com", "example.net", "example.org")
+PATIENCE = 5.0  # s, for 95 of 100
+AFTER = 10.0  # s, for all of them once the attack is over
+SOON = 45.0  # s, until the refused have failed
+
+
+class Attack:
+    """`refuse` answers RCPT for the attacked domain; honest mails note when they came."""
+
+    def __init__(self, world: World, refuse: str, *, refused_from: str = "nobody") -> None:
+        self._world = world
+        self._asked: dict[str, float] = {}
+        self.waits: dict[str, float] = {}
+
+        def rcpt(envelope: Envelope) -> str:
+            return refuse if envelope.recipient.startswith(refused_from) else "250 ok"
+
+        def dot(envelope: Envelope) -> str:
+            self.waits[envelope.recipient] = time.monotonic() - self._asked[envelope.recipient]
+            return "250 queued"
+
+        world.relay.answers |= {"rcpt": rcpt, "dot": dot}
+
+    async def honest(self, service: Process, count: int, *, pause: float, domains: tuple[str, ...]) -> None:
+        """Signups at an even pace, none of which waits for another."""
+
+        async def sign_up(number: int) -> None:
+            domain = domains[number % len(domains)]
+            self._asked[f"honest{number}@{domain}"] = time.monotonic()
+            assert await self._world.signup(service, name=f"honest{number}", domain=domain) == 201
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                group.create_task(sign_up(number))
+                await asyncio.sleep(pause)
+
+    async def all_came(self) -> None:
+        await eventually(lambda: len(self.waits) == len(self._asked), within=AFTER)
+
+    def figures(self) -> str:
+        waits = sorted(self.waits.values())
+        median, most = waits[len(waits) // 2], waits[int(0.95 * (len(waits) - 1))]
+        assert most <= PATIENCE, waits
+        return f"honest mail waits {median:.2f} s, 95 of 100 {most:.2f} s, all {waits[-1]:.2f} s"
+
+
+Hostile = Callable[[World, Process, int], Coroutine[Any, Any, int]]
+
+
+def at_one_domain(world: World, service: Process, number: int) -> Coroutine[Any, Any, int]:
+    return world.signup(service, name=f"nobody{number}", domain=ATTACKED)
+
+
+def at_many_domains(world: World, service: Process, number: int) -> Coroutine[Any, Any, int]:
+    return world.signup(service, name=f"nobody{number}", domain=f"d{number}.{ATTACKED}")
+
+
+async def three_times(world: World, service: Process, number: int) -> int:
+    return await at_one_domain(world, service, number) if number < 3 else 201
+
+
+ATTACKS = [
+    ("550 5.1.1 unknown users of one domain", "550 5.1.1 User unknown", at_one_domain),
+    ("550 unknown users of one domain", "550 no such user", at_one_domain),
+    ("550 many domains that do not exist", "550 no such domain", at_many_domains),
+    ("554 5.7.1 three addresses", "554 5.7.1 not this one", three_times),
+]
+
+
+@pytest.mark.parametrize(("what", "reply", "hostile"), ATTACKS)
+async def test_f74_a_client_whose_signups_are_refused_keeps_nobody_waiting(
+    world: World, verdict: Verdict, long: bool, what: str, reply: str, hostile: Hostile
+) -> None:
+    seconds = 180 if long else 8
+    attack = Attack(world, reply)
+    service = await world.serve()
+
+    async with asyncio.TaskGroup() as group:
+        honest = attack.honest(service, seconds * 2, pause=0.5, domains=HONEST)
+        group.create_task(honest)
+        for number in range(8 * seconds):
+            group.create_task(hostile(world, service, number))
+            await asyncio.sleep(1 / 8)
+
+    await attack.all_came()
+    await world.settled(within=SOON)
+    assert set(await replies(world, "failed")) == {reply}
+    await verdict(world, "F74", f"{what}, 8 a second for {seconds} s: {attack.figures()}")
+
+
+async def test_f74_honest_mail_to_the_attacked_domain_goes_out_too(world: World, verdict: Verdict) -> None:
+    attack = Attack(world, "550 no such user")
+    service = await world.serve()
+    async with asyncio.TaskGroup() as group:
+        for number in range(40):
+            group.create_task(at_one_domain(world, service, number))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(attack.honest(service, 5, pause=0.1, domains=(ATTACKED,)))
+
+    await attack.all_came()
+    await world.settled(within=SOON)
+    await verdict(world, "F74", f"550 unknown users and honest ones of one domain: {attack.figures()}")
+
+
+@pytest.mark.both
+@pytest.mark.parametrize("recipients", [1, 30])
+@pytest.mark.parametrize(
+    ("what", "answer"), [("always refuses with 5.7.1", "550 5.7.1 policy"), ("hangs up on", DROP)]
+)
+async def test_f97_recipients_whom_the_relay_never_takes_keep_nobody_waiting(
+    world: World, verdict: Verdict, long: bool, recipients: int, what: str, answer: str
+) -> None:
+    seconds = 90 if long else 6
+    attack = Attack(world, answer)
+    service = await world.serve()
+    for number in range(recipients):
+        await world.signup(service, name=f"nobody{number}")
+
+    await attack.honest(service, seconds * 2, pause=0.5, domains=HONEST)
+
+    await attack.all_came()
+    assert service.log.count('"relay.paused"') == 0
+    if answer != DROP:
+        await world.settled(within=SOON)
+    found = attack.figures()
+    async with world.database.transaction() as connection:
+        await connection.exec_driver_sql("UPDATE outbox SET status = 'failed' WHERE status = 'pending'")
+    assert len(await rows(world.database, "SELECT id FROM outbox WHERE status = 'failed'")) == recipients
+    await verdict(world, "F97", f"{recipients} whom the relay {what}: {found}")
