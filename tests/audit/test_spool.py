@@ -159,6 +159,8 @@ def test_what_is_written_after_a_file_was_cut_is_whole(tmp_path: Path, left: int
     whole = [*range(1, 1 + left // length), 4, 5]
     assert [entry.seq for entry in read(segment)] == whole
     assert segment.lost == 5 - len(whole)
+    segment.clear()
+    assert (segment.size, segment.lost, segment.last_seq) == (0, 0, 0)  # told once, and no more
 
 
 def test_a_long_gap_costs_no_line_behind_it(tmp_path: Path) -> None:
