@@ -164,6 +164,19 @@ async def test_who_moves_and_who_prunes_does_not_cover_up_what_was_done(
         assert await faults(database, secret=SIGNED)
 
 
+async def test_a_range_that_somebody_raised_keeps_no_entry_out(database: Database, tmp_path: Path) -> None:
+    async with opened(audit_log(database, tmp_path, secret=SIGNED)) as audit:
+        audit.record(ENTRY)
+        await audit.move()
+        await change(database, "UPDATE audit_instances SET first_seq = 1000")
+        audit.record(ENTRY)
+
+        await audit.move()
+
+    assert len(await rows(database, "SELECT * FROM audit_log")) == 2
+    assert await faults(database, secret=SIGNED) == ["unexpected: entries 1 to 2", "altered: range"]
+
+
 async def test_retention_does_not_cover_up_entries_that_were_deleted(
     database: Database, tmp_path: Path
 ) -> None:
