@@ -129,10 +129,10 @@ class AuditLog:
                 await prune(self._heads, keep=self._keep)
                 failed = False
             except Exception as exc:  # a bug must not end it either
-                if not failed:
+                is_news, failed = not failed, True
+                if is_news:
                     is_bug = not isinstance(exc, DatabaseUnavailable | OSError)
                     log.error("audit.cleanup_failed", reason=str(exc), exc_info=is_bug)
-                failed = True
             await asyncio.sleep(CLEAN_UP_EVERY)
 
     async def _move_the_rest(self) -> None:

@@ -194,6 +194,29 @@ async def test_while_the_database_is_away_entries_wait(
     await eventually(lambda: running.trouble is None)
 
 
+async def test_it_cleans_up_by_itself_and_again_after_a_failure(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failures = [DatabaseUnavailable("starting"), DatabaseUnavailable("starting")]
+
+    async def prune_later(heads: Heads, *, keep: timedelta) -> int:
+        if failures:
+            raise failures.pop()
+        return await prune(heads, keep=keep)
+
+    monkeypatch.setattr("service.audit.log.prune", prune_later)
+    monkeypatch.setattr("service.audit.log.CLEAN_UP_EVERY", 0.01)
+    dead = open_spool(tmp_path / "audit")
+    for age in (9, 0):
+        dead.append(entry_of(timedelta(days=age)))
+    die(dead)
+
+    async with audit_log(database, tmp_path / "audit", keep=timedelta(days=5)).running():
+        await eventually(lambda: _is(database, [2]), within=30)
+
+    assert capsys.readouterr().out.count("audit.cleanup_failed") == 1
+
+
 async def test_an_entry_that_cannot_be_spooled_goes_to_the_log_and_is_counted(
     audit: AuditLog, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
