@@ -85,7 +85,7 @@ class AuditMiddleware:
             duration_us=elapsed // 1000,
             response_bytes=request.response_bytes,
             user_id=user_id.hex if user_id else None,
-            client_network=self._clients.network(request.scope),
+            client_network=self._clients.audit_network(request.scope),
         )
         self._log.record(entry)
 

@@ -99,8 +99,8 @@ class SignupLimit:
         self._rate = rate
         self._database = database
         self._counts = Counters(database)
-        self._worth_sharing = max(int(rate.limit * NOT_WORTH_SHARING), 1)
-        self._ahead = time.time() - time.monotonic()  # until the database tells its time
+        self._share_from = max(int(rate.limit * NOT_WORTH_SHARING), 1)
+        self._clock_offset = time.time() - time.monotonic()  # until the database tells its time
         self._window = self._new_window()
         self._is_alone = False
 
@@ -111,7 +111,7 @@ class SignupLimit:
         if count.here + count.elsewhere >= self._rate.limit:
             return max(math.ceil(window.ends - time.monotonic()), 1)
         count.here += 1
-        if count.here >= self._worth_sharing:
+        if count.here >= self._share_from:
             window.mark_unshared(client, count.here)
         return 0
 
@@ -167,13 +167,13 @@ class SignupLimit:
         return self._window
 
     def _new_window(self) -> _Window:
-        ends_at = self._rate.window_end(datetime.fromtimestamp(time.monotonic() + self._ahead, UTC))
-        return _Window(ends_at=ends_at, ends=ends_at.timestamp() - self._ahead)
+        ends_at = self._rate.window_end(datetime.fromtimestamp(time.monotonic() + self._clock_offset, UTC))
+        return _Window(ends_at=ends_at, ends=ends_at.timestamp() - self._clock_offset)
 
     def _set_clock(self, now: datetime) -> None:
         """To the database's, which is the one clock of all replicas."""
         ahead = now.timestamp() - time.monotonic()
-        is_wrong = abs(ahead - self._ahead) > CLOCK_TOLERANCE
-        self._ahead = ahead
+        is_wrong = abs(ahead - self._clock_offset) > CLOCK_TOLERANCE
+        self._clock_offset = ahead
         if is_wrong:
             self._window = self._new_window()

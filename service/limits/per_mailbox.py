@@ -48,7 +48,7 @@ class MailboxLimit:
         mailboxes = set(tagged.values())
         if not self._database.is_sqlite:  # SQLite's transactions take the write lock at once
             await _lock(connection, mailboxes)
-        known, ages = await self._stored(connection, tagged)
+        known, ages = await self._find_stored(connection, tagged)
         excess = {}
         for address in addresses:
             mailbox = address.untagged or address.canonical
@@ -61,7 +61,7 @@ class MailboxLimit:
                 ages[mailbox].append(NEW)
         return excess
 
-    async def _stored(
+    async def _find_stored(
         self, connection: AsyncConnection, tagged: Mapping[str, str]
     ) -> tuple[set[str], defaultdict[str, list[timedelta]]]:
         """The known addresses, and the ages of the users that count for each mailbox."""

@@ -44,7 +44,7 @@ class SignupHandler:
         languages: frozenset[str],
         metrics: Metrics,
     ) -> None:
-        self._tells = policy is DuplicatePolicy.CONFLICT
+        self._reveals = policy is DuplicatePolicy.CONFLICT
         self._signups = signups
         self._outbox = outbox
         self._delivery = delivery
@@ -55,7 +55,7 @@ class SignupHandler:
         self, body: SignupRequest, request: Request, background: BackgroundTasks, key: str | None
     ) -> RegisteredUser | None:
         """None if the policy is to tell nothing. Raises Problem."""
-        if not self._tells:
+        if not self._reveals:
             await self._accept_silently(body, request)
             return None
         registered = await self._register(body, request, key)
@@ -66,7 +66,7 @@ class SignupHandler:
 
     async def email_state(self, user_id: UUID) -> tuple[str, datetime | None] | None:
         """Its status and when it was finished; None if nobody may know. Raises DatabaseUnavailable."""
-        return await self._outbox.find_by_user(user_id) if self._tells else None
+        return await self._outbox.find_by_user(user_id) if self._reveals else None
 
     async def _accept_silently(self, body: SignupRequest, request: Request) -> None:
         """Nothing but the row itself depends on whether there is one: the key is not kept, the mail is
@@ -77,7 +77,7 @@ class SignupHandler:
             if problem.problem_type is not ProblemType.ADDRESS_TAKEN:
                 raise
         finally:
-            await _next_step(request.state.began)
+            await _wait_for_next_step(request.state.began)
 
     async def _register(self, body: SignupRequest, request: Request, key: str | None) -> RegisteredUser:
         signup = Signup(
@@ -107,14 +107,14 @@ def _retry_after(exc: BaseException) -> dict[str, str] | None:
             return None
 
 
-async def _next_step(began: int) -> None:
+async def _wait_for_next_step(began: int) -> None:
     """Waits for the next whole step since then, in ns of `time.perf_counter_ns`."""
-    step = STEP * (_since(began) // STEP + 1)
+    step = STEP * (_seconds_since(began) // STEP + 1)
     # Timers count from the start of the loop's round, and so run early by what it had to do before:
     # one sleep alone would give that away.
-    while (left := step - _since(began)) > 0:  # noqa: ASYNC110  # time is all that it waits for
+    while (left := step - _seconds_since(began)) > 0:  # noqa: ASYNC110  # time is all that it waits for
         await asyncio.sleep(left)
 
 
-def _since(began: int) -> float:
+def _seconds_since(began: int) -> float:
     return (time.perf_counter_ns() - began) / 1e9

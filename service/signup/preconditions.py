@@ -68,7 +68,7 @@ def _refuse_all(_: Request) -> None:
 
 def _check_limit(limit: SignupLimit, *, clients: ClientAddresses) -> Precondition:
     def check(request: Request) -> None:
-        client = clients.limited(request.scope)
+        client = clients.limit_network(request.scope)
         if client and (seconds := limit.hit(client)):
             raise Problem(ProblemType.RATE_LIMITED, headers={"Retry-After": str(seconds)})
 

@@ -77,7 +77,7 @@ class Registration:
         self._mailboxes = mailboxes
         self._policy = policy
         self._claims = claims
-        self._statements = _storing(database)
+        self._statements = _store_statements(database)
         self._batcher: GroupCommit[Signup, Result] = GroupCommit(
             self._write,
             sizes=metrics.batch_sizes.labels("signups"),
@@ -131,7 +131,7 @@ class Registration:
         keys = [signup.idempotency_key for signup in signups if signup.id not in added]
         earlier = await self._users_by_key(connection, [key for key in keys if key])
         return [
-            added.get(signup.id) or _existing(signup, earlier) or _refusal(signup, too_many)
+            added.get(signup.id) or _earlier_registration(signup, earlier) or _refusal(signup, too_many)
             for signup in signups
         ]
 
@@ -176,7 +176,7 @@ class Registration:
         return {row["idempotency_key"]: row for row in found.mappings()}
 
 
-def _storing(database: Database) -> Sequence[tuple[Insert, Sequence[str]]]:
+def _store_statements(database: Database) -> Sequence[tuple[Insert, Sequence[str]]]:
     """The statements that store users and their emails, and the documents that each takes.
 
     The unique constraints decide who is new: a select before would race.
@@ -225,7 +225,9 @@ def _decoy(known: Signup) -> Signup:
     return replace(known, address=replace(known.address, canonical=canonical))
 
 
-def _existing(signup: Signup, earlier: dict[str, RowMapping]) -> RegisteredUser | KeyReused | None:
+def _earlier_registration(
+    signup: Signup, earlier: dict[str, RowMapping]
+) -> RegisteredUser | KeyReused | None:
     """The key is looked at before the address: a repeated request is no second signup."""
     user = earlier.get(signup.idempotency_key or "")
     if user is None:

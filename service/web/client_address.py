@@ -1,4 +1,4 @@
-"""Who is asking: the client's address, as far as it can be believed."""
+"""The client's address, as far as it can be trusted."""
 
 import re
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from service.settings import Network
 
 Address = IPv4Address | IPv6Address
 
-KEPT_BITS = {4: 24, 6: 48}  # of an address, in the audit
-LIMITED_BITS = {4: 32, 6: 64}  # of an address, that is one client to a limit: a host may have all of a /64
+AUDIT_BITS = {4: 24, 6: 48}  # of an address that the audit keeps
+LIMIT_BITS = {4: 32, 6: 64}  # of an address that share a rate limit: one host may use a whole /64
 MAX_ADDRESS_LENGTH = 45  # characters: an IPv6 address with an IPv4 address at its end
 # As Azure, IIS and Caddy write it: 192.0.2.7:51234, [2001:db8::7], [2001:db8::7]:443.
 WITH_PORT = re.compile(r"([0-9.]{7,15}):[0-9]{1,5}|\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?")
@@ -25,13 +25,13 @@ log = structlog.get_logger()
 
 class Client(NamedTuple):
     address: Address
-    kept: str  # the /24 or /48, which is as much as the audit keeps
-    limited: str  # the /32 or /64, whose hosts share a limit
+    audit_network: str  # the /24 or /48
+    limit_network: str  # the /32 or /64
 
 
 class ClientAddresses:
-    """Believes `X-Forwarded-For` only from `TRUSTED_PROXIES`, and there only the right-most address
-    that is not itself one of them: what stands to its left, the client may have made up."""
+    """Reads `X-Forwarded-For` only from `TRUSTED_PROXIES`, and takes its right-most address that is not
+    itself one of them: the client may have invented whatever is to the left of that one."""
 
     def __init__(self, trusted: Sequence[Network]) -> None:
         self._trusted = trusted
@@ -41,15 +41,15 @@ class ClientAddresses:
         client = self._client(scope)
         return client.address if client else None
 
-    def network(self, scope: Scope) -> str | None:
-        """Of the client, as much as the audit keeps."""
+    def audit_network(self, scope: Scope) -> str | None:
+        """The part of the client's address that the audit keeps."""
         client = self._client(scope)
-        return client.kept if client else None
+        return client.audit_network if client else None
 
-    def limited(self, scope: Scope) -> str | None:
-        """Who shares a limit with this client."""
+    def limit_network(self, scope: Scope) -> str | None:
+        """The network whose clients share a rate limit."""
         client = self._client(scope)
-        return client.limited if client else None
+        return client.limit_network if client else None
 
     def _client(self, scope: Scope) -> Client | None:
         peer = scope.get("client")
@@ -77,7 +77,7 @@ def _without_port(hop: str) -> str:
 
 
 def _parse(text: str) -> Client | None:
-    # Whoever sends the header chooses its length, and must not fill the cache with it.
+    # The client chooses the header's length, and must not fill the cache with it.
     return _parse_cached(text) if len(text) <= MAX_ADDRESS_LENGTH else None
 
 
@@ -90,8 +90,8 @@ def _parse_cached(text: str) -> Client | None:
     address = getattr(parsed, "ipv4_mapped", None) or parsed
     return Client(
         address,
-        kept=_network(address, KEPT_BITS[address.version]),
-        limited=_network(address, LIMITED_BITS[address.version]),
+        audit_network=_network(address, AUDIT_BITS[address.version]),
+        limit_network=_network(address, LIMIT_BITS[address.version]),
     )
 
 

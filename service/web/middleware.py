@@ -1,4 +1,4 @@
-"""What is refused before the app is asked, as problem details like all else."""
+"""The layers between the audit and the app."""
 
 import re
 from collections.abc import Collection
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class MalformedRequestMiddleware:
-    """Answers a request that the server found to be malformed."""
+    """Refuses a request that the protocol found to be malformed."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -36,7 +36,8 @@ class MalformedRequestMiddleware:
 
 
 class NoStoreMiddleware:
-    """Nothing is kept by a cache unless it says so: not "pending" after "sent", and nobody's page."""
+    """Keeps answers out of caches unless they have a `Cache-Control` of their own: "pending" must not be
+    seen after "sent"."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -53,8 +54,8 @@ class NoStoreMiddleware:
 
 
 class OwnNamesMiddleware:
-    """Answers under these names and loopback's alone: a website can point its own name at this machine
-    (DNS rebinding), and its script would read everything."""
+    """Answers only requests to these names and to loopback. A website can point its own name at this
+    machine (DNS rebinding); without this its scripts could read everything."""
 
     def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
         self._app = app
@@ -82,8 +83,8 @@ class OwnNamesMiddleware:
 
 
 class CorsMiddleware(CORSMiddleware):
-    """Starlette's, which refuses a preflight in plain text, and tells each answer that the origin
-    matters, even where none is allowed."""
+    """Starlette's, but a refused preflight gets a problem document that names the reason, and without
+    `CORS_ORIGINS` no answer gets `Vary: Origin`."""
 
     def __init__(self, app: ASGIApp, **options: Any) -> None:
         super().__init__(app, **options)
@@ -118,7 +119,7 @@ class CorsMiddleware(CORSMiddleware):
 
 
 class _RefusedPreflight(Response):
-    """Made without the scope, where the request's id is."""
+    """Waits for the scope, which has the request's id."""
 
     def __init__(self, plain: Response, *, detail: str) -> None:
         headers = {name: value for name, value in plain.headers.items() if not name.startswith("content-")}
@@ -129,7 +130,7 @@ class _RefusedPreflight(Response):
 
 
 def _quoted(text: str) -> str:
-    """An origin, a method or the name of a header: whoever wonders needs it. Nothing else gets through."""
+    """Repeats an origin, a method or a header's name, and nothing that does not look like one."""
     return text if QUOTABLE.fullmatch(text) else "that was sent"
 
 

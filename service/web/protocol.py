@@ -1,4 +1,4 @@
-"""HTTP from strangers: bounds where uvicorn has none, and refusals in one shape."""
+"""uvicorn's HTTP protocol with limits for hostile clients; every refusal is a problem document."""
 
 import asyncio
 from typing import cast
@@ -20,10 +20,10 @@ WELL_FORMED = {("1.1", 1), ("1.0", 1), ("1.0", 0)}  # version and number of Host
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Ends what is slow, huge or malformed. What the app has been told of, it answers and audits
-    itself; what it has not, is answered here.
+    """Ends requests that are slow, huge or malformed. If a request has reached the app, the app answers
+    and audits it; otherwise it is answered here.
 
-    A request that comes in one piece, as nearly all do, costs a few comparisons and no timer.
+    A request that arrives in one piece, as nearly all do, costs a few comparisons and no timer.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
@@ -31,7 +31,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._client = ClientTransport(transport, is_unread=self._is_unread)
         self.transport = cast(asyncio.Transport, self._client)
         self._unparsed = bytearray()
-        self.flow = _ParsedFirst(transport, self._unparsed)
+        self.flow = _ParseBeforeReading(transport, self._unparsed)
         self._answering: RequestResponseCycle | None = None
         self._pending = 0  # bytes of a request that is not complete
         self._broken = False
@@ -42,8 +42,8 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
         self._client.stop_watching()
-        # uvicorn tells only the newest request, and the one that is being answered would write into
-        # a closed connection: an error in its task, which then leaves its background tasks undone.
+        # uvicorn informs only the newest request. The one that is being answered would write to a
+        # closed connection, and the error would keep its background tasks from running.
         if self._answering is not None:
             self._answering.disconnected = True
             self._answering.message_event.set()
@@ -93,14 +93,15 @@ class HttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _parse(self) -> None:
-        """As many requests as may wait. What is left stays as it came, and the rest in the socket."""
+        """Parses until MAX_PIPELINE requests wait. What was read but not parsed stays raw, and the rest
+        stays in the socket."""
         unparsed = self._unparsed
         while unparsed and len(self.pipeline) < MAX_PIPELINE:
             piece = bytes(unparsed[:SLICE])
             del unparsed[:SLICE]
             self._feed(piece)
         if unparsed:
-            self._stop_deadline()  # it is not the client that is slow
+            self._stop_deadline()  # the client is not the slow one
             self.flow.pause_reading()
         elif self.flow.read_paused:
             self.flow.resume_reading()
@@ -116,9 +117,9 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             cycle = self.cycle
             if cycle is None or cycle.scope is not self.scope or cycle.more_body:
-                self._wait(len(data))
+                self._wait_for_more(len(data))
             elif self._deadline is not None or cycle.response_complete:
-                self._rest()
+                self._end_request()
 
     def _is_chunked(self, version: str) -> bool:
         """No other coding is taken, and HTTP/1.0 has none: RFC 9112, section 6.1."""
@@ -129,18 +130,18 @@ class HttpProtocol(HttpToolsProtocol):
         """Whether the client may still be sending."""
         return self._broken or self._pending > 0 or bool(self._unparsed)
 
-    def _wait(self, received: int) -> None:
+    def _wait_for_more(self, received: int) -> None:
         self._pending += received
         if self._deadline is None:
             self._deadline = self.loop.call_later(REQUEST_SECONDS, self._time_out_request)
         if self._pending > MAX_PENDING:
-            told = self.cycle is not None and self.cycle.scope is self.scope
-            self._refuse(ProblemType.TOO_LARGE if told else ProblemType.HEADERS_TOO_LARGE)
+            in_body = self.cycle is not None and self.cycle.scope is self.scope
+            self._refuse(ProblemType.TOO_LARGE if in_body else ProblemType.HEADERS_TOO_LARGE)
 
-    def _rest(self) -> None:
+    def _end_request(self) -> None:
         self._pending = 0
         self._stop_deadline()
-        if self.cycle.response_complete:  # the rest of what was answered early, or an empty line
+        if self.cycle.response_complete:  # this was the rest of a request answered early, or an empty line
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -154,11 +155,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._deadline = None
         if self._pending:
             self._refuse(ProblemType.TIMEOUT)
-        else:  # nobody asked anything
+        else:  # no request was begun
             self.transport.close()
 
     def _refuse(self, kind: ProblemType) -> None:
-        """Nothing that comes after this is looked at."""
+        """Ignores everything that the client sends from now on."""
         self._broken = True
         self._unparsed.clear()
         cycle = self.cycle
@@ -168,7 +169,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             cycle.keep_alive = False
-            if cycle.scope is self.scope and cycle.more_body:  # else it is about the request after it
+            if cycle.scope is self.scope and cycle.more_body:  # otherwise the request after it is refused
                 cycle.scope["state"][STATE_KEY] = kind
                 cycle.more_body = False
                 cycle.message_event.set()
@@ -186,15 +187,15 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _should_upgrade(self) -> bool:
-        return True  # and then uvicorn leaves the request to `_decline_upgrade`
+        return True  # makes uvicorn leave the request to `_decline_upgrade`
 
     def _decline_upgrade(self, rest: bytes) -> None:
-        """Reads the request as if nothing else had been offered; the parser would drop its body.
+        """Parses the request again without its `Upgrade`; the parser would drop its body.
 
-        Java's client and curl offer HTTP/2 with every request in clear.
+        Java's client and curl offer HTTP/2 with every request without TLS.
         """
         offered, headers = self.scope, self.scope["headers"]
-        if not any(name == b"upgrade" for name, _ in headers):  # CONNECT, which we do not
+        if not any(name == b"upgrade" for name, _ in headers):  # CONNECT, which is not supported
             self._refuse(ProblemType.MALFORMED)
             return
         version = self.scope["http_version"]
@@ -205,8 +206,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._unparsed[:0] = b"".join([*head, b"\r\n", rest])
 
 
-class _ParsedFirst(FlowControl):
-    """Reads nothing more while something is left that was read."""
+class _ParseBeforeReading(FlowControl):
+    """Stays paused until everything that was read has been parsed."""
 
     def __init__(self, transport: asyncio.Transport, unparsed: bytearray) -> None:
         super().__init__(transport)

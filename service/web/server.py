@@ -24,9 +24,9 @@ class PortInUse(Exception):
 
 
 class Server(uvicorn.Server):
-    """Ends with status 0 when it was told to end and did; uvicorn would die of the signal again.
+    """Exits with status 0 after a signal; uvicorn would raise the signal again.
 
-    `on_started` is called once it answers requests.
+    `on_started` is called as soon as requests are answered.
     """
 
     def __init__(self, config: uvicorn.Config, *, on_started: Callable[[], None] = lambda: None) -> None:

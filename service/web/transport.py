@@ -1,19 +1,19 @@
-"""The connection to one client, as uvicorn's protocol sees it."""
+"""The connection to one client, in the place of asyncio's transport."""
 
 import asyncio
 import socket
 import struct
 from collections.abc import Callable
 
-LINGER_SECONDS = 2.0  # that a client has to read our last words while it still sends
-STALLED_SECONDS = 30.0  # without any reading by a client that has more to read than buffers hold
+LINGER_SECONDS = 2.0  # a client that is still sending gets these to read the last answer
+STALLED_SECONDS = 30.0  # a client whose buffers are full may read nothing for so long
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientTransport:
-    """A transport that closes politely: at once under a client that still sends, it would be a reset,
-    which can take our answer along. And it cuts whoever does not read."""
+    """Closes politely: closing at once while the client is still sending would reset the connection, and
+    the client could lose the answer. Cuts a client that does not read."""
 
     def __init__(self, transport: asyncio.Transport, *, is_unread: Callable[[], bool]) -> None:
         self.write = transport.write
@@ -40,8 +40,7 @@ class ClientTransport:
         self._loop.call_later(LINGER_SECONDS, self._transport.abort)
 
     def watch_reading(self) -> None:
-        """Until there is nothing left to read. It is the time without any progress that is bounded, not
-        the speed."""
+        """Until everything has been written. Limits the time without any progress, not the speed."""
         left = self._transport.get_write_buffer_size()
         if left and self._watch is None:
             self._watch = self._loop.call_later(STALLED_SECONDS, self._cut_if_stalled, left)
@@ -56,6 +55,6 @@ class ClientTransport:
         if self._transport.get_write_buffer_size() < before:
             self.watch_reading()
             return
-        # With a reset, or the kernel would go on offering what it has: megabytes for each connection.
+        # With a reset, or the kernel would keep megabytes for each connection and go on sending.
         self.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._transport.abort()

@@ -142,7 +142,7 @@ def test_what_cannot_be_read_leaves_one_line_a_minute_without_what_was_sent(
     ],
 )
 def test_the_audit_keeps_a_network(clients: ClientAddresses, peer: str | None, kept: str | None) -> None:
-    assert clients.network(request(peer)) == kept
+    assert clients.audit_network(request(peer)) == kept
 
 
 @given(
