@@ -20,9 +20,10 @@ from service.signup.registration import RegisteredUser, Signup
 from service.signup.schemas import SignupRequest
 from tests.support.database import rows
 from tests.support.eventually import eventually
+from tests.support.forks import ROOT
 from tests.support.mail import row
 from tests.support.outbox import make_due
-from tests.support.processes import ROOT, Process
+from tests.support.processes import Process
 from tests.support.relay import DROP, ScriptedRelay
 
 ADDRESS = "Zaphod.Zz42@magrathea7q.com"

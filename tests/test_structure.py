@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.processes import ROOT
+from tests.support.forks import ROOT
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page, ViewportSize, async_playwright, 
 from tests.browser.pages import SENT, fill_in
 from tests.browser.site import Site, started
 from tests.browser.window import Scheme, executable
-from tests.support.processes import ROOT
+from tests.support.forks import ROOT
 
 FOLDER = ROOT / "docs" / "pictures"
 SCHEMES: dict[Scheme, str] = {

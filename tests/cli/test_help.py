@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from service import __version__
 from service.cli.main import app
 from tests.support.commands import run
-from tests.support.processes import ROOT
+from tests.support.forks import ROOT
 
 
 def commands(group: object, *above: str) -> Iterator[tuple[str, TyperCommand]]:

@@ -21,21 +21,22 @@ from tests.support.app import running
 from tests.support.commands import run
 from tests.support.database import rows
 from tests.support.eventually import eventually
-from tests.support.processes import ROOT
+from tests.support.forks import ROOT
 from tests.support.relay import ScriptedRelay
 from tests.support.users import numbered, store
 
 
 class Users(Protocol):
-    def __call__(self, *command: str, typed: str = "") -> CompletedProcess[str]: ...
+    def __call__(self, *command: str, typed: str = "", **environment: object) -> CompletedProcess[str]: ...
 
 
 @pytest.fixture
 def users(database_url: str, tmp_path: Path) -> Users:
     """Runs `service users COMMAND` on the test's database."""
 
-    def users(*command: str, typed: str = "") -> CompletedProcess[str]:
-        return run("users", *command, folder=tmp_path, typed=typed, DATABASE_URL=database_url, LC_ALL="C")
+    def users(*command: str, typed: str = "", **environment: object) -> CompletedProcess[str]:
+        environment = {"DATABASE_URL": database_url, **environment}
+        return run("users", *command, folder=tmp_path, typed=typed, **environment)
 
     return users
 
@@ -43,7 +44,7 @@ def users(database_url: str, tmp_path: Path) -> Users:
 async def test_users_are_listed_the_newest_first(users: Users, database: Database) -> None:
     [ada, grace] = await store(database, ("ada@example.com", "Ada"), ("grace@münchen.de", None))
 
-    table, lines = users("list"), users("list", "--json", "--limit", "1")
+    table, lines = users("list", LC_ALL="C"), users("list", "--json", "--limit", "1", LC_ALL="C")
 
     assert table.stdout.index("grace@münchen.de") < table.stdout.index("ada@example.com")
     assert str(ada) in table.stdout
@@ -70,7 +71,7 @@ PEOPLE = [
 async def test_the_export_for_a_spreadsheet_has_no_formula(users: Users, database: Database) -> None:
     await store(database, *PEOPLE)
 
-    exported = users("export").stdout
+    exported = users("export", LC_ALL="C").stdout
 
     header, *found = csv.reader(io.StringIO(exported, newline=""), strict=True)
     assert header == ["id", "email", "name", "created_at"]

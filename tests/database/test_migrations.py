@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect
 from service.database import migrations
 from service.database.engine import Database, DatabaseUnavailable
 from service.settings import Settings
-from tests.support.processes import ROOT
+from tests.support.forks import ROOT
 
 
 @pytest.fixture

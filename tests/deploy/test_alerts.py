@@ -11,7 +11,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.compose import SERVICES
-from tests.support.processes import ROOT
+from tests.support.forks import ROOT
 
 FOLDER = ROOT / "deploy"
 RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text("utf-8"))["groups"][0]["rules"]

@@ -7,7 +7,7 @@ import yaml
 
 from service.settings import Settings
 from tests.support.compose import COMPOSE, SERVICES
-from tests.support.processes import ROOT
+from tests.support.forks import ROOT
 
 LAST_STAGE = (ROOT / "Dockerfile").read_text("utf-8").rpartition("\nFROM ")[2]
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.support.processes import ROOT
+from tests.support.forks import ROOT
 
 TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 

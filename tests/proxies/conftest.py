@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.forks import ROOT
 from tests.support.ports import free_port
-from tests.support.processes import ROOT
 
 EXAMPLES = ROOT / "examples" / "proxies"
 ORIGIN = "https://app.example.com"

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from tests.support.processes import ROOT
+from tests.support.forks import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.processes import ROOT
+from tests.support.forks import ROOT
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import ROOT
+from tests.support.forks import ROOT
 from tools import sbom
 from tools.lock_file import Pin, pins
 

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import pytest
 
+from tests.support.forks import ROOT
 from tests.support.ports import free_port
-from tests.support.processes import ROOT
 from tools.lock_file import Pin, pins
 
 LOCKED = """\
