@@ -62,6 +62,13 @@ def _plain_log_lines() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _counters_are_written_often() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.observability.shared_counters.WRITE_EVERY", 0.05)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _templates_are_compiled_once() -> Iterator[None]:
     """Every app compiles the same ones: half of what creating it takes."""
     with_cache = partialmethod(Environment.__init__, bytecode_cache=TemplateCache())

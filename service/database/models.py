@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, Text, text
 from sqlalchemy.schema import Table
 from sqlmodel import Field, SQLModel
 
@@ -141,7 +141,7 @@ class SharedCounter(SQLModel, table=True):
     __tablename__ = "shared_counters"
 
     process: UUID = Field(primary_key=True)
-    counted: str  # a JSON object: the series and its value
+    counted: str = Field(sa_type=Text)  # a JSON object: the series and its value
     updated_at: datetime
     is_folded: bool = False  # added to the row of ended processes, and no longer part of the sum
 

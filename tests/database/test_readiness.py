@@ -1,5 +1,6 @@
 """Ready means that a signup can be stored."""
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -84,18 +85,25 @@ async def test_a_full_disk_under_sqlite(migrated_file: Path, small_disk: Path) -
     await database.close()
 
 
-@pytest.mark.parametrize("suffix", ["", "-wal"])
-async def test_a_file_of_another_owner(migrated_file: Path, folder: Path, suffix: str) -> None:
-    file = Path(shutil.copy(migrated_file, folder))
-    foreign = file.with_name(file.name + suffix)
+@pytest.fixture(params=["", "-wal"])
+def foreign_file(request: pytest.FixtureRequest, migrated_file: Path, folder: Path) -> Path:
+    """A file of a database that only its owner may write."""
+    database = Path(shutil.copy(migrated_file, folder))
+    database.chmod(0o666)
+    foreign = database.with_name(database.name + request.param)
     foreign.touch()
     foreign.chmod(0o444)
-    database = at(f"sqlite:///{file}")
+    return foreign
+
+
+async def test_a_file_of_another_owner(foreign_file: Path, folder: Path) -> None:
+    database = at(f"sqlite:///{folder}/service.db")
+    await asyncio.to_thread(lambda: None)  # imports what the other user cannot
 
     with another_user():
         problem = await find_problem(database)
 
-    assert f"{foreign.name} cannot be written" in (problem or "")
+    assert f"{foreign_file.name} cannot be written" in (problem or "")
     await database.close()
 
 

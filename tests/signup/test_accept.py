@@ -7,8 +7,9 @@ import pytest
 
 from service.database.engine import Database
 from service.settings import Settings
-from tests.support.app import running
+from tests.support.app import running, shows
 from tests.support.database import rows
+from tests.support.eventually import eventually
 from tests.support.page import Page
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -172,13 +173,12 @@ class TestTrap:
     ) -> None:
         async with running(settings) as live:
             answer = await live.client.post("/signup", **{send: fields})  # type: ignore[arg-type]  # one of two
-            metrics = (await live.client.get("/metrics")).text
+            await eventually(lambda: shows(live.client, 'signups_total{result="trapped"} 1.0'))
 
         assert answer.status_code == 202
         assert set(answer.json()) == {"message"}
         for table in ("users", "outbox"):
             assert await rows(database, f"SELECT * FROM {table}") == []
-        assert 'signups_total{result="trapped"} 1.0' in metrics
 
     async def test_leaves_a_line_in_the_log(
         self, client: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
@@ -211,10 +211,9 @@ async def test_every_refusal_is_counted_by_its_type(
 ) -> None:
     async with running(settings.model_copy(update=changes)) as live:
         answer = await live.client.post("/signup", **request_)
-        metrics = (await live.client.get("/metrics")).text
+        await eventually(lambda: shows(live.client, f'signups_total{{result="{result}"}} 1.0'))
 
     assert answer.status_code >= 400
-    assert f'signups_total{{result="{result}"}} 1.0' in metrics
 
 
 @pytest.mark.parametrize("engine_name", ["sqlite"])

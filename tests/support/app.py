@@ -26,3 +26,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield Running(app, client)
+
+
+async def shows(client: httpx.AsyncClient, line: str) -> bool:
+    """Whether `/metrics` has the line; a counter of all processes takes a moment."""
+    return line in (await client.get("/metrics")).text
