@@ -14,11 +14,11 @@ from service.person.word_lists import EVERYDAY, PARTICLES, SPOKEN_STOPS, TELLTAL
 from service.person.word_shapes import APOSTROPHES, EASTERN_DOTS, HYPHENS, is_name_like
 
 MAX_LENGTH = 60
-MAX_WORDS = 6
+MAX_WORDS = 6  # besides particles: many a name has as many of those again
 MAX_DIGITS = 2
 MAX_COMMAS = 2
 MAX_SHOUTED = 4  # words in capitals: many people write their names so
-MAX_SMALL = 3  # words of a name that has no capitals at all
+MAX_SMALL = 4  # words of a name that has no capitals at all
 
 A_LETTER = re.compile(r"[^\W\d_]")
 BREAKS = re.compile(r"[^\S \u00a0\u3000]")  # white space other than spaces
@@ -26,7 +26,8 @@ SEPARATORS = re.compile(rf"[{HYPHENS}{APOSTROPHES}{EASTERN_DOTS}·.,\s]+")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 LINKISH = re.compile("www|http|hxxp|xn--")
 REPEATED = re.compile(r"(.)\1{3}", re.IGNORECASE)
-HAN_NUMBER = re.compile("[零一二三四五六七八九]{5}")
+HAN_NUMBER = re.compile(r"(?:[零一二三四五六七八九]\s?){5}")
+HOUSE_NUMBER = re.compile(r"\d+\s.*\s")  # before a street and a town; no name of three words begins so
 ROMAN_NUMBER = re.compile("[IVX]+")
 
 
@@ -35,7 +36,7 @@ def is_greetable(name: str) -> bool:
     words = unicodedata.normalize("NFC", name).split()
     return (
         len(name) <= MAX_LENGTH
-        and len(words) <= MAX_WORDS
+        and sum(not _is_particle(word) for word in words) <= MAX_WORDS
         and A_LETTER.search(name) is not None
         and BREAKS.search(name) is None
         and all(is_name_like(word) for word in words)
@@ -55,6 +56,7 @@ def _enumerates(name: str) -> bool:
         or name.endswith(",")
         or REPEATED.search(name) is not None
         or HAN_NUMBER.search(name) is not None
+        or HOUSE_NUMBER.match(name) is not None
     )
 
 
@@ -85,12 +87,12 @@ def _is_particle(word: str) -> bool:
 
 def _advertises(name: str) -> bool:
     text = fold(name)
-    words = SEPARATORS.split(text)
-    said = {*words, *SEPARATORS.split(fold(CAMEL.sub(" ", name)))}
+    words, parts = SEPARATORS.split(text), SEPARATORS.split(fold(CAMEL.sub(" ", name)))
+    said = {*words, *parts}
     return (
         not said.isdisjoint(TELLTALES)
         or len(said & EVERYDAY) > 1
-        or not SPOKEN_STOPS.isdisjoint(words[1:-1])
+        or not SPOKEN_STOPS.isdisjoint({*words[1:-1], *parts[1:-1]})
         or LINKISH.search(text) is not None
         or any(part in text for part in TELLTALE_PARTS)
     )

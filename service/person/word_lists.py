@@ -32,7 +32,7 @@ PARTICLES = _words("""
 # A period may end these, as it may end an initial.
 ABBREVIATIONS = _words("""
     adm arq atty capt cdr chas cmdr col cpl dipl don dott dr dra drs dña eng engr esq fam fco frhr gen
-    geo gob gov gral hon ifj ing inż jas jnr jos jr judr kfm lic ll lt maj mag md med mgr mme mons mr
+    geo gob gov gral hon ifj ing inż jas jnr jos jr judr kfm lic ll lt maj mag md med mgr mme mohd mons mr
     mrs ms msgr mudr mx özv ph phd phdr pres prof profa pvt rep rev rndr robt sen sgt snr sr sra srta
     st sta ste sto thos univ ven
     акад инж проф פרופ พล
@@ -41,7 +41,7 @@ ABBREVIATIONS = _words("""
 # No name has one of these words, so one of them is enough.
 TELLTALES = _words("""
     account accounts activate bitcoin btc casino cialis claim click com congratulations crypto customer
-    discount discounts download ethereum euros expired ftp giveaway hacked http https hxxp hxxps invoice
+    discount discounts download ethereum expired ftp giveaway hacked http https hxxp hxxps invoice
     iphone jackpot join loans login lottery password paypal pharmacy pills please prize prizes refund rewards
     singles subscribe suspended telegram unlock unsubscribe urgent verify viagra visit voucher waiting website
     whatsapp www your
@@ -61,7 +61,7 @@ TELLTALE_PARTS = _words("""
 EVERYDAY = _words("""
     act add admin alert and approval are attachment back bank been best big bonus brides business buy call
     card cash chance cheap check compte confirm contact credit day deal deals dear delivery dollar dollars
-    double earn easy enter exclusive extra failed fast final for free from get gift girls gold great
+    double earn easy enter euros exclusive extra failed fast final for free from get gift girls gold great
     guaranteed has have hello help here hier hot how important income instant investment is it just klick
     klik last limited link look lose love low luxury make me message million money more need new not
     notice now of off offer online only open order our out package paid pay payment porn profit quick read

@@ -14,6 +14,7 @@ MAX_EASTERN_LETTERS = 12  # in scripts whose sentences have no spaces
 
 APOSTROPHES = "'’‘ʼ"
 HYPHENS = "-‐‑–־֊"
+SHAD = "།"  # ends what is written in Tibetan, a name too
 EASTERN_DOTS = "・‧゠＝"  # between the parts of a foreign name
 
 # What a character means for the shape of a word, where its Unicode category does not say so.
@@ -26,7 +27,7 @@ KINDS = (
     | dict.fromkeys(JOINERS, "m")
     | dict.fromkeys("ꞏꓸ", "?")  # dots that Unicode counts as letters
     | dict.fromkeys(FILLERS, "?")
-    | {".": ".", ",": ","}
+    | {".": ".", ",": ",", SHAD: SHAD}
 )
 CATEGORIES = {"Lu": "L", "Ll": "L", "Lt": "L", "Lm": "L", "Lo": "L", "Mn": "m", "Mc": "m", "Nd": "D"}
 
@@ -36,7 +37,7 @@ RUN = f"'?{LETTER}+(?:['`]{LETTER}+)*'?"
 INITIALS = rf"(?:{LETTER}\.)+{LETTER}?|{LETTER}{LETTER}\."
 NUMBER = r"D{1,2}(?:LL)?\.?"  # "Jennifer 8. Lee", "3rd", "A-12"
 PART = f"(?:{RUN}|{INITIALS}|{NUMBER})"
-WORD = re.compile(f"{PART}(?:[-·]{PART})*,?")
+WORD = re.compile(f"{PART}(?:[-·]{PART})*[,{SHAD}]?")
 HYPHEN = re.compile(f"[{HYPHENS}]")
 JOINTS = re.compile(f"[{HYPHENS}{EASTERN_DOTS}·]")
 LATIN_INITIAL = re.compile("(?<=・)[A-Z](?=・)")  # ジョン・F・ケネディ
@@ -89,7 +90,7 @@ def _script(character: str) -> str:
     """The name of the character's script; empty for characters that appear in words of any script."""
     if character in EASTERN_DOTS:
         return "EASTERN"
-    if character in NEUTRAL or character in JOINERS or _kind(character) not in ("L", "m", "D"):
+    if character in NEUTRAL or character in JOINERS or _kind(character) not in ("L", "m", "D", SHAD):
         return ""
     script = re.split("[ -]", unicodedata.name(character, "?"))[0]
     return "EASTERN" if script in EASTERN else script.replace("COMBINING", "")

@@ -2,6 +2,14 @@
 
 REAL_NAMES = {
     "plain": ["Ada", "Ada Lovelace", "Grace Brewster Murray Hopper", "Cher", "O", "Ng", "U Nu", "Xi'an"],
+    "no capitals": ["juan carlos perez garcia"],
+    "particles": [
+        "Maria da Conceição dos Santos e Silva",
+        "Abdullah bin Abdulaziz bin Abdul Rahman Al Saud",
+        "Mohd. Ali",
+        "Euros Childs",
+    ],
+    "Tibetan and Mongolian": ["བསྟན་འཛིན་རྒྱ་མཚོ།", "བསྟན་འཛིན།", "ᠰᠠᠷᠠᠨ\u180eᠠ"],
     "apostrophe": [
         "O'Neil",
         "D’Arcy",
