@@ -9,7 +9,7 @@ from tests.browser.site import Site
 
 Way = Callable[[Site, Page], Awaitable[object]]
 
-SENT = "Your welcome email has been sent. Have a look at your inbox."
+SENT = "Your welcome email has been sent."
 
 
 def somebody() -> str:
@@ -36,6 +36,10 @@ async def refused_form(site: Site, page: Page) -> None:
 async def confirmation(site: Site, page: Page) -> None:
     await page.goto(await site.sign_up(somebody()))
     await expect(page.get_by_role("status")).to_have_text(SENT)
+
+
+async def missing(site: Site, page: Page) -> None:
+    await page.goto(f"{site.url}/nope")
 
 
 async def empty_inbox(site: Site, page: Page) -> None:
@@ -71,6 +75,7 @@ PAGES: dict[str, Way] = {
     "form": form,
     "refused form": refused_form,
     "confirmation": confirmation,
+    "missing": missing,
     "empty inbox": empty_inbox,
     "inbox": inbox,
     **{f"mail as {view}": mail(view) for view in ("HTML", "Text", "Headers", "Source")},

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, expect
+from playwright.async_api import APIResponse, Locator, Route, expect
 
 from tests.browser.pages import SENT, fill_in, somebody
 from tests.browser.site import Site, started
@@ -18,8 +18,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 each_way = pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
 
 PENDING = "Your welcome email is on its way."
-FAILED = "You are signed up, but your welcome email could not be delivered."
-TAKEN = "This address has signed up already."
+FAILED = "You're signed up, but your welcome email could not be delivered."
+TAKEN = "This address is already signed up."
+CHECK = "Check your inbox."
+UNREACHED = "We couldn't reach you."
 
 
 @each_way
@@ -27,7 +29,7 @@ async def test_a_person_signs_up_and_reads_the_mail(site: Site, visit: Browsing,
     page, address = (await visit(site.url, scripts=scripts)).page, somebody()
 
     await fill_in(page, email=address)
-    await expect(page.get_by_role("heading")).to_have_text("Thank you")
+    await expect(page.get_by_role("heading")).to_have_text(CHECK)
     inbox = (await visit(site.inbox)).page
     await inbox.get_by_role("link", name=address).click()
 
@@ -65,9 +67,11 @@ def slow_relay(_slow_relay: SlowRelay) -> SlowRelay:
     return _slow_relay
 
 
-@pytest.mark.parametrize(("reply", "sentence"), [("250 queued", SENT), ("550 nobody", FAILED)])
+@pytest.mark.parametrize(
+    ("reply", "heading", "sentence"), [("250 queued", CHECK, SENT), ("550 nobody", UNREACHED, FAILED)]
+)
 async def test_the_page_tells_what_became_of_the_mail_by_itself(
-    slow_relay: SlowRelay, visit: Browsing, reply: str, sentence: str
+    slow_relay: SlowRelay, visit: Browsing, reply: str, heading: str, sentence: str
 ) -> None:
     slow_relay.relay.answers["dot"] = reply
     page = (await visit(slow_relay.site.url)).page
@@ -78,7 +82,11 @@ async def test_the_page_tells_what_became_of_the_mail_by_itself(
     slow_relay.may_answer.set()
 
     await expect(page.get_by_role("status")).to_have_text(sentence)
+    await expect(page.get_by_role("heading")).to_have_text(heading)
+    assert (await page.title()).startswith(heading)
     assert await page.evaluate("window.neverReloaded")
+    await page.get_by_role("link", name="Sign up again").click()
+    await expect(page.get_by_role("heading")).to_have_text("Sign up")
 
 
 async def test_without_scripts_it_is_a_link_away(slow_relay: SlowRelay, visit: Browsing) -> None:
@@ -90,7 +98,7 @@ async def test_without_scripts_it_is_a_link_away(slow_relay: SlowRelay, visit: B
     slow_relay.may_answer.set()
 
     async def has_been_sent() -> bool:
-        if await (link := page.get_by_role("link", name="Look again")).count():
+        if await (link := page.get_by_role("link", name="Check again")).count():
             await link.click()
         return await page.get_by_role("status").text_content() == SENT
 
@@ -101,7 +109,12 @@ async def test_without_scripts_it_is_a_link_away(slow_relay: SlowRelay, visit: B
 @pytest.mark.parametrize(
     ("label", "email", "name", "complaint"),
     [
-        ("Email address", "ada@nowhere", "Ada", "This is not an email address that mail can be sent to."),
+        (
+            "Email address",
+            "ada@nowhere",
+            "Ada",
+            "Please enter a valid email address, such as ada@example.com.",
+        ),
         ("Name", "ada@example.com", "Ada " * 30, "A name has at most 100 characters."),
     ],
 )
@@ -139,7 +152,78 @@ async def test_a_mistake_can_be_mended(site: Site, visit: Browsing, scripts: boo
 
     await fill_in(page, email=somebody())
 
-    await expect(page.get_by_role("heading")).to_have_text("Thank you")
+    await expect(page.get_by_role("heading")).to_have_text(CHECK)
+
+
+@each_way
+@pytest.mark.parametrize(
+    ("typed", "mailed"), [("{}@straße.de", "{}@xn--strae-oqa.de"), ("{}@βόλος.com", "{}@xn--nxasmm1c.com")]
+)
+async def test_the_browser_does_not_rewrite_the_domain(
+    site: Site, visit: Browsing, scripts: bool, typed: str, mailed: str
+) -> None:
+    page, person = (await visit(site.url, scripts=scripts)).page, somebody().partition("@")[0]
+
+    await fill_in(page, email=typed.format(person))
+
+    await expect(page.get_by_role("heading")).to_have_text(CHECK)
+    inbox = (await visit(site.inbox)).page
+    await expect(inbox.get_by_role("link", name=mailed.format(person))).to_be_visible()
+
+
+@each_way
+async def test_after_a_stop_the_button_works_and_signs_up_once(
+    site: Site, visit: Browsing, scripts: bool
+) -> None:
+    window, answers = await visit(site.url, scripts=scripts), list[APIResponse]()
+    page, devtools = window.page, await window.context.new_cdp_session(window.page)
+
+    async def keep_the_first_answer(route: Route) -> None:
+        answers.append(await route.fetch(max_redirects=0))
+        if len(answers) > 1:
+            await route.fulfill(response=answers[-1])
+
+    await page.route("**/signup", keep_the_first_answer)
+    await page.get_by_label("Email address").fill(somebody())
+    button = page.get_by_role("button", name="Sign up")
+    await button.click(no_wait_after=True)
+    await eventually(lambda: len(answers) == 1)
+    await devtools.send("Page.stopLoading")  # the Stop button, and Esc
+    await button.click()
+
+    await expect(page.get_by_role("heading")).to_have_text(CHECK)
+    assert answers[0].headers["location"] == answers[1].headers["location"]
+
+
+async def test_a_second_click_is_harmless(slow_relay: SlowRelay, visit: Browsing) -> None:
+    slow_relay.relay.answers["dot"] = "250 queued"
+    slow_relay.may_answer.set()
+    page, address = (await visit(slow_relay.site.url)).page, somebody()
+    await page.get_by_label("Email address").fill(address)
+
+    await page.get_by_role("button", name="Sign up").dblclick()
+
+    await expect(page.get_by_role("status")).to_have_text(SENT)
+    assert slow_relay.relay.recipients[address] == 1
+
+
+async def test_the_address_of_the_form_leads_back_to_it(site: Site, visit: Browsing) -> None:
+    page = (await visit(site.url)).page
+    await fill_in(page, email="nobody")
+    await expect(page.locator("[aria-invalid]")).to_have_count(1)
+
+    await page.goto(page.url)
+
+    assert page.url == f"{site.url}/"
+    await expect(page.get_by_role("heading")).to_have_text("Sign up")
+
+
+async def test_a_lost_browser_finds_the_form(site: Site, visit: Browsing) -> None:
+    page = (await visit(f"{site.url}/nope")).page
+
+    await page.get_by_role("link", name="Go to the signup page").click()
+
+    await expect(page.get_by_label("Email address")).to_be_visible()
 
 
 async def test_the_keyboard_is_enough(site: Site, visit: Browsing) -> None:
@@ -152,7 +236,7 @@ async def test_the_keyboard_is_enough(site: Site, visit: Browsing) -> None:
         await page.keyboard.type(typed)
     await page.keyboard.press("Enter")
 
-    await expect(page.get_by_role("heading")).to_have_text("Thank you")
+    await expect(page.get_by_role("heading")).to_have_text(CHECK)
 
 
 async def test_nobody_sees_the_trap_for_programs(site: Site, visit: Browsing) -> None:

@@ -89,12 +89,15 @@ class TestIdempotencyKey:
         assert answer.status_code == 422
 
 
+BROWSER = {"Accept": "text/html"}
+
+
 class TestForm:
     async def test_a_known_address_gets_what_a_new_one_gets(
         self, client: httpx.AsyncClient, database: Database
     ) -> None:
         begun = time.monotonic()
-        new, known = [await client.post("/signup", data=ADA) for _ in range(2)]
+        new, known = [await client.post("/signup", data=ADA, headers=BROWSER) for _ in range(2)]
 
         assert told(new) == told(known)
         assert (new.status_code, new.headers["Location"]) == (303, "/welcome")
@@ -104,7 +107,7 @@ class TestForm:
     async def test_the_page_of_a_user_is_that_of_anybody(
         self, client: httpx.AsyncClient, database: Database
     ) -> None:
-        await client.post("/signup", data=ADA)
+        await client.post("/signup", data=ADA, headers=BROWSER)
         [user] = await rows(database, "SELECT id FROM users")
 
         known, unknown = [
@@ -114,7 +117,7 @@ class TestForm:
         assert without_nonces(known.text) == without_nonces(unknown.text)
 
     async def test_the_audit_names_nobody(self, client: httpx.AsyncClient, database: Database) -> None:
-        await client.post("/signup", data=ADA)
+        await client.post("/signup", data=ADA, headers=BROWSER)
 
         entries = "SELECT user_id FROM audit_log WHERE route = '/signup'"
         await eventually(lambda: rows(database, entries))

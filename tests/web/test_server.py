@@ -54,7 +54,9 @@ async def test_a_form_leads_from_page_to_page_until_the_mail_has_left(
     start: Start, relay: ScriptedRelay
 ) -> None:
     service = await start("serve")
-    async with httpx.AsyncClient(base_url=service.url, follow_redirects=True) as browser:
+    async with httpx.AsyncClient(
+        base_url=service.url, follow_redirects=True, headers={"Accept": "text/html"}
+    ) as browser:
         form = Page((await browser.get("/")).text).one("form")
         ada = {"email": "ada@example.com", "name": "", "website": ""}
 
