@@ -31,10 +31,10 @@ from service.signup.handler import SignupHandler
 from service.signup.pages import Pages
 from service.signup.preconditions import build_preconditions
 from service.signup.registration import Registration
-from service.web import problems
+from service.web import docs, problems
 from service.web.client_address import ClientAddresses
 from service.web.middleware import CorsMiddleware, MalformedRequestMiddleware, NoStoreMiddleware
-from service.web.openapi import describe_problems
+from service.web.openapi import describe
 
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-ID")
 ACCEPTED_HEADERS = (
@@ -63,7 +63,7 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
-            self.openapi_schema = describe_problems(super().openapi())
+            self.openapi_schema = describe(super().openapi())
         return self.openapi_schema
 
 
@@ -114,7 +114,7 @@ def create_app(settings: Settings) -> Application:
         description=about,
         redirect_slashes=False,
         telemetry=tracing.config(),
-        docs_url="/docs" if settings.docs else None,
+        docs_url=None,  # it would load Swagger UI from elsewhere
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
     )
@@ -137,6 +137,8 @@ def create_app(settings: Settings) -> Application:
         audit=audit,
         exposition=MetricsExposition(metrics=metrics, shared=shared, admin=OutboxAdmin(database)),
     )
+    if settings.docs:
+        docs.add_routes(app.router, title=app.title)
     _answer_head(app.router)
     return app
 

@@ -20,7 +20,8 @@ from service.observability.metrics import Metrics
 from service.observability.shared_counters import SharedCounters
 from service.outbox.admin import OutboxAdmin
 from service.settings import DuplicatePolicy, Settings
-from service.web.problems import Problem, ProblemType, problem_responses
+from service.web.openapi import problem_responses
+from service.web.problems import Problem, ProblemType
 
 TAGS: list[str | Enum] = ["operations"]
 
@@ -81,12 +82,12 @@ def add_routes(
     audit: AuditLog,
     exposition: MetricsExposition,
 ) -> None:
-    @router.get("/healthz", tags=TAGS)
+    @router.get("/healthz", operation_id="getHealth", tags=TAGS)
     async def health() -> Health:
         """The process lives."""
         return Health()
 
-    @router.get("/readyz", tags=TAGS, responses={503: {"model": Readiness}})
+    @router.get("/readyz", operation_id="getReadiness", tags=TAGS, responses={503: {"model": Readiness}})
     async def readiness(response: Response) -> Readiness:
         """Signups can be stored. Names the part that is not well."""
         trouble = await _database_trouble(database)
@@ -109,6 +110,7 @@ def add_routes(
         router.add_api_route(
             "/metrics",
             metrics,
+            operation_id="getMetrics",
             tags=TAGS,
             response_class=PlainTextResponse,
             responses=problem_responses(ProblemType.UNAUTHORIZED),

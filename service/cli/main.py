@@ -12,6 +12,7 @@ from service.cli.audit import audit
 from service.cli.check import check, send_test
 from service.cli.common import examples, explain
 from service.cli.migrate import migrate
+from service.cli.openapi import openapi
 from service.cli.outbox import outbox
 from service.cli.output import complain, say
 from service.cli.serve import serve
@@ -49,6 +50,7 @@ app.command(epilog=examples("serve", "serve --workers 2"))(serve)
 app.command(epilog=examples("worker"))(worker)
 app.command(epilog=examples("migrate"))(migrate)
 app.command(epilog=examples("check"))(check)
+app.command(epilog=examples("openapi"))(openapi)
 app.command(epilog=examples("send-test you@your-domain.example"))(send_test)
 app.add_typer(outbox, name="outbox")
 app.add_typer(users, name="users")

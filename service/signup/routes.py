@@ -21,13 +21,15 @@ from service.signup.preconditions import Precondition
 from service.signup.registration import RegisteredUser
 from service.signup.route import SignupRoute
 from service.signup.schemas import (
+    ACCEPTED,
     IdempotencyKey,
     SignupAccepted,
     SignupConfirmation,
     SignupRequest,
     SignupState,
 )
-from service.web.problems import Problem, ProblemType, problem_responses
+from service.web.openapi import problem_responses, with_headers
+from service.web.problems import Problem, ProblemType
 
 TAGS: list[str | Enum] = ["signup"]
 REFUSED = (
@@ -44,7 +46,7 @@ REFUSED = (
     ProblemType.PAUSED,
 )
 
-# OpenAPI shows one of two routes on a path: what the form's adds to it.
+# Besides JSON, which FastAPI describes.
 FORM_TOO: dict[str, Any] = {
     "requestBody": {
         "content": {
@@ -62,25 +64,33 @@ FORM_TOO: dict[str, Any] = {
         }
     }
 }
-SEE_OTHER: dict[int | str, dict[str, Any]] = {303: {"description": "To a form: the page `/welcome/{id}`."}}
+SEE_OTHER: dict[int | str, dict[str, Any]] = {
+    303: {
+        "description": "For a form whose `Accept` names `text/html`: the page `/welcome/{id}`.",
+        "headers": with_headers("Location"),
+    }
+}
 BY_POLICY: dict[DuplicatePolicy, dict[str, Any]] = {
     DuplicatePolicy.CONFLICT: {
         "status_code": 201,
         "response_model": SignupConfirmation,
-        "responses": SEE_OTHER
+        "response_description": "The user is on disk.",
+        "responses": {201: {"headers": with_headers("Location")}}
+        | SEE_OTHER
         | problem_responses(
             *REFUSED,
             ProblemType.ADDRESS_TAKEN,
             ProblemType.KEY_REUSED,
             ProblemType.MAILBOX_RATE_LIMITED,
         ),
-        "description": "Stores the user and answers at once; the welcome email follows by itself.",
+        "description": "Stores the user and answers at once. The welcome email follows by itself.",
     },
     DuplicatePolicy.UNIFORM: {
         "status_code": 202,
         "response_model": SignupAccepted,
+        "response_description": "The user is on disk.",
         "responses": SEE_OTHER | problem_responses(*REFUSED),
-        "description": "Stores the user, if the address is new, and answers the same if it is known.",
+        "description": "Stores the user if the address is new. A known address gets the same answer.",
     },
 }
 
@@ -112,6 +122,8 @@ def add_routes(
         "/signup",
         signup,
         methods=["POST"],
+        operation_id="signUp",
+        summary="Sign up",
         route_class_override=Route,
         tags=TAGS,
         openapi_extra=FORM_TOO,
@@ -121,6 +133,8 @@ def add_routes(
     @router.get(
         "/signup/{signup_id}",
         tags=TAGS,
+        operation_id="getSignup",
+        summary="What became of the welcome email",
         responses=problem_responses(ProblemType.NOT_FOUND, ProblemType.UNAVAILABLE),
     )
     async def signup_state(signup_id: str, request: Request) -> SignupState:
@@ -158,7 +172,7 @@ def _confirmed(request: Request, registered: RegisteredUser, background: Backgro
 
 def _accepted(request: Request) -> Response:
     """Says nothing about the address."""
-    return see_other(NEUTRAL) if wants_page(request) else _answer(202, SignupAccepted())
+    return see_other(NEUTRAL) if wants_page(request) else _answer(202, SignupAccepted(message=ACCEPTED))
 
 
 def _answer(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from service.database.email_status import EmailStatus
@@ -60,10 +61,23 @@ KEY_PATTERN = r"^[\x21-\x7e]{1,255}$"
 IdempotencyKey = Annotated[
     str | None,
     Header(
+        alias="Idempotency-Key",
         pattern=KEY_PATTERN,
         description="Makes a repeated request safe: the same key and body get the same answer.",
     ),
 ]
+
+
+ACCEPTED = "Thank you. If this address is new to us, a welcome email is on its way."
+ID = "0190b6d7-6d24-7a57-9f4a-0d8c6f2f2a11"
+CONFIRMED: JsonDict = {
+    "id": ID,
+    "email": "ada@example.com",
+    "name": "Ada",
+    "created_at": "2026-11-22T12:49:25.683635Z",
+    "welcome_email": "pending",
+}
+SENT: JsonDict = {"id": ID, "welcome_email": "sent", "sent_at": "2026-11-22T12:49:25.691204Z"}
 
 
 class SignupRequest(BaseModel):
@@ -74,28 +88,35 @@ class SignupRequest(BaseModel):
 
 
 class SignupConfirmation(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": CONFIRMED})
+
     id: UUID
-    email: Annotated[str, Field(description="As typed, trimmed.", examples=["ada@example.com"])]
-    name: Annotated[str | None, Field(examples=["Ada"])]
+    email: Annotated[str, Field(description="As typed, trimmed.")]
+    name: str | None
     created_at: datetime
     welcome_email: Literal[EmailStatus.PENDING] = EmailStatus.PENDING
 
     @classmethod
     def of(cls, registered: RegisteredUser) -> Self:
         return cls(
-            id=registered.id, email=registered.email, name=registered.name, created_at=registered.created_at
+            id=registered.id,
+            email=registered.email,
+            name=registered.name,
+            created_at=registered.created_at,
         )
 
 
 class SignupAccepted(BaseModel):
     """The same for a new address and a known one."""
 
-    message: Literal["Thank you. If this address is new to us, a welcome email is on its way."] = (
-        "Thank you. If this address is new to us, a welcome email is on its way."
-    )
+    model_config = ConfigDict(json_schema_extra={"example": {"message": ACCEPTED}})
+
+    message: str
 
 
 class SignupState(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": SENT})
+
     id: UUID
     welcome_email: EmailStatus
     sent_at: datetime | None

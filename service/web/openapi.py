@@ -1,27 +1,114 @@
-"""The document's errors as they are: problem details everywhere, and what any request may meet."""
+"""The OpenAPI document as it is: each status with its own types of problem, and examples of what is sent."""
 
+import json
 from typing import Any
 
-from service.web.problems import ProblemResponse, ProblemType, problem_responses
+from service.person.reason import Reason
+from service.web.problems import InvalidField, ProblemDetails, ProblemResponse, ProblemType
 
-ANYWHERE = problem_responses(
-    ProblemType.MALFORMED, ProblemType.TIMEOUT, ProblemType.HEADERS_TOO_LARGE, ProblemType.INTERNAL
-)
+PROBLEM = ProblemResponse.media_type
+REQUEST_ID = "0190b6d76d247a579f4a0d8c6f2f2a11"
+INSTANCE = "urn:uuid:0190b6d7-6d24-7a57-9f4a-0d8c6f2f2a11"
+RETRIED = ("429", "503")
+
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-ID": {
+        "required": True,
+        "description": "The request's id, in the log and the audit as well; yours if you sent one.",
+        "schema": {"type": "string"},
+        "example": REQUEST_ID,
+    },
+    "Location": {
+        "required": True,
+        "description": "Where to ask what became of the welcome email.",
+        "schema": {"type": "string", "format": "uri-reference"},
+        "example": "/signup/0190b6d7-6d24-7a57-9f4a-0d8c6f2f2a11",
+    },
+    "Retry-After": {
+        "required": True,
+        "description": "After how many seconds to try again.",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 2,
+    },
+}
+ANYWHERE = (ProblemType.MALFORMED, ProblemType.TIMEOUT, ProblemType.HEADERS_TOO_LARGE, ProblemType.INTERNAL)
 
 
-def describe_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """FastAPI gives every answer its own media type, and every route with a parameter its own 422."""
+def problem_responses(*problem_types: ProblemType) -> dict[int | str, dict[str, Any]]:
+    """What a route may answer besides its success, by status."""
+    by_status: dict[int | str, list[ProblemType]] = {}
+    for problem_type in problem_types:
+        by_status.setdefault(problem_type.status, []).append(problem_type)
+    return {status: _response(same_status) for status, same_status in by_status.items()}
+
+
+def with_headers(*names: str) -> dict[str, dict[str, Any]]:
+    return {name: HEADERS[name] for name in names}
+
+
+def describe(document: dict[str, Any]) -> dict[str, Any]:
+    """Adds what any request may meet, and removes what FastAPI says and this service does not do."""
     for operations in document["paths"].values():
         for operation in operations.values():
-            answers = operation["responses"]
-            if "HTTPValidationError" in str(answers.get("422")):
-                del answers["422"]
-            for status, answer in ANYWHERE.items():
-                described = {name: answer[name] for name in ("description", "content")}
-                answers.setdefault(str(status), described)
-            for answer in answers.values():
-                if ProblemResponse.media_type in (content := answer.get("content", {})):
-                    answer["content"] = {ProblemResponse.media_type: content[ProblemResponse.media_type]}
-    for unused in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(unused, None)
+            _describe_responses(operation["responses"])
+            for parameter in operation.get("parameters", ()):
+                _leave_out_null(parameter["schema"])  # a header is there or not
+    schemas = document["components"]["schemas"]
+    while unused := [name for name in schemas if f'#/components/schemas/{name}"' not in json.dumps(document)]:
+        for name in unused:  # classes of ours that FastAPI came across
+            del schemas[name]
+    _leave_out_null(schemas["ProblemDetails"]["properties"]["errors"])  # left out where there are none
     return document
+
+
+def _leave_out_null(schema: dict[str, Any]) -> None:
+    if "anyOf" in schema:
+        schema.update(schema.pop("anyOf")[0])
+
+
+def _describe_responses(responses: dict[str, Any]) -> None:
+    if "HTTPValidationError" in str(responses.get("422")):
+        del responses["422"]
+    for status, response in problem_responses(*ANYWHERE).items():
+        responses.setdefault(str(status), {name: response[name] for name in ("description", "content")})
+    for status, response in responses.items():
+        if PROBLEM in (content := response.get("content", {})):
+            response["content"] = {PROBLEM: content[PROBLEM]}
+            if status in RETRIED:
+                response["headers"] = with_headers("Retry-After")
+        response["headers"] = {**response.get("headers", {}), **with_headers("X-Request-ID")}
+
+
+def _response(problem_types: list[ProblemType]) -> dict[str, Any]:
+    """The schema names only the types that come with this status, so that a generated client knows them."""
+    uris = [problem_type.uri for problem_type in problem_types]
+    narrowed = {
+        "type": "object",
+        "properties": {"type": {"type": "string", "enum": uris}},
+        "required": ["type"],
+    }
+    schema = {"allOf": [{"$ref": "#/components/schemas/ProblemDetails"}, narrowed]}
+    examples = {problem_type.slug: {"value": _example(problem_type)} for problem_type in problem_types}
+    return {
+        "description": " ".join(
+            f"`{problem_type.uri}`: {problem_type.detail}" for problem_type in problem_types
+        ),
+        "model": ProblemDetails,
+        "content": {PROBLEM: {"schema": schema, "examples": examples}},
+    }
+
+
+def _example(problem_type: ProblemType) -> dict[str, Any]:
+    invalid = InvalidField(
+        loc=["body", "email"], msg=Reason.EMAIL_INVALID.sentence, type=Reason.EMAIL_INVALID
+    )
+    details = ProblemDetails(
+        type=problem_type.uri,
+        title=problem_type.title,
+        status=problem_type.status,
+        detail=problem_type.detail,
+        instance=INSTANCE,
+        request_id=REQUEST_ID,
+        errors=[invalid] if problem_type is ProblemType.INVALID else None,
+    )
+    return details.model_dump(mode="json", exclude_none=True)

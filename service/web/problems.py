@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, StrEnum
-from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -189,18 +188,6 @@ def problem_app(
         await answer(scope, receive, send)
 
     return refuse
-
-
-def problem_responses(*problem_types: ProblemType) -> dict[int | str, dict[str, Any]]:
-    """For OpenAPI: what a route may answer besides its success."""
-    content = {ProblemResponse.media_type: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
-    by_status: dict[int | str, dict[str, Any]] = {}
-    for problem_type in problem_types:
-        described = by_status.setdefault(
-            problem_type.status, {"description": "", "model": ProblemDetails, "content": content}
-        )
-        described["description"] += f"`{problem_type.uri}`: {problem_type.detail} "
-    return by_status
 
 
 def install_handlers(

@@ -38,28 +38,6 @@ def test_the_api_page_lists_every_reason_for_an_invalid_field() -> None:
     assert listed[: len(Reason)] == list(Reason)
 
 
-async def test_openapi_lists_every_type(client: httpx.AsyncClient) -> None:
-    document = (await client.get("/openapi.json")).json()
-
-    details = document["components"]["schemas"]["ProblemDetails"]
-    assert details["properties"]["type"]["enum"] == [kind.uri for kind in ProblemType]
-
-
-async def test_openapi_describes_errors_as_problems(client: httpx.AsyncClient) -> None:
-    document = (await client.get("/openapi.json")).json()
-
-    errors = {
-        (path, status): set(answer["content"])
-        for path, operations in document["paths"].items()
-        for operation in operations.values()
-        for status, answer in operation["responses"].items()
-        if status >= "400"
-    }
-    del errors["/readyz", "503"]  # names what is not ready
-    for (path, status), media_types in errors.items():
-        assert media_types == {"application/problem+json"}, (path, status)
-
-
 @pytest.mark.parametrize(
     ("request_", "status", "kind"),
     [

@@ -1,0 +1,59 @@
+"""A TypeScript client that is generated from the OpenAPI document, under `tsc --strict`."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.ports import free_port
+from tests.support.processes import Process
+
+PACKAGE = Path(__file__).parent / "typescript"
+INSTALL = ("--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=20000")
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the generator and the compiler."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("there is no npm here")
+    folder = shutil.copytree(PACKAGE, tmp_path_factory.mktemp("npm") / "typescript")
+    installed = subprocess.run([npm, "ci", *INSTALL], cwd=folder, capture_output=True, text=True, check=False)
+    if installed.returncode:
+        pytest.skip(f"npm could not install the packages: {installed.stderr.strip().splitlines()[-1:]}")
+    return folder
+
+
+def run(folder: Path, *command: str) -> str:
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+async def test_it_signs_up_and_knows_every_error_by_its_type(package: Path, tmp_path: Path) -> None:
+    service = await Process(
+        "up",
+        folder=tmp_path,
+        environment={
+            "SIGNUP_RATE_LIMIT": "3/day",
+            "INBOX_HTTP_PORT": free_port(),
+            "INBOX_SMTP_PORT": free_port(),
+        },
+    ).start()
+    try:
+        await service.ready(path="/readyz")
+        run(package, "npx", "openapi-typescript", f"{service.url}/openapi.json", "-o", "api.d.ts")
+        run(package, "npx", "tsc")
+        printed = run(package, "node", "client.js", service.url, "ada@example.com")
+    finally:
+        await service.stop()
+
+    created, state, taken, invalid, limited = json.loads(printed)
+    assert created["state"] == "pending"
+    assert state in ("pending", "sent")
+    assert taken == {"taken": "Address taken"}
+    assert invalid == {"reasons": ["email_invalid"]}
+    assert limited["retryAfter"] > 0
