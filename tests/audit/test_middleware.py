@@ -255,6 +255,26 @@ async def test_a_client_that_leaves_before_the_answer_is_recorded_and_its_signup
     await eventually(lambda: _mailed_or_waiting(database, relay))
 
 
+async def test_an_entry_is_in_its_file_before_the_last_byte_of_the_answer_leaves(
+    live: Running, settings: Settings
+) -> None:
+    """So that `kill -9` after that takes none along."""
+    body = httpx.Request("POST", "http://test", json=SIGNUP).content
+    last_bytes: list[bool] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            spools = (settings.data_dir / "audit").glob("*.spool")
+            last_bytes.append(any(b"kept-before" in spool.read_bytes() for spool in spools))
+
+    await live.app(_post_scope("kept-before"), receive, send)
+
+    assert last_bytes == [True]
+
+
 def _post_scope(request_id: str) -> dict[str, Any]:
     headers = [(b"content-type", b"application/json"), (b"x-request-id", request_id.encode())]
     return {

@@ -64,16 +64,23 @@ async def test_it_goes_on_where_somebody_deleted_the_first_entries(
     assert await faults(database) == []
 
 
-async def test_an_entry_beyond_the_range_does_not_hold_up_the_others(
-    database: Database, tmp_path: Path
+@pytest.mark.parametrize(
+    ("forged", "pruned", "found"),
+    [
+        ("UPDATE audit_log SET seq = 13 WHERE seq = 3", 4, ["unexpected: entry 13", "missing: entry 3"]),
+        ("UPDATE audit_log SET seq = 0 WHERE seq = 1", 4, ["unexpected: entry 0"]),
+    ],
+)
+async def test_an_entry_outside_the_range_neither_goes_nor_holds_up_the_others(
+    database: Database, tmp_path: Path, forged: str, pruned: int, found: list[str]
 ) -> None:
     for folder in ("one", "two"):
         await store(database, tmp_path / folder, [9] * 3)
-    await change(database, "UPDATE audit_log SET seq = seq + 10 WHERE seq = 3")
+    await change(database, forged)
 
-    assert await retention.prune(heads(database), keep=timedelta(days=5)) == 4
+    assert await retention.prune(heads(database), keep=timedelta(days=5)) == pruned
 
-    assert await faults(database) == ["unexpected: entry 13", "missing: entry 3"] * 2
+    assert await faults(database) == found * 2
 
 
 async def test_what_grows_old_meanwhile_is_left_for_the_next_round(

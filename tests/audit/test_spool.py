@@ -1,8 +1,10 @@
 """The files that entries wait in."""
 
+import fcntl
 import json
 import os
 import resource
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -102,6 +104,32 @@ def test_only_one_process_adopts_a_segment(tmp_path: Path) -> None:
     for segment in adopted:
         segment.remove()
     assert list(second.orphans()) == []
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_a_file_that_another_process_moved_and_removed_meanwhile_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, create: bool
+) -> None:
+    segment = Segment(tmp_path / "one.spool")
+    segment.path.touch()
+    flock = fcntl.flock
+
+    def too_late(descriptor: int, operation: int) -> None:
+        segment.path.unlink()
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", too_late)
+        assert not segment.open(create=create)
+
+    assert segment.open(create=True)
+    assert segment.path.exists()
+
+
+def test_nobody_else_can_read_what_waits(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path / "audit")
+
+    assert {stat.S_IMODE(path.stat().st_mode) for path in spool.folder.iterdir()} == {0o600}
 
 
 @pytest.mark.parametrize("cut", [2, 10, 60, 64])

@@ -26,7 +26,11 @@ async def log(database: Database, tmp_path: Path) -> Database:
     return database
 
 
-async def test_an_untouched_log_is_in_order(log: Database) -> None:
+@pytest.mark.parametrize("page", [1, 3, 10, 2000])
+async def test_an_untouched_log_is_in_order(
+    log: Database, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(verify, "PAGE", page)
     verification = Verification(log, secret=b"")
 
     assert [finding async for finding in verification.findings()] == []
