@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -72,7 +72,11 @@ class Rate:
 
 
 class InvalidSettings(Exception):
-    """A sentence a line for a person: which variable is wrong, and what it takes."""
+    """A sentence per line: which variable is wrong, and what it takes. `names` are those variables."""
+
+    def __init__(self, sentences: str, *, names: frozenset[str] = frozenset()) -> None:
+        super().__init__(sentences)
+        self.names = names
 
 
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"  # RFC 5322, section 3.2.3
@@ -299,7 +303,19 @@ def load(**overrides: object) -> Settings:
         raise InvalidSettings(_find_unreadable_file() or f"The settings cannot be read: {exc}.") from exc
     except ValidationError as exc:
         lines = [_sentence(error) for error in exc.errors(include_url=False, include_context=False)]
-        raise InvalidSettings("\n".join(dict.fromkeys(lines))) from exc
+        names = frozenset(name for error in exc.errors() for name in _names(error))
+        raise InvalidSettings("\n".join(dict.fromkeys(lines)), names=names) from exc
+
+
+def load_without(wrong: Iterable[str]) -> Settings:
+    """The settings with their defaults in place of these, so that the others can be tested."""
+    return load(**{name: Settings.model_fields[name].default for name in wrong})
+
+
+def _names(error: ErrorDetails) -> Sequence[str]:
+    if error["loc"]:
+        return [str(error["loc"][0])]
+    return [name for name in Settings.model_fields if name.startswith("smtp_")]  # they do not fit together
 
 
 def find_env_file_problems() -> list[str]:

@@ -16,6 +16,7 @@ from uuid import uuid4
 import structlog
 
 from service.audit.entries import Entry, NumberedEntry, digest_key
+from service.runtime.private_files import create_private_folder
 
 BATCH_BYTES = 300_000
 LINE_END = b'"]\n'
@@ -121,7 +122,7 @@ class Spool:
 
     def open(self) -> None:
         """Raises OSError if the folder cannot be written."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        create_private_folder(self.folder)
         for segment in (self._active, self._resting):
             # Somebody may adopt a new file between its creation and its lock, and then removes it.
             while not segment.open(create=True):

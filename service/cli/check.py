@@ -1,32 +1,132 @@
-"""The commands that try what is configured, before people depend on it."""
+"""The commands that test what is configured: `check` and `send-test`."""
 
 import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import CommandFailed, configure, progress, run, run_with_database
-from service.cli.output import escape, say
+from service.cli.common import CommandFailed, configure, find_database_problem, progress, run
+from service.cli.output import complain, escape, say
 
 if TYPE_CHECKING:
-    from service.database.engine import Database
     from service.settings import Settings
+
+DATABASE_SETTINGS = frozenset({"database_url", "data_dir"})
 
 
 def check() -> None:
-    """Look at settings, database and relay, and say what is wrong and how to fix it."""
-    from service.mail.message import Messages
-    from service.settings import explain_write_errors
-    from service.signup.pages import Pages
+    """Test settings, database and relay, and say what is wrong and how to fix it. Creates nothing."""
+    from service import settings as module
+    from service.settings import InvalidSettings
 
-    settings = configure()
-    settings.require_production_values()
-    Messages(settings)
-    Pages(settings)
-    with explain_write_errors(settings.data_dir):
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-    say("settings  ok")
-    run_with_database(_check)
+    wrong: frozenset[str] = frozenset()
+    sentences: list[str] = []
+    try:
+        settings = configure()
+    except InvalidSettings as exc:
+        if not exc.names:
+            raise
+        wrong, sentences = exc.names, str(exc).splitlines()
+        settings = module.load_without(wrong)
+
+    results = [
+        _report("settings", [*sentences, *_settings_problems(settings)]),
+        _test("database", _database_problems, settings, untestable=wrong & DATABASE_SETTINGS),
+        _test(
+            "relay",
+            _relay_problems,
+            settings,
+            untestable={name for name in wrong if name.startswith("smtp_")},
+        ),
+    ]
+    if not all(results):
+        raise typer.Exit(1)
+
+
+def _test(
+    part: str,
+    find_problems: "Callable[[Settings], Iterator[str]]",
+    settings: "Settings",
+    *,
+    untestable: AbstractSet[str],
+) -> bool:
+    if untestable:
+        return _report(part, ["Not tested, because its settings are wrong."])
+    return _report(part, list(find_problems(settings)))
+
+
+def _report(part: str, problems: Sequence[str]) -> bool:
+    say(f"{part:9} {'NOT ok' if problems else 'ok'}")
+    for problem in problems:
+        complain(escape(problem))
+    return not problems
+
+
+def _settings_problems(settings: "Settings") -> Iterator[str]:
+    from service.mail.message import Messages
+    from service.settings import InvalidSettings, find_env_file_problems
+    from service.signup.pages import Pages
+    from service.templating.misspelled import find_misspelled_templates
+
+    yield from find_env_file_problems()
+    yield from find_misspelled_templates(settings.templates_dir)
+    for use in (settings.require_production_values, lambda: Messages(settings), lambda: Pages(settings)):
+        try:
+            use()
+        except InvalidSettings as exc:
+            yield from str(exc).splitlines()
+    if problem := _find_unwritable(settings.data_dir):
+        yield problem
+
+
+def _find_unwritable(folder: Path) -> str | None:
+    """Why entries could not be written there, without writing any."""
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return None
+    reason = "no right to write" if existing.is_dir() else f"{existing} is not a folder"
+    return f"{folder} cannot be written ({reason}): fix that, or set DATA_DIR to another folder."
+
+
+def _database_problems(settings: "Settings") -> Iterator[str]:
+    from service.database.engine import Database
+    from service.settings import InvalidSettings
+
+    async def find_problem() -> str | None:
+        database = Database(settings, create=False)
+        try:
+            return await find_database_problem(database, storing=True)
+        finally:
+            await database.close()
+
+    try:
+        problem = run(find_problem())
+    except InvalidSettings as exc:
+        problem = str(exc)
+    if problem:
+        yield problem
+
+
+def _relay_problems(settings: "Settings") -> Iterator[str]:
+    from service.mail.diagnosis import explain
+    from service.mail.relay import Relay
+    from service.outbox.channel import ChannelTrouble
+
+    async def probe() -> None:
+        relay = Relay(settings)
+        try:
+            await relay.probe()
+        finally:
+            await relay.close()
+
+    try:
+        run(probe())
+    except ChannelTrouble as exc:
+        yield explain(exc, settings)
 
 
 def send_test(
@@ -43,7 +143,7 @@ def send_test(
         raise typer.BadParameter(str(exc)) from exc
     words = run(send_one(mailbox, settings))
     say(f"The relay took it: {escape(words)}")
-    say("Look into that inbox; if it is not there within minutes, into the spam folder.")
+    say("Look for it in that inbox, and after some minutes in the spam folder.")
 
 
 async def send_one(mailbox: str, settings: "Settings") -> str:
@@ -73,19 +173,3 @@ async def send_one(mailbox: str, settings: "Settings") -> str:
         raise CommandFailed(escape(explain(exc, settings))) from exc
     finally:
         await relay.close()
-
-
-async def _check(database: "Database", settings: "Settings") -> None:
-    from service.database import migrations
-    from service.mail.diagnosis import explain
-    from service.mail.relay import Relay
-    from service.outbox.channel import ChannelTrouble
-
-    if trouble := await migrations.find_problem(database):
-        raise CommandFailed(trouble)
-    say("database  ok")
-    try:
-        await Relay(settings).probe()
-    except ChannelTrouble as exc:
-        raise CommandFailed(escape(explain(exc, settings))) from exc
-    say("relay     ok")

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from service.database.engine import Database
+    from service.database.engine import Database, DatabaseUnavailable
     from service.settings import Settings
 
 Result = TypeVar("Result")
@@ -72,19 +72,47 @@ def configure() -> "Settings":
     return configured
 
 
-def run_with_database(work: "Callable[[Database, Settings], Awaitable[Result]]") -> Result:
-    """Raises InvalidSettings, and what the work raises."""
-    from service.database.engine import Database
+def run_with_database(
+    work: "Callable[[Database, Settings], Awaitable[Result]]", *, migrated: bool = True
+) -> Result:
+    """Raises InvalidSettings, what the work raises, and CommandFailed if the database cannot be used, or,
+    where that matters, was not migrated."""
+    from service.database.engine import Database, DatabaseUnavailable
 
     async def with_database() -> Result:
         settings = configure()
-        database = Database(settings)
+        database = Database(settings, create=not migrated)
         try:
+            if migrated and (problem := await find_database_problem(database)):
+                raise CommandFailed(problem)
             return await work(database, settings)
+        except DatabaseUnavailable as exc:
+            raise CommandFailed(explain_unavailable(database, exc)) from exc
         finally:
             await database.close()
 
     return run(with_database())
+
+
+async def find_database_problem(database: "Database", *, storing: bool = False) -> str | None:
+    """A sentence with the fix; with `storing` also if nothing can be stored."""
+    from service.database import migrations, readiness
+    from service.database.engine import DatabaseUnavailable
+
+    try:
+        problem = await migrations.find_problem(database)
+        return problem or (await readiness.find_problem(database) if storing else None)
+    except DatabaseUnavailable as exc:
+        return explain_unavailable(database, exc)
+
+
+def explain_unavailable(database: "Database", exc: "DatabaseUnavailable") -> str:
+    fix = (
+        "Check DATABASE_URL and DATA_DIR, or run `signup-service migrate` if it is new."
+        if database.is_sqlite
+        else "Check DATABASE_URL, and that the server runs."
+    )
+    return f"The database {database.address} cannot be used: {exc}. {fix}"
 
 
 def progress(*, hidden: bool = False) -> "Progress":

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def migrate() -> None:
     """Bring the database to this release's schema."""
-    run_with_database(_migrate)
+    run_with_database(_migrate, migrated=False)
     say("The database is up to date.")
 
 

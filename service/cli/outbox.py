@@ -1,61 +1,155 @@
 """The commands on the outbox: what waits, what failed and why."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from service.cli.common import AsJson, Limit, examples, parse_duration, progress, run_with_database
-from service.cli.output import say, show
+from service.cli.common import (
+    AsJson,
+    CommandFailed,
+    Limit,
+    examples,
+    parse_duration,
+    progress,
+    run_with_database,
+)
+from service.cli.output import complain, say, show
 from service.database.email_status import EmailStatus
 
 if TYPE_CHECKING:
     from service.database.engine import Database
+    from service.outbox.admin import OutboxAdmin, Selection
     from service.settings import Settings
 
-SOME_ID = "01a2034d-e2b2-70ba-a0cc-98ae50e103db"
+COLUMNS = ("id", "status", "due_or_done", "recipient", "last_reply")
+
+Id = Annotated[
+    str | None, typer.Argument(metavar="[ID]", help="An email's id, or a beginning that only it has.")
+]
+Address = Annotated[str | None, typer.Option(help="Emails to this address, in any spelling.")]
 
 outbox = typer.Typer(help="The emails: what waits, what failed and why.", no_args_is_help=True)
 
 
-@outbox.command("list", epilog=examples("outbox list --status failed", "outbox list --limit 1000 --json"))
-def list_outbox(status: EmailStatus | None = None, limit: Limit = 50, as_json: AsJson = False) -> None:
-    """Show emails, the newest first."""
+@outbox.command(
+    "list", epilog=examples("outbox list --status failed", "outbox list --address ada@example.com --json")
+)
+def list_outbox(
+    status: Annotated[EmailStatus | None, typer.Option(help="Emails in this state.")] = None,
+    address: Address = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show emails, the newest first; with a status those whose time comes or came last."""
     from service.outbox.admin import OutboxAdmin
 
-    async def look(database: "Database", _: "Settings") -> None:
-        found = await OutboxAdmin(database).newest(limit, status=status)
-        columns = ("id", "recipient", "status", "attempt", "due_at", "finished_at", "last_reply")
-        show(found, columns=columns, as_json=as_json)
+    async def find(database: "Database", _: "Settings") -> None:
+        found = await OutboxAdmin(database).newest(limit, status=status, address=address)
+        # One time is enough on a line: when it is tried next, or when it was sent or failed.
+        rows = (
+            found
+            if as_json
+            else [{**row, "due_or_done": row["finished_at"] or row["due_at"]} for row in found]
+        )
+        columns = [name for name in COLUMNS if not (status and name == "status")]
+        show(rows, columns=columns, as_json=as_json)
 
-    run_with_database(look)
+    run_with_database(find)
 
 
-@outbox.command(epilog=examples("outbox retry --all", "outbox retry --since 2h", f"outbox retry {SOME_ID}"))
+@outbox.command(epilog=examples("outbox retry --all", "outbox retry --since 2h", "outbox retry 01a2034d"))
 def retry(
-    email_id: Annotated[UUID | None, typer.Argument(metavar="[ID]")] = None,
+    email_id: Id = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every email that failed, or waits after a refusal.")
     ] = False,
     since: Annotated[
-        str, typer.Option(help="Those that failed within this time, such as 90m, 2h or 1d.")
-    ] = "",
+        str | None, typer.Option(help="Those that failed within this time, such as 90m, 2h or 1d.")
+    ] = None,
 ) -> None:
-    """Send failed emails again, and those that wait after a refusal."""
-    from service.outbox.admin import OutboxAdmin, Selection
-
-    if sum(map(bool, (email_id, everything, since))) != 1:
-        raise typer.BadParameter("give one of ID, --all and --since")
+    """Send failed emails again, and those that wait after a refusal. Exits with 1 if there are none."""
+    _require_one(ID=email_id, all=everything, since=since)
     failed_since = parse_duration(since) if since else None
 
-    async def again(database: "Database", _: "Settings") -> None:
-        admin, retried = OutboxAdmin(database), 0
-        selection = Selection(email_id=email_id, failed_since=failed_since)
-        with progress() as bar:
-            task = bar.add_task("Making due again", total=await admin.count_retryable(selection))
-            async for some in admin.retry(selection):
-                retried += some
-                bar.advance(task, some)
-        say(f"{retried} emails are due again.")
+    async def make_due(database: "Database", _: "Settings") -> None:
+        from service.outbox.admin import OutboxAdmin, Selection
 
-    run_with_database(again)
+        admin = OutboxAdmin(database)
+        selection = Selection(email_id=await _find(admin, email_id), failed_since=failed_since)
+        retried = await _change(selection, title="Retrying", count=admin.count_retryable, change=admin.retry)
+        if not retried:
+            complain("Nothing to retry: no such email failed, or waits after a refusal.")
+            raise typer.Exit(1)
+        say(f"{_emails(retried)} due again.")
+
+    run_with_database(make_due)
+
+
+@outbox.command(
+    epilog=examples(
+        "outbox drop 01a2034d", "outbox drop --address ada@example.com", "outbox drop --domain example.com"
+    )
+)
+def drop(
+    email_id: Id = None,
+    address: Address = None,
+    domain: Annotated[str | None, typer.Option(help="Emails to this domain.")] = None,
+) -> None:
+    """Give up emails that wait: they are failed, and can be retried. Exits with 1 if there are none."""
+    _require_one(ID=email_id, address=address, domain=domain)
+
+    async def give_up(database: "Database", _: "Settings") -> None:
+        from service.outbox.admin import OutboxAdmin, Selection
+
+        admin = OutboxAdmin(database)
+        selection = Selection(email_id=await _find(admin, email_id), address=address, domain=domain)
+        dropped = await _change(selection, title="Dropping", count=admin.count_droppable, change=admin.drop)
+        if not dropped:
+            complain("Nothing to drop: no such email waits.")
+            raise typer.Exit(1)
+        say(f"{_emails(dropped)} dropped. An email already being sent may still arrive.")
+
+    run_with_database(give_up)
+
+
+def _require_one(**options: object) -> None:
+    if sum(map(bool, options.values())) != 1:
+        first, *others = (name if name.isupper() else f"--{name}" for name in options)
+        raise typer.BadParameter(f"give one of {first}, {' and '.join(others)}")
+
+
+async def _find(admin: "OutboxAdmin", beginning: str | None) -> UUID | None:
+    """The id that begins so. Raises CommandFailed unless there is exactly one."""
+    if beginning is None:
+        return None
+    match await admin.find(beginning):
+        case []:
+            raise CommandFailed(f"No email has an id that begins with {beginning}.")
+        case [email_id]:
+            return email_id
+        case _:
+            raise CommandFailed(
+                f"More than one email has an id that begins with {beginning}: give more of it."
+            )
+
+
+async def _change(
+    selection: "Selection",
+    *,
+    title: str,
+    count: "Callable[[Selection], Awaitable[int]]",
+    change: "Callable[[Selection], AsyncIterator[int]]",
+) -> int:
+    changed = 0
+    with progress() as bar:
+        task = bar.add_task(title, total=await count(selection))
+        async for some in change(selection):
+            changed += some
+            bar.advance(task, some)
+    return changed
+
+
+def _emails(count: int) -> str:
+    return "1 email is" if count == 1 else f"{count} emails are"

@@ -16,7 +16,7 @@ Row = Union[Mapping[str, object], "RowMapping"]  # a string has no |
 
 GAP = "  "
 ELLIPSIS = "…"
-LEAST = 8  # characters of the last column; with room for fewer it is left out
+LEAST = 6  # characters of the last column; with room for fewer it is left out
 JOINERS = "\u200c\u200d"  # not printable by themselves, but part of names and emoji
 
 

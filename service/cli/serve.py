@@ -1,12 +1,13 @@
 """The command `serve`: the API, and delivery beside it."""
 
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import configure
+from service.cli.common import configure, run
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -16,11 +17,18 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="How many processes share the port.")] = 1,
 ) -> None:
     """Run the API, and deliver mail unless WORKER=false."""
+    from service.cli.starting import announce
+    from service.runtime.private_files import create_private_folder
+    from service.settings import explain_write_errors, http_url
     from service.web.server import listen
 
     settings = configure()
     settings.require_production_values()
+    with explain_write_errors(settings.data_dir):  # now, and not with a traceback of the server's
+        create_private_folder(settings.data_dir)
     listener = listen(settings.host, settings.port, setting="PORT")
+    address = http_url(settings.host, settings.port)
+    run(announce("serve", settings, address=address, worker=settings.worker, processes=workers))
     run_server(listener, workers=workers, keep_alive=settings.keep_alive)
 
 
@@ -29,15 +37,21 @@ def run_server(listener: socket.socket, *, workers: int, keep_alive: int) -> Non
     from uvicorn.config import STARTUP_FAILURE
     from uvicorn.supervisors import Multiprocess
 
+    from service.runtime.signals import SIGNALS
     from service.web.server import Server, config
 
     if workers == 1:
         Server(config(application(), keep_alive=keep_alive)).run([listener])
         return
+
+    class Processes(Multiprocess):
+        def handle_hup(self) -> None:
+            """uvicorn would restart its processes, which end at the same signal of their terminal."""
+            if signal.SIGHUP in SIGNALS:
+                self.handle_term()
+
     factory = f"{__name__}:{application_of_many.__name__}"
-    processes = Multiprocess(
-        config(factory, keep_alive=keep_alive, factory=True, workers=workers), [listener]
-    )
+    processes = Processes(config(factory, keep_alive=keep_alive, factory=True, workers=workers), [listener])
     processes.run()
     if any(process.exitcode == STARTUP_FAILURE for process in processes.processes):
         sys.exit(STARTUP_FAILURE)

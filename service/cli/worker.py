@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from service.delivery.worker import Worker
     from service.settings import Settings
 
-# Touched while the loop goes round, for a container's health check to look at.
-HEARTBEAT = Path(tempfile.gettempdir()) / "signup-worker.alive"
+HEARTBEAT = "signup-worker.alive"  # touched while the loop goes round, for a container's health check
 BEAT_EVERY = 5.0  # s
 MAX_ROUND = 30.0  # s; a claim is given up long before
 
@@ -30,6 +29,7 @@ async def work(settings: "Settings") -> None:
     """Returns when a signal has ended it."""
     import asyncio
 
+    from service.cli.starting import announce
     from service.database.engine import Database
     from service.delivery.assembly import DeliverySystem
     from service.observability.metrics import Metrics
@@ -41,6 +41,7 @@ async def work(settings: "Settings") -> None:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    await announce("worker", settings)
     database = Database(settings)
     metrics = Metrics()
     mailing = DeliverySystem.build(settings, database=database, metrics=metrics)
@@ -58,5 +59,5 @@ async def work(settings: "Settings") -> None:
 
 def _beat(worker: "Worker") -> None:
     if time.monotonic() - worker.last_round < MAX_ROUND:
-        with contextlib.suppress(OSError):  # no mail waits for a full or foreign /tmp
-            HEARTBEAT.touch()
+        with contextlib.suppress(OSError):  # no mail waits for a /tmp that is full, foreign or missing
+            (Path(tempfile.gettempdir()) / HEARTBEAT).touch()

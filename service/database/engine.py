@@ -31,7 +31,8 @@ from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import UTCDateTime
 
 from service.database.models import table
-from service.settings import InvalidSettings, Settings, explain_write_errors
+from service.runtime.private_files import create_private_file
+from service.settings import InvalidSettings, Settings
 
 Insert = postgresql.Insert | sqlite.Insert
 
@@ -79,9 +80,12 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg brings n
 
 
 class Database:
-    """One engine with a small pool. Never hold a connection while anything else is awaited."""
+    """One engine with a small pool. Never hold a connection while anything else is awaited.
 
-    def __init__(self, settings: Settings) -> None:
+    Connecting creates an SQLite file that does not exist, unless `create` is false.
+    """
+
+    def __init__(self, settings: Settings, *, create: bool = True) -> None:
         url, connect_args = _address(settings)
         self.engine: AsyncEngine = create_async_engine(
             url,
@@ -93,12 +97,13 @@ class Database:
         )
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.address = _describe(settings)
         # SQLite has one writer. Waiting for it here is fair; its own busy loop is not.
         self._writer: contextlib.AbstractAsyncContextManager[Any]
         if self.is_sqlite:
             self._writer = asyncio.Lock()
             self._read_only: dict[str, Any] = {"reading": True}
-            _configure_sqlite(self.engine)
+            _configure_sqlite(self.engine, Path(url.database or ""), create=create)
         else:
             self._writer = contextlib.nullcontext()
             self._read_only = {"isolation_level": "AUTOCOMMIT"}
@@ -170,12 +175,25 @@ class Database:
         await self.engine.dispose()
 
 
-def _address(settings: Settings) -> tuple[URL, dict[str, Any]]:
+def _url(settings: Settings) -> URL:
     text = settings.database_url.get_secret_value()
     try:
-        url = make_url(text) if text else URL.create("sqlite", database=str(settings.sqlite_file))
+        return make_url(text) if text else URL.create("sqlite", database=str(settings.sqlite_file))
     except (ArgumentError, ValueError) as exc:
         raise InvalidSettings("DATABASE_URL is not a URL: try postgresql://user:password@host/name.") from exc
+
+
+def _describe(settings: Settings) -> str:
+    """For people: the file, or server and name; without user and password."""
+    url = _url(settings)
+    if url.get_backend_name() == "sqlite":
+        return f"{url.database}"
+    host = url.host or url.query.get("host") or "localhost"
+    return f"{url.database} at {host}:{url.port or url.query.get('port') or 5432}"
+
+
+def _address(settings: Settings) -> tuple[URL, dict[str, Any]]:
+    url = _url(settings)
     match url.drivername.partition("+")[0]:
         case "sqlite":
             return _sqlite_address(url)
@@ -188,9 +206,6 @@ def _address(settings: Settings) -> tuple[URL, dict[str, Any]]:
 def _sqlite_address(url: URL) -> tuple[URL, dict[str, Any]]:
     if not url.database or url.database == ":memory:":
         raise InvalidSettings("DATABASE_URL names no file: try sqlite:///data/service.db.")
-    folder = Path(url.database).parent
-    with explain_write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     return url.set(drivername="sqlite+aiosqlite"), {}
 
 
@@ -226,7 +241,15 @@ def _libpq_parameters(query: Mapping[str, Any]) -> dict[str, Any]:
     return arguments | ({"ssl": mode} if mode else {})
 
 
-def _configure_sqlite(engine: AsyncEngine) -> None:
+def _configure_sqlite(engine: AsyncEngine, file: Path, *, create: bool) -> None:
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def on_do_connect(*_: object) -> None:
+        # Before SQLite does it, for everybody to read.
+        if create:
+            create_private_file(file)
+        elif not file.exists():
+            raise DatabaseUnavailable("there is no such file")
+
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         _answer(connection, f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")

@@ -69,7 +69,7 @@ async def find_problem(database: Database) -> str | None:
 
 def configuration() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_folder()))
+    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
 

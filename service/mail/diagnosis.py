@@ -58,14 +58,16 @@ ABOUT: tuple[tuple[type[BaseException], str], ...] = (
     ),
     (
         TimeoutError,
-        "{relay} does not answer: check SMTP_HOST and SMTP_PORT, that no firewall stands between, and that "
-        "SMTP_SECURITY is what this port wants, as a rule tls on 465 and starttls on 587.",
+        "{relay} does not answer: check SMTP_HOST and SMTP_PORT. Many hosting companies block 25, 465 and "
+        "587: try 2525, which many providers offer too. Or SMTP_SECURITY is not what this port wants, which "
+        "normally is tls on 465 and starttls on the others.",
     ),
     (
         SMTPServerDisconnected,
         "{relay} hangs up: check that SMTP_SECURITY is what this port wants, and what its log says.",
     ),
 )
+UNREACHABLE = "No way leads to {relay}: check this machine's network, and SMTP_HOST."
 # For what aiosmtplib has no class, and asyncio none where a name has several addresses.
 SAID = {
     f"[Errno {errno.ECONNREFUSED}]": (
@@ -75,6 +77,12 @@ SAID = {
     "STARTTLS extension not supported": (
         "{relay} offers no STARTTLS: set SMTP_SECURITY=tls if this port is for that, or none if it is a mail "
         "catcher of yours."
+    ),
+    f"[Errno {errno.ENETUNREACH}]": UNREACHABLE,
+    f"[Errno {errno.EHOSTUNREACH}]": UNREACHABLE,
+    "No suitable authentication method": (
+        "{relay} accepts no password, but only another way to log in, such as XOAUTH2: host and port are "
+        "right. Ask the provider for a password for programs, or for SMTP with a password."
     ),
     "AUTH extension is not supported": (
         "{relay} takes no password here: set SMTP_SECURITY, for many ask only when encrypted, or leave "

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, and_, func, literal_column, or_, select, update
 
 from service.database.email_status import EmailStatus
 from service.database.engine import Database
@@ -55,6 +55,8 @@ class Selection:
 
 
 EVERYTHING = Selection()
+# The columns of the indexes on these states, so that a list is as fast with a million rows as with ten.
+BY_TIME = {EmailStatus.PENDING: OUTBOX.c.due_at, EmailStatus.FAILED: OUTBOX.c.finished_at}
 
 
 class OutboxAdmin:
@@ -95,13 +97,17 @@ class OutboxAdmin:
     async def newest(
         self, limit: int, *, status: EmailStatus | None = None, address: str | None = None
     ) -> Sequence[RowMapping]:
-        """`address` in any spelling."""
+        """The newest first, or with a status those whose time comes or came last. `address` in any
+        spelling."""
         chosen = Selection(address=address).conditions(self._database)
+        newest = OUTBOX.c.id  # ids sort by time
         if status:
-            chosen.append(OUTBOX.c.status == status)
-        newest = select(OUTBOX).where(*chosen).order_by(OUTBOX.c.id.desc()).limit(limit)  # ids sort by time
+            # Spelled out: behind a parameter SQLite does not see that an index has only such rows.
+            chosen.append(OUTBOX.c.status == literal_column(f"'{status}'"))
+            newest = BY_TIME.get(status, newest)
+        listed = select(OUTBOX).where(*chosen).order_by(newest.desc()).limit(limit)
         async with self._database.read_only(timeout=None) as connection:
-            return (await connection.execute(newest)).mappings().all()
+            return (await connection.execute(listed)).mappings().all()
 
     async def last_accepted_reply(self) -> str | None:
         """What the relay said to the newest email that was sent."""

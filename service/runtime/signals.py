@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = signal.SIGTERM, signal.SIGINT
+SIGNALS = tuple(
+    number
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    if signal.getsignal(number) is not signal.SIG_IGN  # as nohup does with SIGHUP, to outlive its terminal
+)
 DRAIN_SECONDS = 25.0  # for deliveries under way to finish
 
 # s. A terminal signals the whole process group, and then the parent process signals each child again:

@@ -1,10 +1,11 @@
-"""`check` and `send-test`: each trouble with a relay is a sentence that says how to mend it."""
+"""`check` and `send-test`: each trouble with a relay is a sentence that says how to fix it."""
 
 import asyncio
 import os
 import re
 import socket
 import ssl
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -41,7 +42,8 @@ async def trouble(settings: Settings, **changes: object) -> str:
     [
         ({"greeting": "554 go away"}, {}, 'turns you away.* It said: "554 go away"'),
         ({"greeting": DROP}, {}, "hangs up: check that SMTP_SECURITY"),
-        ({"greeting": HANG}, {}, "does not answer: check SMTP_HOST and SMTP_PORT"),
+        ({"greeting": HANG}, {}, "does not answer: check SMTP_HOST and SMTP_PORT.* try 2525"),
+        ({"ehlo": "250-relay\r\n250 AUTH XOAUTH2"}, WITH_PASSWORD, "XOAUTH2: host and port are right"),
         ({"ehlo": OFFER, "auth": "535 5.7.8 no"}, WITH_PASSWORD, 'check both.* It said: "535 5.7.8 no"'),
         ({"ehlo": "250 relay"}, WITH_PASSWORD, "takes no password here: set SMTP_SECURITY"),
         ({"mail": "530 5.7.0 Authentication required"}, {}, "set SMTP_USERNAME and SMTP_PASSWORD"),
@@ -130,7 +132,7 @@ async def test_a_test_mail_is_a_welcome_mail_and_nothing_is_stored(
 
 @pytest.mark.parametrize(
     ("address", "status", "words"),
-    [("nobody", 2, "not an email address"), ("ada@example.com", 1, "550 no such user")],
+    [("nobody", 2, "a valid email address"), ("ada@example.com", 1, "550 no such user")],
 )
 async def test_a_test_mail_that_cannot_be_sent_fails(
     relay: ScriptedRelay, tmp_path: Path, address: str, status: int, words: str
@@ -157,3 +159,58 @@ async def test_a_check_finds_a_sender_that_the_relay_refuses(relay: ScriptedRela
     assert checked.returncode == 1
     assert "set MAIL_FROM" in checked.stderr
     assert relay.stages["rcpt"] == 0
+
+
+def test_check_tests_every_part_whatever_is_wrong_before_and_creates_nothing(tmp_path: Path) -> None:
+    templates = tmp_path / "templates"
+    templates.mkdir()
+    (templates / "welcom.de.html").write_text("Hallo")
+    (templates / "welcome.txt").write_text("Hello {{ nobody }}")
+    port = free_port()
+    (tmp_path / ".env").write_text(f"SMPT_HOST=relay\nMAIL_FROM='Ada\nSMTP_PORT={port}\nKEEP_ALIVE=long\n")
+
+    checked = run("check", folder=tmp_path, TEMPLATES_DIR=templates, DATA_DIR="mistyped")
+
+    assert checked.returncode == 1
+    assert checked.stdout.split() == ["settings", "NOT", "ok", "database", "NOT", "ok", "relay", "NOT", "ok"]
+    for words in (
+        "KEEP_ALIVE is not valid: it takes a whole number (.env, line 4).",
+        ".env, line 1: SMPT_HOST is no setting and is ignored: did you mean SMTP_HOST?",
+        ".env, line 2: it cannot be read and is ignored",
+        f"{templates}/welcom.de.html is no template and is ignored: did you mean welcome.html?",
+        f"{templates}/welcome.txt, line 1, cannot be used: 'nobody' is undefined.",
+        "The database mistyped/service.db cannot be used: there is no such file.",
+        f"Nothing listens at localhost:{port}: check SMTP_PORT",
+    ):
+        assert words in checked.stderr
+    assert sorted(os.listdir(tmp_path)) == [".env", "templates"]
+
+
+async def test_check_is_content_with_what_works(relay: ScriptedRelay, tmp_path: Path) -> None:
+    run("migrate", folder=tmp_path)
+
+    checked = await asyncio.to_thread(
+        run, "check", folder=tmp_path, SMTP_HOST="127.0.0.1", SMTP_PORT=relay.port
+    )
+
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout == "settings  ok\ndatabase  ok\nrelay     ok\n"
+
+
+def test_the_database_and_its_folder_are_for_their_owner_alone(tmp_path: Path) -> None:
+    run("migrate", folder=tmp_path)
+
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "data/service.db").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "command", [["outbox", "list"], ["users", "list"], ["audit", "list"], ["users", "erase", "a@b.org"]]
+)
+def test_every_command_names_a_database_that_was_not_migrated(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "service.db").touch()
+
+    ended = run(*command, folder=tmp_path, DATA_DIR=tmp_path)
+
+    assert ended.returncode == 1
+    assert ended.stderr == "The database was not migrated: run `signup-service migrate`.\n"

@@ -73,7 +73,8 @@ class Process:
 
     @property
     def log(self) -> str:
-        return (self._folder / "stderr").read_text()
+        file = self._folder / "stderr"
+        return file.read_text() if file.exists() else ""  # the process creates it
 
     def signal(self, number: int) -> None:
         if self.alive:
