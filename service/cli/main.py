@@ -9,6 +9,7 @@ import typer
 
 from service import __version__
 from service.cli.audit import audit
+from service.cli.backup import backup
 from service.cli.check import check, send_test
 from service.cli.common import examples, explain
 from service.cli.migrate import migrate
@@ -49,6 +50,7 @@ app.command(epilog=examples("up", "up --relay"))(up)
 app.command(epilog=examples("serve", "serve --workers 2"))(serve)
 app.command(epilog=examples("worker"))(worker)
 app.command(epilog=examples("migrate"))(migrate)
+app.command(epilog=examples("backup service-backup.db"))(backup)
 app.command(epilog=examples("check"))(check)
 app.command(epilog=examples("openapi"))(openapi)
 app.command(epilog=examples("send-test you@your-domain.example"))(send_test)
