@@ -199,7 +199,8 @@ async def test_a_user_is_erased_and_the_audit_still_verifies(
         str(row["user_id"]).replace("-", "") for row in await rows(database, "SELECT * FROM audit_log")
     ] == [user_id.replace("-", "")]
     verified = run("audit", "verify", folder=tmp_path, DATABASE_URL=settings.database_url.get_secret_value())
-    assert (verified.returncode, verified.stdout) == (0, "1 entries, 0 faults.\n")
+    assert verified.returncode == 0
+    assert "entries: 1, instances: 1, faults: 0" in verified.stdout
 
 
 async def test_who_is_erased_while_the_mail_is_on_its_way_stays_erased(

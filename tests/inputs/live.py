@@ -1,19 +1,15 @@
 """A real server in a thread, and clients that say exactly what they are told to say."""
 
 import asyncio
-import errno
 import inspect
 import json
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.message import Message
-from http.client import parse_headers
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -25,6 +21,7 @@ from service.signup import body, preconditions
 from service.web import problems
 from service.web.server import Server, config
 from tests.support.database import rows
+from tests.support.http import Answer, Connection
 from tests.support.relay import Envelope, ScriptedRelay
 
 Result = TypeVar("Result")
@@ -35,21 +32,6 @@ LOOKED_AT = 20_000  # bytes of it
 OWN_WORDS = "".join(map(inspect.getsource, (problems, reason, body, preconditions)))
 ORIGIN = "https://app.example.com"
 PROXY = "127.0.0.2"
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Message
-    content: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.content)
-
-    @property
-    def request_id(self) -> str:
-        return str(self.headers["X-Request-ID"])
 
 
 @dataclass(frozen=True)
@@ -118,7 +100,7 @@ class Live:
         assert envelope
         return envelope
 
-    def connection(self, *, source: str = "127.0.0.1", receive_buffer: int = 0) -> "Connection":
+    def connection(self, *, source: str = "127.0.0.1", receive_buffer: int = 0) -> Connection:
         connection = socket.socket()
         if receive_buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -161,46 +143,6 @@ class _Guest(Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # they are for the main thread
-
-
-class Connection:
-    """Sends anything, and reads answers one after the other."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._incoming = connection.makefile("rb")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._incoming.close()
-        self._socket.close()
-
-    def send(self, *pieces: bytes) -> None:
-        for piece in pieces:
-            self._socket.sendall(piece)
-
-    def read(self, *, has_body: bool = True) -> Answer:
-        status = int(self._incoming.readline().split()[1])
-        headers = parse_headers(self._incoming)
-        content = self._incoming.read(int(headers.get("Content-Length", 0))) if has_body else b""
-        return Answer(status, headers, content)
-
-    def is_cut(self) -> bool:
-        """Whether the other end has reset the connection."""
-        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
-
-    def reset(self) -> None:
-        """Leaves without a goodbye."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._incoming.close()
-        self._socket.close()
-
-    def is_closed(self) -> bool:
-        """Waits for the end; fails if there is something before it."""
-        return self._incoming.read(1) == b""
 
 
 def is_problem(answer: Answer) -> Any:

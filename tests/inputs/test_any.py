@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.inputs.live import MOST_ANSWERED, Answer, Live, is_problem, repeats_nothing
+from tests.inputs.live import MOST_ANSWERED, Live, is_problem, repeats_nothing
 from tests.inputs.requests import head, post
+from tests.support.http import Answer
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=300)
 JSON = st.recursive(

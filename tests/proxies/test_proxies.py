@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.inputs.live import Answer, Connection
-from tests.proxies.conftest import ORIGIN, PROXIES, Site, started
+from tests.proxies.site import ORIGIN, PROXIES, Site, started
+from tests.support.http import Answer, Connection
 from tests.support.page import Page
 
 pytestmark = pytest.mark.long  # they need the proxies; `make proxies` runs them
