@@ -33,7 +33,12 @@ from service.signup.preconditions import build_preconditions
 from service.signup.registration import Registration
 from service.web import docs, problems
 from service.web.client_address import ClientAddresses
-from service.web.middleware import CorsMiddleware, MalformedRequestMiddleware, NoStoreMiddleware
+from service.web.middleware import (
+    CorsMiddleware,
+    MalformedRequestMiddleware,
+    NoStoreMiddleware,
+    PublicPathMiddleware,
+)
 from service.web.openapi import describe
 
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-ID")
@@ -94,7 +99,7 @@ def create_app(settings: Settings) -> Application:
         return AuditMiddleware(
             NoStoreMiddleware(
                 CorsMiddleware(
-                    MalformedRequestMiddleware(app),
+                    MalformedRequestMiddleware(PublicPathMiddleware(app, path=settings.public_path)),
                     allow_origins=settings.cors_origins,
                     allow_methods=("GET", "POST"),
                     allow_headers=ACCEPTED_HEADERS,
@@ -117,6 +122,7 @@ def create_app(settings: Settings) -> Application:
         docs_url=None,  # it would load Swagger UI from elsewhere
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
+        servers=[{"url": settings.public_path}] if settings.public_path else None,
     )
     pages = Pages(settings)
     problems.install_handlers(app, translator=pages.translator, page=pages.problem)

@@ -53,6 +53,26 @@ class NoStoreMiddleware:
         await self._app(scope, receive, send_unstored if scope["type"] == "http" else send)
 
 
+class PublicPathMiddleware:
+    """Puts the path of `PUBLIC_URL`, which a proxy takes off requests, in front of each `Location`."""
+
+    def __init__(self, app: ASGIApp, *, path: str) -> None:
+        self._app = app
+        self._path = path.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_path(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [self._with_path(*header) for header in message.get("headers", ())]
+            await send(message)
+
+        await self._app(scope, receive, send_with_path if self._path else send)
+
+    def _with_path(self, name: bytes, value: bytes) -> tuple[bytes, bytes]:
+        is_ours = name.lower() == b"location" and value.startswith(b"/")
+        return name, self._path + value if is_ours else value
+
+
 class OwnNamesMiddleware:
     """Answers only requests to these names and to loopback. A website can point its own name at this
     machine (DNS rebinding); without this its scripts could read everything."""

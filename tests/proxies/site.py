@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.forks import ROOT
@@ -140,12 +140,13 @@ def _running(
 
 
 def _wait(process: "subprocess.Popen[bytes]", port: int, *, log: Path) -> None:
+    """Until it answers anything; a port is listened on before that."""
     deadline = time.monotonic() + 30
     while True:
         assert process.poll() is None, log.read_text()
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
+            httpx.get(f"http://127.0.0.1:{port}/", timeout=30)
+        except httpx.TransportError:
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
         else:

@@ -402,3 +402,19 @@ async def test_the_language_is_kept_with_the_user_and_the_mail_is_in_it(
     assert greeting in envelope.message.get_body(("plain",)).get_content()  # type: ignore[union-attr]  # multipart
     for table in ("users", "outbox"):
         assert await rows(database, f"SELECT locale FROM {table}") == [{"locale": locale}]
+
+
+async def test_behind_a_path_prefix_every_address_has_it(settings: Settings) -> None:
+    behind = settings.model_copy(update={"public_url": "https://example.com/join", "worker": False})
+    person = {"Accept": "text/html"}
+    async with running(behind) as live:
+        form = Page((await live.client.get("/", headers=person)).text).one("form")
+        answer = await live.client.post("/signup", json={"email": "ada@example.com"})
+        welcome = await live.client.post("/signup", data={"email": "grace@example.com"}, headers=person)
+        page = await live.client.get(welcome.headers["Location"].removeprefix("/join"), headers=person)
+
+    assert form["action"] == "/join/signup"
+    assert answer.headers["Location"] == f"/join/signup/{answer.json()['id']}"
+    assert welcome.headers["Location"].startswith("/join/welcome/")
+    assert '"/join/signup/' in page.text
+    assert Page(page.text).all("a", href="/join/")

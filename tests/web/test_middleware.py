@@ -3,11 +3,11 @@
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from service.web.middleware import CorsMiddleware, NoStoreMiddleware, OwnNamesMiddleware
+from service.web.middleware import CorsMiddleware, NoStoreMiddleware, OwnNamesMiddleware, PublicPathMiddleware
 
 ASKED = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
 
@@ -67,3 +67,14 @@ async def test_what_says_how_it_may_be_kept_is_left_alone() -> None:
     transport = httpx.ASGITransport(NoStoreMiddleware(kept))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert (await client.get("/")).headers.get_list("Cache-Control") == ["max-age=60"]
+
+
+@pytest.mark.parametrize(
+    ("location", "seen"),
+    [("/welcome", "/join/welcome"), ("https://example.com/thanks", "https://example.com/thanks")],
+)
+async def test_the_path_of_the_public_url_is_put_in_front_of_a_location(location: str, seen: str) -> None:
+    redirecting = Starlette(routes=[Route("/", lambda _: RedirectResponse(location, 303))])
+    transport = httpx.ASGITransport(PublicPathMiddleware(redirecting, path="/join"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get("/")).headers["Location"] == seen
