@@ -1,6 +1,7 @@
 """Everything in one process, and an inbox instead of a relay: what `up` runs."""
 
 import contextlib
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -96,14 +97,18 @@ async def _inbox(settings: Settings) -> AsyncIterator[None]:
 
 def _announce(settings: Settings, *, say: Callable[[str], None], with_inbox: bool) -> None:
     api = http_url(settings.host, settings.port)
-    say(f"API    {api}  (documentation at {api}/docs)")
-    say(f"Page   {api}/  (what the mail looks like: {api}{preview.PATH})")
+    say(f"Page     {api}/")
+    if settings.docs:
+        say(f"API      {api}/docs")
+    say(f"Preview  {api}{preview.PATH}")
     if with_inbox:
-        say(f"Inbox  http://{LOOPBACK}:{settings.inbox_http_port}  (all mail ends here)")
-        say(f"SMTP   {LOOPBACK}:{settings.inbox_smtp_port}")
+        say(f"Inbox    http://{LOOPBACK}:{settings.inbox_http_port}/  (catches all mail)")
+        say(f"SMTP     {LOOPBACK}:{settings.inbox_smtp_port}")
     else:
-        say(f"SMTP   {settings.smtp_host}:{settings.smtp_port}  (a real relay: mail goes to people)")
+        say(f"SMTP     {settings.smtp_host}:{settings.smtp_port}  (a real relay: mail goes to people)")
+    # A new address each time, or tomorrow it would be taken.
+    body = f'{{"email": "ada-{secrets.token_hex(2)}@example.com", "name": "Ada"}}'
     say("\nTry it:\n")
-    body = '{"email": "ada@example.com", "name": "Ada"}'
-    say(f"  curl -i {api}/signup -H 'Content-Type: application/json' -d '{body}'\n")
-    say("(Once Ada has signed up, the answer is a 409: use another address.)\n")
+    say(f"  curl -i {api}/signup \\")
+    say("    -H 'Content-Type: application/json' \\")
+    say(f"    -d '{body}'\n")

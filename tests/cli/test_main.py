@@ -35,10 +35,11 @@ async def everything(tmp_path: Path) -> AsyncIterator[Process]:
 
 
 async def test_up_brings_all_that_a_signup_needs(everything: Process) -> None:
-    await eventually(lambda: "curl" in everything.log)
+    await eventually(lambda: "-d '" in everything.log)
     inbox = re.search(r"Inbox\s+(http://\S+)", everything.log)
-    curl = re.search(r"curl -i (\S+) .* -d '(.+)'", everything.log)
-    preview = re.search(r"looks like: (http://[^)]+)", everything.log)
+    curl = re.search(r"curl -i (\S+) .* -d '(.+)'", everything.log, re.DOTALL)
+    preview = re.search(r"Preview\s+(http://\S+)", everything.log)
+    assert all(len(line) <= 80 for line in everything.log.splitlines() if not line.startswith("{"))
     assert inbox
     assert curl
     assert preview
@@ -51,7 +52,7 @@ async def test_up_brings_all_that_a_signup_needs(everything: Process) -> None:
         assert under_another_name.status_code == 404
 
         async def arrived() -> bool:
-            found = (await client.get(f"{inbox[1]}/api/v2/messages")).json()
+            found = (await client.get(f"{inbox[1]}api/v2/messages")).json()
             return bool(found["total"] == 1)
 
         await eventually(arrived)

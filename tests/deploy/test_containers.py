@@ -72,6 +72,14 @@ def test_each_secret_of_ours_can_be_a_file(secret: str) -> None:
     assert any(secret in service["secrets"] for service in SECRETS["services"].values())
 
 
+def test_whoever_gets_the_user_name_of_the_relay_gets_its_password() -> None:
+    ours = {name for name, service in SERVICES.items() if service["image"] == "signup-service"}
+
+    assert {
+        name for name, service in SECRETS["services"].items() if "smtp_password" in service["secrets"]
+    } == ours
+
+
 def test_where_secrets_are_files_no_variable_holds_them() -> None:
     for name, variables in {
         "migrate": {"DATABASE_URL", "PGPASSWORD"},
