@@ -96,9 +96,10 @@ def drop(
     email_id: Id = None,
     address: Address = None,
     domain: Annotated[str | None, typer.Option(help="Emails to this domain.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every email that waits.")] = False,
 ) -> None:
     """Give up emails that wait: they are failed, and can be retried. Exits with 1 if there are none."""
-    _require_one(ID=email_id, address=address, domain=domain)
+    _require_one(ID=email_id, address=address, domain=domain, all=everything)
 
     async def give_up(database: "Database", _: "Settings") -> None:
         from service.outbox.admin import OutboxAdmin, Selection

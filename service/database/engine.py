@@ -31,6 +31,7 @@ from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import UTCDateTime
 
 from service.database.models import table
+from service.database.outage_log import OutageLog
 from service.runtime.private_files import create_private_file
 from service.settings import InvalidSettings, Settings
 
@@ -49,11 +50,13 @@ SQLITE_TIMESTAMP: ColumnElement[str] = literal_column(
     "'%Y-%m-%d %H:%M:%f000'"
 )  # SQLAlchemy's format, to the millisecond
 # sqlstate classes whose texts name only things of the server. Others may quote a row, as triggers do.
-QUOTABLE = ("", "08", "25", "28", "3D", "42", "53", "55", "57", "58")
+QUOTABLE = ("", "08", "0A", "25", "28", "3D", "3F", "42", "53", "55", "57", "58", "XX")
 DATA_ERRORS = ("22", "23")  # sqlstate classes: data exception, integrity violation
 # Common in the URLs of hosting companies; they only name or tune the client.
 IGNORED_PARAMETERS = ("application_name", "channel_binding", "connect_timeout")
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)  # when we use the driver directly
+UNDEFINED_TABLE = "42P01"
+NOT_MIGRATED = "it was not migrated: run `signup-service migrate`"
 CONFLICTS = ("40001", "40P01")  # serialization failure, deadlock: nothing happened, try again
 
 
@@ -98,6 +101,7 @@ class Database:
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.address = _describe(settings)
+        self._outages = OutageLog(self.address)
         # SQLite has one writer. Waiting for it here is fair; its own busy loop is not.
         self._writer: contextlib.AbstractAsyncContextManager[Any]
         if self.is_sqlite:
@@ -151,6 +155,18 @@ class Database:
         """A transaction of one statement, which PostgreSQL commits by itself. This saves two of four round
         trips. On SQLite there may be several statements."""
         return self.transaction(autocommit=not self.is_sqlite)
+
+    @contextlib.contextmanager
+    def tolerate_outage(self, part: str) -> Iterator[None]:
+        """For a background loop, whose next round may find the database again."""
+        try:
+            yield
+        except TransactionConflict:
+            pass  # the next round may succeed at once
+        except DatabaseUnavailable as exc:
+            self._outages.report(part, str(exc))
+        else:
+            self._outages.recover(part)
 
     def clock(self, *, after: timedelta | ColumnElement[float] = NO_TIME) -> ColumnElement[datetime]:
         """The time `after` now (a column is in s), by the clock that all replicas share: the server's on
@@ -315,6 +331,8 @@ def _translate_errors() -> Iterator[None]:
             raise TransactionConflict(sqlstate) from None
         if sqlstate.startswith(DATA_ERRORS):
             raise DataRejected(sqlstate) from None
+        if sqlstate == UNDEFINED_TABLE:
+            raise DatabaseUnavailable(NOT_MIGRATED) from None
         if sqlstate[:2] not in QUOTABLE:
             raise DatabaseUnavailable(f"the server refused with error {sqlstate}") from None
         raise DatabaseUnavailable(_first_line(exc)) from exc
@@ -331,5 +349,7 @@ def _sqlstate(exc: BaseException) -> str:
     if found := getattr(cause, "sqlstate", None):
         return str(found)
     # SQLite has no sqlstate; its names say as much.
+    if str(cause).startswith("no such table"):
+        return UNDEFINED_TABLE
     name = getattr(cause, "sqlite_errorname", "")
     return "23000" if name.startswith(("SQLITE_CONSTRAINT", "SQLITE_TOOBIG", "SQLITE_MISMATCH")) else ""

@@ -42,7 +42,12 @@ class DeliverySystem:
             outbox=outbox, channel=channel, breaker=breaker, suspicion=suspicion, metrics=metrics
         )
         worker = Worker(
-            outbox=outbox, delivery=delivery, channel=channel, breaker=breaker, suspicion=suspicion
+            database=database,
+            outbox=outbox,
+            delivery=delivery,
+            channel=channel,
+            breaker=breaker,
+            suspicion=suspicion,
         )
         return cls(
             outbox=outbox, breaker=breaker, relay=relay, messages=messages, delivery=delivery, worker=worker

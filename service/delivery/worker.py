@@ -5,9 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import structlog
-
-from service.database.engine import DatabaseUnavailable
+from service.database.engine import Database
 from service.delivery.circuit_breaker import CircuitBreaker
 from service.delivery.deliver import Delivery
 from service.delivery.suspicion import Suspicion
@@ -21,8 +19,6 @@ LOOK_EVERY = 1.0  # s
 LOOK_AGAIN = 0.05  # s, when the last look found something, or there was no room for more
 RENEW_EVERY = LEASE.total_seconds() / 3
 
-log = structlog.get_logger()
-
 
 class Worker:
     """Any number of these, in any number of processes, share one outbox."""
@@ -30,12 +26,14 @@ class Worker:
     def __init__(
         self,
         *,
+        database: Database,
         outbox: Outbox,
         delivery: Delivery,
         channel: Channel,
         breaker: CircuitBreaker,
         suspicion: Suspicion,
     ) -> None:
+        self._database = database
         self._outbox = outbox
         self._delivery = delivery
         self._channel = channel
@@ -79,13 +77,11 @@ class Worker:
 
     async def _round(self) -> float:
         self.last_round = time.monotonic()
-        try:
+        claimed = 0
+        with self._database.tolerate_outage("worker"):
             claimed = await self.run_once()
             if not claimed and self._breaker.trouble:
                 await self._outbox.fail_expired(f"The relay could not be used: {self._breaker.trouble}")
-        except DatabaseUnavailable as exc:
-            log.warning("worker.database_away", reason=str(exc))
-            claimed = 0
         # Without room no query was made. Trouble has pauses of its own.
         looks_soon = claimed or not (self._delivery.capacity or self._breaker.trouble)
         pause = LOOK_AGAIN if looks_soon else self._breaker.paused_for or self._probe_pause or LOOK_EVERY
@@ -97,10 +93,8 @@ class Worker:
 
     async def _renew(self) -> float:
         """Renews what is in hand, so that a slow relay does not look like a dead process."""
-        try:
-            await self._channel.close_stale()
-            if emails := self._delivery.in_flight:
+        await self._channel.close_stale()
+        if emails := self._delivery.in_flight:
+            with self._database.tolerate_outage("renewal"):  # the next is due before the leases end
                 await self._outbox.renew(emails)
-        except DatabaseUnavailable as exc:  # the next renewal is due before the leases end
-            log.warning("worker.renewal_failed", reason=str(exc))
         return RENEW_EVERY

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import structlog
-
 from service.database.engine import Database, DatabaseUnavailable
 from service.limits.counters import Counters
 from service.runtime.background import repeat_in_background
@@ -23,8 +21,6 @@ NOT_WORTH_SHARING = 0.05  # of the limit: a row for every passing client would b
 COUNT_BITS = 32  # more than a limit can have
 CLOCK_TOLERANCE = 1.0  # s
 PREFIX = "signup:"
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -102,7 +98,6 @@ class SignupLimit:
         self._share_from = max(int(rate.limit * NOT_WORTH_SHARING), 1)
         self._clock_offset = time.time() - time.monotonic()  # until the database tells its time
         self._window = self._new_window()
-        self._is_alone = False
 
     def hit(self, client: str) -> int:
         """Counts one signup. Returns 0, or if it is one too many, after how many seconds to try again."""
@@ -151,14 +146,8 @@ class SignupLimit:
         return now, {scope.removeprefix(PREFIX): count for scope, count in totals.items()}
 
     async def _round(self) -> float:
-        try:
+        with self._database.tolerate_outage("limits"):
             await self.share()
-        except DatabaseUnavailable as exc:
-            if not self._is_alone:
-                log.warning("limits.not_shared", reason=str(exc))
-            self._is_alone = True
-        else:
-            self._is_alone = False
         return SHARE_EVERY
 
     def _current_window(self) -> _Window:

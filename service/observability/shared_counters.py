@@ -163,7 +163,7 @@ class SharedCounters:
                     yield family, sample
 
     async def _round(self) -> float:
-        with contextlib.suppress(DatabaseUnavailable):
+        with self._database.tolerate_outage("counters"):
             await self.write()
             if time.monotonic() - self._folded_at > FOLD_EVERY:
                 await self.fold()

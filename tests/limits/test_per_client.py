@@ -206,12 +206,12 @@ async def test_without_the_database_each_process_counts_alone(
     nowhere = Settings(data_dir=tmp_path, database_url=SecretStr("postgresql://ada@127.0.0.1:9/engines"))
     limit = SignupLimit(TEN, database=Database(nowhere))
     async with limit.running():
-        await eventually(lambda: limit._is_alone)
+        await eventually(lambda: limit._database._outages._affected)
 
         assert spend(limit, 15) == 10
 
         await asyncio.sleep(0.1)
-    assert capsys.readouterr().out.count("limits.not_shared") == 1
+    assert capsys.readouterr().out.count("database.unavailable") == 1
 
 
 class TestHttp:
