@@ -122,6 +122,14 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{host}{port}"
 
 
+def _public_url(url: str) -> str:
+    try:
+        origin_of(url)
+    except ValueError as exc:  # a port that is none, a host that IDNA does not know
+        raise ValueError(f"it takes {URL}") from exc
+    return url.rstrip("/")
+
+
 def _cors_origin(origin: str) -> str:
     if origin == "*":
         return origin
@@ -129,7 +137,7 @@ def _cors_origin(origin: str) -> str:
         raise ValueError("a * inside a name matches nothing: write each origin in full, or * alone for all")
     try:
         return origin_of(origin)
-    except ValueError as exc:  # a port that is none, a host that IDNA does not know
+    except ValueError as exc:
         raise ValueError(f"it takes {ORIGINS}") from exc
 
 
@@ -148,11 +156,8 @@ Color = Annotated[str, _like("#[0-9a-fA-F]{6}", "a color such as #2563eb")]
 Sender = Annotated[str, _like(MAILBOX, "one address, such as Welcome <welcome@example.com>")]
 HeaderName = Annotated[str, _like(f"({NEW_HEADER})?", "the name of a header that the message does not have")]
 ProductName = Annotated[str, _like(r"(?=.*\S).{1,100}", "1 to 100 printable characters in one line")]
-PublicUrl = Annotated[
-    str,
-    _like(r"https?://[^/\s?#]+(/[^\s?#]*)?", "an address such as https://example.com"),
-    AfterValidator(lambda url: url.rstrip("/")),
-]
+URL = "an address such as https://example.com"
+PublicUrl = Annotated[str, _like(r"https?://[^/\s?#@]+(/[^\s?#]*)?", URL), AfterValidator(_public_url)]
 ORIGINS = "origins such as https://app.example.com, separated by commas"
 Origin = Annotated[str, _like(rf"\*|{SCHEME}://[^/\s?#@]+/?", ORIGINS), AfterValidator(_cors_origin)]
 UrlPath = Annotated[str, _like(r"/\S*", "paths such as /healthz, separated by commas")]

@@ -187,6 +187,8 @@ def test_a_right_value_is_taken(
         ("PUBLIC_URL", "example.com", "an address such as https://example.com"),
         ("PUBLIC_URL", "javascript:alert(1)", "an address such as https://example.com"),
         ("PUBLIC_URL", "https://example.com/?a=b", "an address such as https://example.com"),
+        ("PUBLIC_URL", "https://example.com:http", "an address such as https://example.com"),
+        ("PUBLIC_URL", "https://ü..example", "an address such as https://example.com"),
         ("BRAND_COLOR", "red", "a color such as #2563eb"),
         ("BRAND_COLOR", "#2563eb;x", "a color such as #2563eb"),
         ("TEMPLATES_DIR", "nowhere", "does not point to a directory"),

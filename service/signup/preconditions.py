@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from service.limits.per_client import SignupLimit
-from service.settings import Settings
+from service.settings import Settings, origin_of
 from service.signup.body import FORM, JSON, MAX_BODY, MULTIPART, media_type
 from service.web.client_address import ClientAddresses
 from service.web.problems import Problem, ProblemType
 
-DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 RETRY_WHEN_RESUMED = {"Retry-After": "300"}  # s; a person has to end the pause
 
 Precondition = Callable[[Request], None]  # raises Problem
@@ -77,9 +75,7 @@ def _check_limit(limit: SignupLimit, *, clients: ClientAddresses) -> Preconditio
 
 def form_origins(settings: Settings) -> frozenset[str]:
     """Those that may send the form, besides the host that it is sent to."""
-    url = urlsplit(settings.public_url.lower())
-    host = url.netloc.removesuffix(DEFAULT_PORTS[url.scheme])  # as browsers write theirs
-    return frozenset({f"{url.scheme}://{host}", *settings.cors_origins})
+    return frozenset({origin_of(settings.public_url), *settings.cors_origins})
 
 
 def _check_origin(allowed: frozenset[str]) -> Precondition:

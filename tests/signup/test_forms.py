@@ -257,6 +257,7 @@ async def test_a_form_from_a_foreign_page_is_refused(
     [
         ({"public_url": "https://Engines.example.com:443/signup"}, "https://engines.example.com"),
         ({"public_url": "http://engines.example.com:80"}, "http://engines.example.com"),
+        ({"public_url": "https://straße.example"}, "https://xn--strae-oqa.example"),
         ({"public_url": "http://engines.example.com:8080"}, "http://engines.example.com:8080"),
         ({"cors_origins": ("*",)}, "https://anywhere.example.com"),
     ],
