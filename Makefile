@@ -9,7 +9,7 @@ COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: help run test faults proxies bench pictures lint audit sbom install lock clean
+.PHONY: help run test faults relays proxies bench pictures lint audit sbom install lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r target does; do printf '%-10s%s\n' "$$target" "$$does"; done
@@ -22,6 +22,9 @@ test: $(DEV) ## run every test, on SQLite and PostgreSQL (which is included, or 
 
 faults: $(DEV) ## run all fault tests in full and write docs/faults.md; an hour on an idle machine
 	$(BIN)/pytest -n 2 tests/faults --long --table docs/faults.md
+
+relays: $(DEV) ## send mails through Debian's Postfix and Exim; as root on Debian, and changes nothing there
+	REAL_RELAYS=1 $(BIN)/pytest -n 0 tests/faults/test_real_relays.py --long
 
 proxies: $(DEV) ## run the service behind nginx, HAProxy and Caddy, those that are installed
 	$(BIN)/pytest -n 0 tests/proxies --long

@@ -96,6 +96,14 @@ def _like(pattern: str, example: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _host(value: str) -> str:
+    try:
+        value.rstrip(".").encode("idna")  # as the system's look-up does, which would fail at every connection
+    except UnicodeError as exc:
+        raise ValueError("it takes a name or an IP address") from exc
+    return value
+
+
 def _network(value: object) -> object:
     try:
         return ip_network(value, strict=False) if isinstance(value, str) else value
@@ -151,7 +159,7 @@ def _rate(value: object) -> object:
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Host = Annotated[str, _like(r"\S+", "a name or an IP address")]
+Host = Annotated[str, _like(r"\S+", "a name or an IP address"), AfterValidator(_host)]
 Color = Annotated[str, _like("#[0-9a-fA-F]{6}", "a color such as #2563eb")]
 Sender = Annotated[str, _like(MAILBOX, "one address, such as Welcome <welcome@example.com>")]
 HeaderName = Annotated[str, _like(f"({NEW_HEADER})?", "the name of a header that the message does not have")]

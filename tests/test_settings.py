@@ -159,6 +159,8 @@ def test_a_right_value_is_taken(
     ("variable", "value", "takes"),
     [
         ("SMTP_HOST", "", "a name or an IP address"),
+        ("SMTP_HOST", "smtp..example.com", "a name or an IP address"),
+        ("SMTP_HOST", f"{'x' * 64}.example.com", "a name or an IP address"),
         ("SMTP_PORT", "smtp", "a whole number"),
         ("SMTP_PORT", "", "a whole number"),
         ("SMTP_PORT", "0", "greater than or equal to 1"),

@@ -105,6 +105,7 @@ class CircuitBreaker:
         longest = min(2.0 ** -(self._level + 1), MAX_PAUSE)
         seconds = max(longest * random.uniform(0.5, 1), at_least)  # noqa: S311  # not a secret
         self._paused_until = time.monotonic() + seconds
+        self._capacity, self._full_until = self._limit, -math.inf  # it took none at all
         self._set_trouble(reason)
         self._report()
         self._turn_away()

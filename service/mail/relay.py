@@ -59,16 +59,11 @@ class Relay:
 
         Raises FinalRefusal, LaterRefusal, RelayTrouble or SendCancelled.
         """
-        while self._idle:
-            session, _ = self._idle.pop()
-            try:
-                return await self._send_on(session, message, may_send, is_reused=True)
-            except _Stale as stale:
-                session.close()
-                if stale.__cause__ is not None:  # the next one might meet with the same
-                    break
-        session = await self._open(message.sender)
-        return await self._send_on(session, message, may_send, is_reused=False)
+        self._in_use += 1
+        try:
+            return await self._send(message, may_send)
+        finally:
+            self._in_use -= 1
 
     async def probe(self) -> None:
         """Connects, logs in, names the sender and says QUIT. Raises RelayTrouble."""
@@ -86,10 +81,21 @@ class Relay:
         idle, self._idle = self._idle, deque()
         await asyncio.gather(*(session.quit() for session, _ in idle))
 
+    async def _send(self, message: Message, may_send: Callable[[], bool]) -> str:
+        while self._idle:
+            session, _ = self._idle.pop()
+            try:
+                return await self._send_on(session, message, may_send, is_reused=True)
+            except _Stale as stale:
+                session.close()
+                if stale.__cause__ is not None:  # the next one might meet with the same
+                    break
+        session = await self._open(message.sender)
+        return await self._send_on(session, message, may_send, is_reused=False)
+
     async def _send_on(
         self, session: SmtpSession, message: Message, may_send: Callable[[], bool], *, is_reused: bool
     ) -> str:
-        self._in_use += 1
         try:
             if is_reused:
                 await self._reuse(session, message)
@@ -110,8 +116,6 @@ class Relay:
         except BaseException:
             session.close()
             raise
-        finally:
-            self._in_use -= 1
         self._keep(session)
         return reply
 
@@ -132,7 +136,7 @@ class Relay:
                 self._connect_timeouts += 1
             raise RelayTrouble(f"{self._connector.address} did not answer within {patience:g} s") from exc
         except RelayTrouble as exc:
-            exc.full = exc.full and self._in_use > 0
+            exc.full = exc.full and self._in_use > 1
             raise
         except (SMTPException, OSError) as exc:
             raise RelayTrouble(describe(exc)) from exc

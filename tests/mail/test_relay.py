@@ -372,6 +372,15 @@ async def test_a_relay_that_is_slow_is_waited_for_longer_the_next_time(
     assert set(replies) == {"250 2.0.0 queued"}
 
 
+@pytest.mark.usefixtures("short_deadlines")
+async def test_a_probe_is_as_patient_as_somebody_who_waits_for_the_answer(
+    connections: Relay, relay: ScriptedRelay
+) -> None:
+    relay.delays["greeting"] = 0.5
+
+    await connections.probe()
+
+
 async def test_the_next_address_is_tried_when_the_first_says_nothing(
     relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
