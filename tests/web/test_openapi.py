@@ -142,7 +142,7 @@ class TestDocs:
 
     @pytest.mark.parametrize(
         ("path", "media_type"),
-        [("/docs/swagger-ui.css", "text/css"), ("/docs/swagger-ui-bundle.js", "text/javascript")],
+        [("/docs/files/swagger-ui.css", "text/css"), ("/docs/files/swagger-ui-bundle.js", "text/javascript")],
     )
     async def test_bring_their_files(self, client: httpx.AsyncClient, path: str, media_type: str) -> None:
         answer = await client.get(path)
@@ -151,4 +151,4 @@ class TestDocs:
         assert len(answer.content) > 100_000
 
     async def test_have_no_other_files(self, client: httpx.AsyncClient) -> None:
-        assert (await client.get("/docs/__init__.py")).status_code == 404
+        assert (await client.get("/docs/files/../main.py")).status_code == 404
