@@ -17,6 +17,7 @@ from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.relay import ScriptedRelay
 
+LONG_ROUTE = "/long" * 50
 SIGNUP = {"email": "ada@example.com", "name": "Ada"}
 
 
@@ -38,6 +39,9 @@ def _add_faulty_routes(app: FastAPI) -> None:
             raise RuntimeError("a bug in a task")
 
         background.add_task(task)
+
+    @app.get(LONG_ROUTE)
+    async def long_route() -> None: ...
 
     @app.get("/breaks-half-way")
     async def breaks_half_way() -> StreamingResponse:
@@ -136,6 +140,13 @@ async def test_a_signup_is_recorded_with_its_user_and_nothing_personal(
     assert str(entry["user_id"]).replace("-", "") == answer.json()["id"].replace("-", "")
     random = ("instance", "user_id", "digest")  # hexadecimal digits, which may say anything
     assert "ada" not in str({name: entry[name] for name in entry if name not in random}).lower()
+
+
+async def test_a_route_too_long_for_the_table_is_cut(live: Running, database: Database) -> None:
+    await live.client.get(LONG_ROUTE, headers={"X-Request-ID": "long"})
+
+    [entry] = await entries(database, "long")
+    assert entry["route"] == LONG_ROUTE[:200]
 
 
 async def test_a_task_that_raises_stops_neither_the_answer_nor_the_audit(
