@@ -1,10 +1,11 @@
 """One request's record, as it is spooled, digested and stored."""
 
+import hmac
 import json
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from pydantic_core import to_json
@@ -70,13 +71,17 @@ class NumberedEntry(NamedTuple):
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
-        user_id = row["user_id"]
-        as_spooled = {
-            "occurred_at": format_timestamp(row["occurred_at"]),
-            "user_id": user_id and user_id.hex,
-        }
-        entry = Entry(*(as_spooled.get(name, row[name]) for name in Entry._fields))
-        return cls(row["instance"].hex, row["seq"], entry)
+        entry = Entry(*(_as_spooled(row[name]) for name in Entry._fields))
+        return cls(_as_spooled(row["instance"]), row["seq"], entry)
+
+
+def _as_spooled(value: Any) -> Any:
+    match value:
+        case datetime():
+            return format_timestamp(value)
+        case UUID():
+            return value.hex
+    return value
 
 
 def format_timestamp_ns(since_epoch: int) -> str:
@@ -99,3 +104,8 @@ def digest(payload: bytes, *, key: bytes) -> str:
     """BLAKE2b with a key (RFC 7693, section 2.9), in hexadecimal."""
     # HMAC needs two digests and goes through Python: that was a fortieth of a busy core.
     return blake2b(payload, key=key, digest_size=DIGEST_SIZE).hexdigest()
+
+
+def is_equal(one: str, other: str) -> bool:
+    """Whether two digests are the same, whatever somebody put in place of one."""
+    return hmac.compare_digest(one.encode(), other.encode())

@@ -4,7 +4,6 @@ Numbers begin at 1, retention alone raises the first, and a head is never delete
 somebody shortened, or a head that is gone, shows.
 """
 
-import hmac
 from typing import NamedTuple
 from uuid import UUID
 
@@ -12,7 +11,7 @@ from pydantic_core import to_json
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.audit.entries import digest, digest_key
+from service.audit.entries import digest, digest_key, is_equal
 from service.database.engine import Database
 from service.database.models import AUDIT_INSTANCES, AuditInstance
 
@@ -66,7 +65,7 @@ class Heads:
         await self._write(connection, head, first_seq=first_seq, last_seq=head.last_seq)
 
     def is_genuine(self, head: Head) -> bool:
-        return hmac.compare_digest(self._sign(*head[:3]), head.digest)
+        return is_equal(self._sign(*head[:3]), head.digest)
 
     async def _lock(self, connection: AsyncConnection, instance: UUID) -> Head | None:
         this = select(AUDIT_INSTANCES).where(AUDIT_INSTANCES.c.instance == instance).with_for_update()

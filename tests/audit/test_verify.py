@@ -192,6 +192,23 @@ async def test_retention_does_not_cover_up_entries_that_were_deleted(
     assert await faults(database, secret=SIGNED) == ["missing: entries 3 to 4"]
 
 
+@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.parametrize(
+    "value",
+    ["occurred_at = 'yesterday'", "user_id = 'ada'", "status = 'fine'", "method = x'ff'", "digest = 'é'"],
+)
+async def test_what_is_no_value_of_its_column_is_altered(log: Database, value: str) -> None:
+    await change(log, f"UPDATE audit_log SET {value} WHERE seq = 7")  # ours
+
+    assert await faults(log) == ["altered: entry 7"] * 2
+
+
+async def test_a_digest_of_a_range_that_is_none_is_named(log: Database) -> None:
+    await change(log, "UPDATE audit_instances SET digest = 'é'")
+
+    assert await faults(log) == ["altered: range"] * 2
+
+
 async def test_entries_of_an_instance_nobody_knows_are_named(log: Database) -> None:
     await change(log, "DELETE FROM audit_instances")
 
