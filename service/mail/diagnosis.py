@@ -1,4 +1,4 @@
-"""What is wrong with the relay, in a sentence for people, and how to mend it."""
+"""Explains what is wrong with the relay and how to fix it, in a sentence for people."""
 
 import errno
 import socket
@@ -21,81 +21,81 @@ AUTHENTICATION_REQUIRED = (
     530  # RFC 4954, section 6; RFC 3207, section 4, where it is STARTTLS that is missing
 )
 
-# The first that fits counts.
+# The first class that fits is used.
 ABOUT: tuple[tuple[type[BaseException], str], ...] = (
     (
         SMTPAuthenticationError,
-        "{relay} does not accept SMTP_USERNAME and SMTP_PASSWORD: check both; some providers have passwords "
-        "for programs alone.",
+        "{relay} does not accept SMTP_USERNAME and SMTP_PASSWORD: check both. Some providers require an app "
+        "password.",
     ),
     (
         SMTPSenderRefused,
-        "{relay} does not let you send as {sender}: set MAIL_FROM to an address that you may use there.",
+        "{relay} does not let you send as {sender}: set MAIL_FROM to an address that it accepts.",
     ),
     (
         SMTPRecipientRefused,
-        "{relay} does not take mail for this address: check it. If it takes none for any, it wants "
-        "SMTP_USERNAME and SMTP_PASSWORD, or to be told that this machine may send.",
+        "{relay} does not accept mail for this address: check it. If it accepts none at all, set "
+        "SMTP_USERNAME and SMTP_PASSWORD, or let the relay accept mail from this machine.",
     ),
     (
         SMTPDataError,
-        "{relay} does not take the message: what it says is about the text, or about MAIL_FROM's domain.",
+        "{relay} does not accept the message: its reply is about the text, or about the domain of MAIL_FROM.",
     ),
-    (SMTPResponseException, "{relay} turns you away: check that this machine may send through it."),
+    (SMTPResponseException, "{relay} refuses the connection: check that this machine may send through it."),
     (
         socket.gaierror,
-        "No address is known for {host}: check the spelling of SMTP_HOST, and this machine's DNS.",
+        "{host} has no address: check the spelling of SMTP_HOST, and this machine's DNS.",
     ),
     (
         ssl.SSLCertVerificationError,
-        "{host} does not prove who it is ({reason}): set SMTP_HOST to a name that its certificate has, or "
+        "{host} has no valid certificate ({reason}): set SMTP_HOST to a name in its certificate, or "
         "SSL_CERT_FILE to the authority that issued it.",
     ),
     (
         ssl.SSLError,
-        "No encryption comes about with {relay} ({reason}): check that SMTP_SECURITY is what this port "
-        "wants, as a rule tls on 465 and starttls on 587.",
+        "TLS with {relay} fails ({reason}): check that SMTP_SECURITY fits this port, usually tls on 465 and "
+        "starttls on the others.",
     ),
     (
         TimeoutError,
         "{relay} does not answer: check SMTP_HOST and SMTP_PORT. Many hosting companies block 25, 465 and "
-        "587: try 2525, which many providers offer too. Or SMTP_SECURITY is not what this port wants, which "
-        "normally is tls on 465 and starttls on the others.",
+        "587: try 2525, which many providers offer too. Or SMTP_SECURITY does not fit this port: usually it "
+        "is tls on 465 and starttls on the others.",
     ),
     (
         SMTPServerDisconnected,
-        "{relay} hangs up: check that SMTP_SECURITY is what this port wants, and what its log says.",
+        "{relay} closes the connection: check that SMTP_SECURITY fits this port, and read the relay's log.",
     ),
 )
-UNREACHABLE = "No way leads to {relay}: check this machine's network, and SMTP_HOST."
-# For what aiosmtplib has no class, and asyncio none where a name has several addresses.
+UNREACHABLE = "{relay} cannot be reached: check this machine's network, and SMTP_HOST."
+# Words of errors without a class of their own in aiosmtplib, or in asyncio if a name has several addresses.
 SAID = {
     f"[Errno {errno.ECONNREFUSED}]": (
-        "Nothing listens at {host}:{port}: check SMTP_PORT, as a rule 587 with starttls and 465 with tls, "
-        "and that the relay runs."
+        "Nothing listens at {host}:{port}: check SMTP_PORT (usually 587 with starttls, 465 with tls), and "
+        "that the relay runs."
     ),
     "STARTTLS extension not supported": (
-        "{relay} offers no STARTTLS: set SMTP_SECURITY=tls if this port is for that, or none if it is a mail "
-        "catcher of yours."
+        "{relay} does not offer STARTTLS: set SMTP_SECURITY=tls if this port is for TLS, or none if it is "
+        "your own mail catcher."
     ),
     f"[Errno {errno.ENETUNREACH}]": UNREACHABLE,
     f"[Errno {errno.EHOSTUNREACH}]": UNREACHABLE,
     "No suitable authentication method": (
-        "{relay} accepts no password, but only another way to log in, such as XOAUTH2: host and port are "
-        "right. Ask the provider for a password for programs, or for SMTP with a password."
+        "{relay} does not accept passwords, only another way to log in, such as XOAUTH2. Host and port are "
+        "right: ask the provider for an app password, or for SMTP with a password."
     ),
     "AUTH extension is not supported": (
-        "{relay} takes no password here: set SMTP_SECURITY, for many ask only when encrypted, or leave "
-        "SMTP_USERNAME and SMTP_PASSWORD empty."
+        "{relay} does not accept a password on this connection: set SMTP_SECURITY, because many relays "
+        "require encryption first, or leave SMTP_USERNAME and SMTP_PASSWORD empty."
     ),
 }
-WANTS_ENCRYPTION = "{relay} wants encryption: set SMTP_SECURITY=starttls."
-WANTS_PASSWORD = "{relay} wants to know who you are: set SMTP_USERNAME and SMTP_PASSWORD."  # noqa: S105  # the mend
+WANTS_ENCRYPTION = "{relay} requires encryption: set SMTP_SECURITY=starttls."
+WANTS_PASSWORD = "{relay} requires a login: set SMTP_USERNAME and SMTP_PASSWORD."  # noqa: S105  # a sentence
 UNKNOWN = "{relay} cannot be used ({reason}): check SMTP_HOST, SMTP_PORT and SMTP_SECURITY."
 
 
 def explain(trouble: Refusal | ChannelTrouble, settings: Settings) -> str:
-    """For the operator alone: the relay's words may name the recipient."""
+    """For the operator only: the relay's reply may name the recipient."""
     found = ((cause, about) for cause in _causes(trouble) if (about := _about(cause)))
     cause, sentence = next(found, (trouble, UNKNOWN))
     explained = sentence.format(

@@ -1,4 +1,4 @@
-"""From a row of the outbox to the bytes of an RFC 5322 message."""
+"""Builds the bytes of an RFC 5322 message from a row of the outbox."""
 
 import re
 import time
@@ -29,7 +29,7 @@ END = f"--{BOUNDARY}--\r\n".encode()
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An envelope and what is in it. The addresses are ASCII."""
+    """An envelope and its content. The addresses are ASCII."""
 
     sender: str
     recipient: str = field(repr=False)
@@ -38,16 +38,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """What the message says in one language."""
+    """The texts of the message in one language."""
 
-    headers: bytes  # that all messages have in common
+    headers: bytes  # the headers that all messages share
     text: MimePart
     html: MimePart
 
 
 class Messages:
-    """Makes welcome messages. The headers that all have in common are made once; jinja renders the two
-    parts. (`EmailMessage` would need a millisecond for each.)
+    """Builds welcome messages. Headers that all messages share are built once; Jinja renders the
+    two parts. (`EmailMessage` would take a millisecond for each message.)
 
     Raises InvalidSettings for a broken template, and for headers that are not the ones intended.
     """
@@ -70,7 +70,7 @@ class Messages:
         words = self._words.get(email.locale or DEFAULT) or self._words[DEFAULT]
         try:
             text, html = words.text.render(name), words.html.render(name)
-        except Exception as exc:  # a template may run into anything
+        except Exception as exc:  # a template can raise anything
             raise CannotBuild(f"the template failed: {exc}") from exc
         if not email.recipient.isascii() or not email.recipient.isprintable():
             raise CannotBuild("the recipient's address is not printable ASCII")
@@ -108,8 +108,8 @@ def _words(templates: Environment, language: str, *, mail_from: str) -> _Words:
 
 
 def _common_headers(mail_from: str, subject: str) -> bytes:
-    # Not `EmailMessage`: it decodes what looks like an encoded word, and before Python 3.11.10 wrote the
-    # line breaks in there as they are (CVE-2024-6923). `Header` encodes the text as it stands.
+    # Not `EmailMessage`: it decodes what looks like an encoded word, and before Python 3.11.10 it wrote the
+    # line breaks in there to the wire (CVE-2024-6923). `Header` encodes the text as it is.
     headers = {
         "From": _sender(mail_from),
         "Subject": Header(subject, _charset(subject), header_name="Subject"),
@@ -131,12 +131,12 @@ def _sender(mail_from: str) -> Header:
 
 
 def _charset(text: str) -> str:
-    """What reads as an encoded word (RFC 2047) is encoded itself, so that it arrives as it was typed."""
+    """utf-8 also for what looks like an encoded word (RFC 2047), so that it arrives as it was typed."""
     return "us-ascii" if text.isascii() and "=?" not in text else "utf-8"
 
 
 def check_headers(headers: bytes, *, names: Sequence[str]) -> bytes:
-    """The headers, if they are those and no others, whatever this Python made of the settings.
+    """Returns the headers if they are exactly those named, whatever this Python version made of the settings.
 
     Raises InvalidSettings.
     """
@@ -152,5 +152,5 @@ def check_headers(headers: bytes, *, names: Sequence[str]) -> bytes:
 
 @lru_cache(maxsize=1)
 def _date(second: int) -> str:
-    """RFC 5322, section 3.3. Mails leave by the thousand in one second."""
+    """RFC 5322, section 3.3. Cached, because thousands of mails leave in one second."""
     return format_datetime(datetime.fromtimestamp(second, UTC))

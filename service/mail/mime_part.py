@@ -1,11 +1,11 @@
-"""One of the two texts of a message: rendered for a name, and encoded for the wire."""
+"""One of the two texts of a message: renders and encodes it."""
 
 import binascii
 
 from jinja2 import Template
 
-# Quoted-printable has an "=" only before two hexadecimal digits or a line's end,
-# so no part can contain this, whatever its text is.
+# In quoted-printable an "=" stands only before two hexadecimal digits or the end of a line, so no part can
+# contain this boundary.
 BOUNDARY = "=_welcome"
 
 
@@ -21,12 +21,12 @@ class MimePart:
         self._template = template
 
     def render(self, name: str | None) -> bytes:
-        """Raises whatever the template raises."""
+        """Raises what the template raises."""
         return self._head + _encode(self._template.render(name=name)) + b"\r\n"
 
 
 def _encode(text: str) -> bytes:
-    """Quoted-printable (RFC 2045, section 6.7), with CRLF after each line. The text's own line ends go
-    first: a lone CR could make the relay see the end of the message early."""
+    """Encodes as quoted-printable (RFC 2045, section 6.7), with CRLF after each line. Other line ends are
+    replaced first: a lone CR could make the relay see the end of the message too early."""
     lines = "\n".join(text.splitlines()).encode("utf-8", "replace")
     return binascii.b2a_qp(lines, istext=True).replace(b"\n", b"\r\n")

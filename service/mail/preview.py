@@ -1,4 +1,4 @@
-"""The mail as people will see it, for whoever writes its templates. Only under `service up`."""
+"""Shows the mail to people who write its templates. Only `signup-service up` has it."""
 
 import email
 import email.policy
@@ -23,7 +23,7 @@ MAIL_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src d
 
 
 def routes(settings: Settings) -> APIRouter:
-    """The templates are read anew for every look: change one, and reload the page."""
+    """The templates are read for each request: change one, and reload the page."""
     router = APIRouter(include_in_schema=False)
     pages = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),

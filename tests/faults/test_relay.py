@@ -76,7 +76,7 @@ async def test_f02_a_relay_whose_name_is_unknown_is_named_once(world: World, ver
     assert times_reported(service) == 1
     service.signal(signal.SIGTERM)
     await service.ended()
-    await world.serve()  # with the name mended
+    await world.serve()  # with the name fixed
     await world.settled()
     assert (await verdict(world, "F2", "the relay's name is unknown, then fixed")).p99_ms < CALM * 1000
 

@@ -149,26 +149,26 @@ async def test_what_is_the_relays_trouble(
     assert relay.accepted == []
 
 
-@pytest.mark.parametrize("behaviour", [HANG, DROP])
+@pytest.mark.parametrize("behavior", [HANG, DROP])
 @pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail"])
 @pytest.mark.usefixtures("short_deadlines")
 async def test_a_relay_that_hangs_or_hangs_up_before_the_recipient_is_the_relays_trouble(
-    connections: Relay, relay: ScriptedRelay, stage: str, behaviour: str
+    connections: Relay, relay: ScriptedRelay, stage: str, behavior: str
 ) -> None:
-    relay.answers[stage] = behaviour
+    relay.answers[stage] = behavior
 
     async with asyncio.timeout(5):
         with pytest.raises(ChannelTrouble):
             await connections.send(MESSAGE)
 
 
-@pytest.mark.parametrize("behaviour", [HANG, DROP])
+@pytest.mark.parametrize("behavior", [HANG, DROP])
 @pytest.mark.parametrize("stage", ["rcpt", "data", "dot"])
 @pytest.mark.usefixtures("short_deadlines")
 async def test_a_relay_that_hangs_or_hangs_up_after_the_recipient_may_do_so_for_this_one_alone(
-    connections: Relay, relay: ScriptedRelay, stage: str, behaviour: str
+    connections: Relay, relay: ScriptedRelay, stage: str, behavior: str
 ) -> None:
-    relay.answers[stage] = behaviour
+    relay.answers[stage] = behavior
 
     async with asyncio.timeout(5):
         with pytest.raises(LaterRefusal) as caught:
