@@ -83,7 +83,9 @@ async def refuse_foreign_database(database: Database) -> None:
 async def _inbox(settings: Settings) -> AsyncIterator[None]:
     store = MailStore()
     smtp = InboxSmtpServer(store, host=LOOPBACK, port=settings.inbox_smtp_port)
-    pages = InboxHttpServer(store, host=LOOPBACK, port=settings.inbox_http_port)
+    api = http_url(settings.host, settings.port)
+    links = {"Sign up": f"{api}/", "Preview": f"{api}{preview.PATH}"}
+    pages = InboxHttpServer(store, host=LOOPBACK, port=settings.inbox_http_port, links=links)
     try:
         with explain_port_errors(LOOPBACK, settings.inbox_smtp_port, setting="INBOX_SMTP_PORT"):
             await smtp.start()

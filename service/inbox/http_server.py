@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import uvicorn
@@ -16,13 +16,15 @@ GRACE = 1  # s for downloads under way to finish
 class InboxHttpServer:
     """Serves the pages and MailHog's API."""
 
-    def __init__(self, store: MailStore, *, host: str, port: int) -> None:
+    def __init__(
+        self, store: MailStore, *, host: str, port: int, links: Mapping[str, str] | None = None
+    ) -> None:
         self._store = store
         self._host = host
         self._port = port
         self._server = _Guest(
             uvicorn.Config(
-                create_inbox(store, host=host),
+                create_inbox(store, host=host, links=links),
                 access_log=False,
                 lifespan="off",
                 log_config=None,

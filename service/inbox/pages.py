@@ -3,6 +3,7 @@
 import asyncio
 import re
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from service.inbox.mail import CaughtMail
 from service.inbox.query_params import int_param, search_kind
 from service.inbox.store import MailStore, SearchKind
 
@@ -28,8 +30,9 @@ MAIL_POLICY = f"sandbox {MAIL_SANDBOX}; default-src 'none'; style-src 'unsafe-in
 
 
 class Pages:
-    def __init__(self, store: MailStore) -> None:
+    def __init__(self, store: MailStore, *, links: Mapping[str, str]) -> None:
         self._store = store
+        self._links = links
         self._templates = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=True,
@@ -43,20 +46,20 @@ class Pages:
         return [
             Route("/", self.mails),
             Route("/changed", self.changed),
-            Route("/mails/delete", self.delete_all, methods=["POST"]),
+            Route("/mails/delete", self.delete_found, methods=["POST"]),
             Route("/mails/{id}", self.mail),
             Route("/mails/{id}/html", self.html),
             Route("/mails/{id}/delete", self.delete, methods=["POST"]),
         ]
 
     async def mails(self, request: Request) -> Response:
-        kind = search_kind(request) or SearchKind.CONTAINING
-        query = request.query_params.get("query", "").strip()
         start, version = int_param(request, name="start"), self._store.version
-        found = await self._store.search(query, kind=kind) if query else list(self._store)
+        kind, query, found = await self._find(request)
         return self._page(
             "mails.html",
             mails=found[start : start + PAGE],
+            is_unread=self._store.is_unread,
+            links=self._links,
             total=len(found),
             version=version,
             kind=kind,
@@ -76,12 +79,21 @@ class Pages:
         mail = self._store.get(request.path_params["id"])
         if mail is None:
             return self._page("gone.html", status=HTTPStatus.NOT_FOUND)
+        self._store.mark_read(mail.id)
+        newer, older = self._store.neighbors(mail.id)
         contents = {"html": mail.html, "text": mail.text, "headers": mail.headers, "source": mail.source}
         views = [view for view, content in contents.items() if content is not None]
         wanted = request.query_params.get("view")
         view = wanted if wanted in views else views[0]
         return self._page(
-            "mail.html", mail=mail, views=views, view=view, content=contents[view], sandbox=MAIL_SANDBOX
+            "mail.html",
+            mail=mail,
+            views=views,
+            view=view,
+            content=contents[view],
+            newer=newer,
+            older=older,
+            sandbox=MAIL_SANDBOX,
         )
 
     async def html(self, request: Request) -> Response:
@@ -95,9 +107,20 @@ class Pages:
         self._store.delete(request.path_params["id"])
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
 
-    async def delete_all(self, request: Request) -> Response:
-        self._store.clear()
+    async def delete_found(self, request: Request) -> Response:
+        """All mails, or those of the search that the page shows."""
+        _, query, found = await self._find(request)
+        if query:
+            for mail in found:
+                self._store.delete(mail.id)
+        else:
+            self._store.clear()
         return RedirectResponse("/", HTTPStatus.SEE_OTHER)
+
+    async def _find(self, request: Request) -> tuple[SearchKind, str, list[CaughtMail]]:
+        kind = search_kind(request) or SearchKind.CONTAINING
+        query = request.query_params.get("query", "").strip()
+        return kind, query, await self._store.search(query, kind=kind) if query else list(self._store)
 
     def _page(self, template: str, *, status: HTTPStatus = HTTPStatus.OK, **values: object) -> Response:
         nonce = secrets.token_urlsafe(16)

@@ -28,6 +28,7 @@ class MailStore:
         self._max_mails = max_mails
         self._max_bytes = max_bytes
         self._mails: OrderedDict[str, CaughtMail] = OrderedDict()
+        self._unread: set[str] = set()
         self._bytes = 0
         self._change = asyncio.Event()
         self._closed = False
@@ -49,6 +50,7 @@ class MailStore:
             received_at=datetime.now(UTC),
         )
         self._mails[mail.id] = mail
+        self._unread.add(mail.id)
         self._bytes += len(raw)
         self._make_room()
         self._announce()
@@ -60,6 +62,20 @@ class MailStore:
 
     def get(self, mail_id: str) -> CaughtMail | None:
         return self._mails.get(mail_id)
+
+    def is_unread(self, mail_id: str) -> bool:
+        return mail_id in self._unread
+
+    def mark_read(self, mail_id: str) -> None:
+        if mail_id in self._unread:
+            self._unread.discard(mail_id)
+            self._announce()
+
+    def neighbors(self, mail_id: str) -> tuple[str | None, str | None]:
+        """The ids of the next newer and the next older mail."""
+        ids = list(self._mails)
+        at = ids.index(mail_id)
+        return (ids[at + 1] if at + 1 < len(ids) else None), (ids[at - 1] if at else None)
 
     async def search(self, query: str, *, kind: SearchKind) -> list[CaughtMail]:
         """All mails that contain the query, ignoring case, newest first."""
@@ -75,12 +91,14 @@ class MailStore:
         mail = self._mails.pop(mail_id, None)
         if mail is None:
             return False
+        self._unread.discard(mail_id)
         self._bytes -= len(mail.raw)
         self._announce()
         return True
 
     def clear(self) -> None:
         self._mails.clear()
+        self._unread.clear()
         self._bytes = 0
         self._announce()
 
@@ -97,7 +115,8 @@ class MailStore:
 
     def _make_room(self) -> None:
         while len(self._mails) > self._max_mails or self._bytes > self._max_bytes:
-            _, oldest = self._mails.popitem(last=False)
+            oldest_id, oldest = self._mails.popitem(last=False)
+            self._unread.discard(oldest_id)
             self._bytes -= len(oldest.raw)
 
     def _announce(self) -> None:

@@ -1,8 +1,11 @@
 import asyncio
+import html
+import re
 
 import pytest
-from httpx import AsyncClient
+from httpx import ASGITransport, AsyncClient
 
+from service.inbox.app import create_inbox
 from service.inbox.store import MailStore
 
 from .mails import WELCOME, catch
@@ -149,6 +152,54 @@ async def test_deleting_all_mails_leads_back_to_the_list(browser: AsyncClient, s
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert len(store) == 0
+
+
+async def test_during_a_search_only_what_it_finds_is_deleted(browser: AsyncClient, store: MailStore) -> None:
+    kept = catch(store, subject="Keep me")
+    catch(store, subject="Farewell")
+    page = (await browser.get("/?query=farewell")).text
+
+    assert "Delete found" in page
+    [action] = re.findall(r'action="(/mails/delete[^"]*)"', page)
+    await browser.post(html.unescape(action))
+
+    assert list(store) == [kept]
+
+
+async def test_a_mail_is_unread_until_it_is_opened(browser: AsyncClient, store: MailStore) -> None:
+    mail = catch(store)
+    before = (await browser.get("/")).text
+
+    await browser.get(f"/mails/{mail.id}")
+
+    assert before.count('class="unread"') == 1
+    assert "Unread:" in before
+    assert 'class="unread"' not in (await browser.get("/")).text
+
+
+async def test_a_mail_leads_to_the_next_newer_and_older_one(browser: AsyncClient, store: MailStore) -> None:
+    oldest, middle, newest = (catch(store) for _ in range(3))
+
+    links = [
+        re.findall(r'<a href="/mails/([^"]+)" rel="(\w+)"', (await browser.get(f"/mails/{mail.id}")).text)
+        for mail in (newest, middle, oldest)
+    ]
+
+    assert links == [
+        [(middle.id, "next")],
+        [(newest.id, "prev"), (oldest.id, "next")],
+        [(middle.id, "prev")],
+    ]
+
+
+async def test_the_inbox_links_to_what_is_given(store: MailStore) -> None:
+    links = {"Sign up": "http://127.0.0.1:8000/"}
+    app = create_inbox(store, links=links)
+
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://127.0.0.1") as client:
+        page = (await client.get("/")).text
+
+    assert '<a href="http://127.0.0.1:8000/">Sign up</a>' in page
 
 
 async def test_a_mail_that_is_gone_is_explained(browser: AsyncClient) -> None:
