@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import math
-import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import SQLModel
@@ -32,8 +31,9 @@ from sqlmodel.sql.sqltypes import UTCDateTime
 
 from service.database.models import table
 from service.database.outage_log import OutageLog
+from service.database.url import connect_arguments, describe, parse_url
 from service.runtime.private_files import create_private_file
-from service.settings import InvalidSettings, Settings
+from service.settings import Settings
 
 Insert = postgresql.Insert | sqlite.Insert
 
@@ -52,8 +52,6 @@ SQLITE_TIMESTAMP: ColumnElement[str] = literal_column(
 # sqlstate classes whose texts name only things of the server. Others may quote a row, as triggers do.
 QUOTABLE = ("", "08", "0A", "25", "28", "3D", "3F", "42", "53", "55", "57", "58", "XX")
 DATA_ERRORS = ("22", "23")  # sqlstate classes: data exception, integrity violation
-# Common in the URLs of hosting companies; they only name or tune the client.
-IGNORED_PARAMETERS = ("application_name", "channel_binding", "connect_timeout")
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)  # when we use the driver directly
 UNDEFINED_TABLE = "42P01"
 NOT_MIGRATED = "it was not migrated: run `signup-service migrate`"
@@ -82,6 +80,17 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg brings n
             await super().close(timeout=CLOSE_TIMEOUT)
 
 
+POSTGRESQL_ARGUMENTS: dict[str, Any] = {
+    # Prepared statements outlive a transaction, but behind PgBouncer the next transaction may run on
+    # another connection: 129 of 240 transactions failed with caches on.
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": str,  # the unnamed statement
+    "connection_class": _Connection,
+    "timeout": CHECKOUT_TIMEOUT,
+}
+
+
 class Database:
     """One engine with a small pool. Never hold a connection while anything else is awaited.
 
@@ -89,18 +98,18 @@ class Database:
     """
 
     def __init__(self, settings: Settings, *, create: bool = True) -> None:
-        url, connect_args = _address(settings)
+        url = parse_url(settings)
+        self.is_sqlite = url.get_backend_name() == "sqlite"
         self.engine: AsyncEngine = create_async_engine(
-            url,
-            connect_args=connect_args,
+            url.set(query={}),
+            connect_args={} if self.is_sqlite else POSTGRESQL_ARGUMENTS | connect_arguments(url),
             pool_size=POOL_SIZE,
             max_overflow=0,
             pool_timeout=CHECKOUT_TIMEOUT,
             hide_parameters=True,  # or every error text would contain the address and the name
         )
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self.is_sqlite = url.get_backend_name() == "sqlite"
-        self.address = _describe(settings)
+        self.address = describe(url)
         self._outages = OutageLog(self.address)
         # SQLite has one writer. Waiting for it here is fair; its own busy loop is not.
         self._writer: contextlib.AbstractAsyncContextManager[Any]
@@ -191,72 +200,6 @@ class Database:
         await self.engine.dispose()
 
 
-def _url(settings: Settings) -> URL:
-    text = settings.database_url.get_secret_value()
-    try:
-        return make_url(text) if text else URL.create("sqlite", database=str(settings.sqlite_file))
-    except (ArgumentError, ValueError) as exc:
-        raise InvalidSettings("DATABASE_URL is not a URL: try postgresql://user:password@host/name.") from exc
-
-
-def _describe(settings: Settings) -> str:
-    """For people: the file, or server and name; without user and password."""
-    url = _url(settings)
-    if url.get_backend_name() == "sqlite":
-        return f"{url.database}"
-    host = url.host or url.query.get("host") or "localhost"
-    return f"{url.database} at {host}:{url.port or url.query.get('port') or 5432}"
-
-
-def _address(settings: Settings) -> tuple[URL, dict[str, Any]]:
-    url = _url(settings)
-    match url.drivername.partition("+")[0]:
-        case "sqlite":
-            return _sqlite_address(url)
-        case "postgres" | "postgresql":
-            return _postgresql_address(url)
-        case _:
-            raise InvalidSettings("DATABASE_URL must begin with postgresql:// or sqlite:///.")
-
-
-def _sqlite_address(url: URL) -> tuple[URL, dict[str, Any]]:
-    if not url.database or url.database == ":memory:":
-        raise InvalidSettings("DATABASE_URL names no file: try sqlite:///data/service.db.")
-    return url.set(drivername="sqlite+aiosqlite"), {}
-
-
-def _postgresql_address(url: URL) -> tuple[URL, dict[str, Any]]:
-    connect_args: dict[str, Any] = {
-        # Prepared statements outlive a transaction, but behind PgBouncer the next transaction may run on
-        # another connection: 129 of 240 transactions failed with caches on.
-        "statement_cache_size": 0,
-        "prepared_statement_cache_size": 0,
-        "prepared_statement_name_func": str,  # the unnamed statement
-        "connection_class": _Connection,
-        "timeout": CHECKOUT_TIMEOUT,
-    } | _libpq_parameters(url.query)
-    return url.set(drivername="postgresql+asyncpg", query={}), connect_args
-
-
-def _libpq_parameters(query: Mapping[str, Any]) -> dict[str, Any]:
-    """Translates libpq's parameters for host and TLS to asyncpg's arguments."""
-    unknown = set(query) - {"host", "port", "sslmode", "sslrootcert", *IGNORED_PARAMETERS}
-    if unknown:
-        raise InvalidSettings(f"DATABASE_URL has a parameter this service does not know: {min(unknown)}.")
-    arguments = {name: query[name] for name in ("host", "port") if name in query}
-    mode = query.get("sslmode")
-    if "sslrootcert" in query:
-        try:
-            context = ssl.create_default_context(cafile=query["sslrootcert"])
-        except OSError as exc:
-            raise InvalidSettings(
-                f"DATABASE_URL names a file as sslrootcert that cannot be used: {exc}."
-            ) from exc
-        context.check_hostname = mode == "verify-full"
-        return arguments | {"ssl": context}
-    return arguments | ({"ssl": mode} if mode else {})
-
-
 def _configure_sqlite(engine: AsyncEngine, file: Path, *, create: bool) -> None:
     @event.listens_for(engine.sync_engine, "do_connect")
     def on_do_connect(*_: object) -> None:
@@ -268,13 +211,13 @@ def _configure_sqlite(engine: AsyncEngine, file: Path, *, create: bool) -> None:
 
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        _answer(connection, f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        if _answer(connection, "PRAGMA journal_mode = WAL") != "wal":
+        _query_value(connection, f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if _query_value(connection, "PRAGMA journal_mode = WAL") != "wal":
             raise DatabaseUnavailable(
                 "this file system does not do SQLite's WAL: put DATA_DIR on a local disk"
             )
-        _answer(connection, "PRAGMA synchronous = FULL")
-        _answer(connection, "PRAGMA foreign_keys = ON")
+        _query_value(connection, "PRAGMA synchronous = FULL")
+        _query_value(connection, "PRAGMA foreign_keys = ON")
 
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Connection) -> None:
@@ -303,15 +246,15 @@ def _configure_postgresql(engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        if _answer(connection, "SHOW synchronous_commit") == "off":
+        if _query_value(connection, "SHOW synchronous_commit") == "off":
             raise DatabaseUnavailable(
                 "synchronous_commit is off, and a crash would lose confirmed signups: set it to on"
             )
-        if _answer(connection, "SHOW server_encoding") != "UTF8":
+        if _query_value(connection, "SHOW server_encoding") != "UTF8":
             raise DatabaseUnavailable("this database cannot hold every name: create it with ENCODING 'UTF8'")
 
 
-def _answer(connection: DBAPIConnection, statement: str) -> object:
+def _query_value(connection: DBAPIConnection, statement: str) -> object:
     cursor = connection.cursor()
     cursor.execute(statement)
     row = cursor.fetchone() if cursor.description else None

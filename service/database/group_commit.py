@@ -12,9 +12,9 @@ from service.database.engine import DatabaseUnavailable, DataRejected, Transacti
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PATIENCE = 2.0  # s; how long a caller waits for its commit
-BATCH = 500
-CAPACITY = 5_000  # waiting items: as many as a healthy database writes in PATIENCE
+COMMIT_TIMEOUT = 2.0  # s; how long a caller waits for its commit
+MAX_BATCH = 500
+MAX_WAITING = 5_000  # waiting items: as many as a healthy database writes in COMMIT_TIMEOUT
 CONFLICT_RETRIES = 3
 MIN_WAITING_FOR_WRITER = 8  # waiting items for which another writer is worth starting
 
@@ -37,19 +37,19 @@ class GroupCommit(Generic[Item, Result]):
         flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         sizes: Histogram | None = None,
-        capacity: int = CAPACITY,
+        capacity: int = MAX_WAITING,
         gather: float = 0.0,
         writers: int = 1,
     ) -> None:
         self._flush = flush
         self._sizes = sizes
         self._capacity = capacity
-        self._linger = gather
+        self._gather = gather
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
-        self._most_writers = writers
+        self._max_writers = writers
         self._writers: set[asyncio.Task[Any] | None] = set()
 
-    async def submit(self, item: Item, *, patience: float | None = PATIENCE) -> Result:
+    async def submit(self, item: Item, *, give_up_after: float | None = COMMIT_TIMEOUT) -> Result:
         """The item's result, once its transaction is on disk.
 
         Raises Overloaded (nothing was written), DatabaseUnavailable (the item may have been written: a
@@ -60,32 +60,32 @@ class GroupCommit(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         written: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, written))
-        if not self._writers or self._is_worth_another():
+        if not self._writers or self._needs_another_writer():
             self._writers.add(asyncio.create_task(self._write_all()))
-        timer = loop.call_later(patience, _give_up, written) if patience is not None else None
+        timer = loop.call_later(give_up_after, _time_out, written) if give_up_after is not None else None
         try:
             return await written
         finally:
             if timer:
                 timer.cancel()
 
-    def _is_worth_another(self) -> bool:
-        return len(self._writers) < self._most_writers and len(self._waiting) >= MIN_WAITING_FOR_WRITER
+    def _needs_another_writer(self) -> bool:
+        return len(self._writers) < self._max_writers and len(self._waiting) >= MIN_WAITING_FOR_WRITER
 
     async def _write_all(self) -> None:
         try:
             while self._waiting:
-                await asyncio.sleep(self._linger)
-                if batch := self._next():
+                await asyncio.sleep(self._gather)
+                if batch := self._take_batch():
                     if self._sizes:
                         self._sizes.observe(len(batch))
                     await self._write(batch)
         finally:
             self._writers.discard(asyncio.current_task())
 
-    def _next(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+    def _take_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
-        while self._waiting and len(batch) < BATCH:
+        while self._waiting and len(batch) < MAX_BATCH:
             item, written = self._waiting.popleft()
             if not written.done():  # otherwise its caller has given up, and knows that it may have failed
                 batch.append((item, written))
@@ -119,7 +119,7 @@ class GroupCommit(Generic[Item, Result]):
                     raise DatabaseUnavailable("other transactions were in the way too often") from exc
 
 
-def _give_up(written: asyncio.Future[Result]) -> None:
+def _time_out(written: asyncio.Future[Result]) -> None:
     if not written.done():
         written.set_exception(DatabaseUnavailable("the database did not answer in time"))
 

@@ -143,7 +143,7 @@ class Outbox:
 
     async def record(self, email: Email, outcome: Outcome) -> None:
         """Writes a claimed email's outcome, if this process still holds it. Raises DatabaseUnavailable."""
-        await self._outcomes.submit((email, outcome), patience=None)
+        await self._outcomes.submit((email, outcome), give_up_after=None)
 
     async def fail_expired(self, reason: str) -> int:
         """Fails what has waited past its `give_up_at`, up to FAIL_BATCH emails; returns how many."""

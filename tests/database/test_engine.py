@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import asyncpg
@@ -29,6 +29,10 @@ def database_at(url: str, tmp_path: Path) -> Database:
         ("postgresql://ada@/engines?host=/var/run/postgresql", "postgresql+asyncpg"),
         ("postgresql+asyncpg://ada@db/engines", "postgresql+asyncpg"),
         ("postgresql+psycopg://ada@db/engines", "postgresql+asyncpg"),
+        ("postgresql://ada@%2Fvar%2Frun%2Fpostgresql/engines", "postgresql+asyncpg"),
+        ("postgresql://ada@db/engines?sslmode=verify-full&sslrootcert=system", "postgresql+asyncpg"),
+        ("postgresql://ada@db/engines?sslmode=disable&sslrootcert=/nowhere", "postgresql+asyncpg"),
+        ("postgresql://ada@db/engines?target_session_attrs=read-write&pgbouncer=true", "postgresql+asyncpg"),
         ("sqlite:///engines.db", "sqlite+aiosqlite"),
         ("sqlite+aiosqlite:///engines.db", "sqlite+aiosqlite"),
         ("", "sqlite+aiosqlite"),
@@ -46,12 +50,55 @@ def test_any_usual_spelling_of_the_address_works(url: str, driver: str, tmp_path
         ("postgresql://ada@db/engines?sslrootcert=/nowhere", "sslrootcert"),
         ("mysql://ada@db/engines", "must begin with"),
         ("sqlite://", "names no file"),
+        ("sqlite://data/x.db", "sqlite:///data/x.db"),
+        ("postgresql://ada@one,two/engines", "several hosts"),
+        ("postgresql://ada@one:5432,two:5432/engines", "several hosts"),
+        ("postgresql://ada@/engines?host=one,two", "several hosts"),
+        ("postgresql://ada@one/engines?port=5432,5433", "several hosts"),
+        ("postgresql://ada@db/engines?sslmode=sure", "sslmode"),
         ("postgresql://ada@db/engines?colour=red", "colour"),
     ],
 )
 def test_any_other_is_refused_in_a_sentence(url: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match=words):
         database_at(url, tmp_path)
+
+
+def test_an_sqlite_that_is_too_old_is_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 37, 2))
+    monkeypatch.setattr("sqlite3.sqlite_version", "3.37.2")
+
+    with pytest.raises(InvalidSettings, match=r"SQLite 3\.37\.2, and 3\.38 or newer"):
+        database_at("", tmp_path)
+
+
+async def test_a_socket_is_found_in_the_folder_that_the_host_names(tmp_path: Path) -> None:
+    database = database_at(f"postgresql://ada@{quote(str(tmp_path), safe='')}/engines", tmp_path)
+
+    with pytest.raises(DatabaseUnavailable, match="No such file"):
+        async with database.read_only():
+            pass
+
+    assert database.address == f"engines at {tmp_path}:5432"
+
+
+async def test_the_words_of_a_pooler_are_passed_on(tmp_path: Path) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        fields = b"SFATAL\0CXX000\0MTenant or user not found\0\0"
+        writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as pooler:
+        port = pooler.sockets[0].getsockname()[1]
+        database = database_at(f"postgresql://ada@127.0.0.1:{port}/engines?sslmode=disable", tmp_path)
+
+        with pytest.raises(DatabaseUnavailable, match="Tenant or user not found"):
+            async with database.read_only():
+                pass
 
 
 async def test_a_refused_value_says_nothing_of_it(database: Database) -> None:

@@ -118,7 +118,7 @@ async def test_nobody_waits_longer_than_his_patience(ledger: Ledger) -> None:
     ledger.open.clear()
 
     with pytest.raises(DatabaseUnavailable):
-        await GroupCommit(ledger.write).submit(1, patience=0.01)
+        await GroupCommit(ledger.write).submit(1, give_up_after=0.01)
 
 
 async def test_what_nobody_waits_for_any_more_is_not_written(ledger: Ledger) -> None:
@@ -127,7 +127,7 @@ async def test_what_nobody_waits_for_any_more_is_not_written(ledger: Ledger) -> 
     under_way = asyncio.create_task(batcher.submit(1))
     await eventually(lambda: ledger.begun)
     with pytest.raises(DatabaseUnavailable):
-        await batcher.submit(2, patience=0.01)
+        await batcher.submit(2, give_up_after=0.01)
 
     ledger.open.set()
     await under_way
