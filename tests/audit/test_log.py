@@ -275,6 +275,16 @@ async def test_the_rest_is_moved_at_the_end(database: Database, tmp_path: Path) 
     assert list((tmp_path / "audit").iterdir()) == []
 
 
+async def test_both_segments_are_moved_at_the_end(database: Database, tmp_path: Path) -> None:
+    audit = audit_log(database, tmp_path / "audit")
+    async with audit.running():
+        audit.record(ENTRY)
+        audit._spool.segment_to_move()
+        audit.record(ENTRY)
+
+    assert await numbers(database) == [1, 2]
+
+
 async def test_no_file_is_touched_before_it_runs(database: Database, tmp_path: Path) -> None:
     audit = audit_log(database, tmp_path / "audit")
     assert not (tmp_path / "audit").exists()

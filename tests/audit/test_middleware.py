@@ -46,7 +46,8 @@ def _add_faulty_routes(app: FastAPI) -> None:
     @app.get("/breaks-half-way")
     async def breaks_half_way() -> StreamingResponse:
         async def stream() -> AsyncIterator[bytes]:
-            yield b"half"
+            yield b"ha"
+            yield b"lf"
             raise RuntimeError("a bug in a stream")
 
         return StreamingResponse(stream())
@@ -264,6 +265,27 @@ async def test_a_client_that_leaves_before_the_answer_is_recorded_and_its_signup
     [entry] = await entries(database, "gone")
     assert entry["status"] == 201
     await eventually(lambda: _mailed_or_waiting(database, relay))
+
+
+async def test_a_request_that_is_cut_off_is_recorded_as_one_whose_client_left(
+    live: Running, database: Database
+) -> None:
+    asked = asyncio.Event()
+
+    async def receive() -> Message:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(_: Message) -> None:
+        pass
+
+    request = asyncio.create_task(live.app(_post_scope("cut-off"), receive, send))
+    await asked.wait()
+    request.cancel()
+
+    [entry] = await entries(database, "cut-off")
+    assert entry["status"] == 499
 
 
 async def test_an_entry_is_in_its_file_before_the_last_byte_of_the_answer_leaves(
