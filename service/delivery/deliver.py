@@ -1,4 +1,4 @@
-"""The background task: all that lies between a claimed email and its recorded outcome."""
+"""The background task: delivers a claimed email and records the outcome."""
 
 import asyncio
 import contextlib
@@ -24,15 +24,15 @@ from service.outbox.repository import Outbox
 from service.outbox.row import Deferred, Email, Failed, Outcome, Released, Sent
 from service.runtime.signals import DRAIN_SECONDS
 
-MAX_IN_FLIGHT = 1000  # claimed emails of this process, those that wait for a connection included
-MAX_IN_DOUBT = 10  # the same, while there is doubt about the relay
+MAX_IN_FLIGHT = 1000  # claimed emails of this process, including those that wait for a connection
+MAX_IN_DOUBT = 10  # the same, while the relay is in doubt
 RECORD_AGAIN_AFTER = 0.5  # s
 
 log = structlog.get_logger()
 
 
 class Delivery:
-    """`deliver` is the only way an email is sent, for the route's task and the worker alike."""
+    """`deliver` is the only way in which emails are sent, by the route's task and by the worker."""
 
     def __init__(
         self,
@@ -50,20 +50,20 @@ class Delivery:
         self._metrics = metrics
         self._in_flight: dict[Email, None] = {}
         metrics.in_flight.set_function(lambda: len(self._in_flight))
-        self._unrecorded = 0  # outcomes that the database did not take at the first try
+        self._unrecorded = 0  # outcomes that could not be recorded at the first try
         self._closed_at = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
 
     @property
     def in_flight(self) -> list[Email]:
-        """What this process has claimed and not finished."""
+        """How many emails this process has claimed and not finished."""
         return list(self._in_flight)
 
     @property
     def capacity(self) -> int:
-        """How many more emails may be claimed. None while an outcome waits for the database:
-        what has been sent must be on record before anybody takes it for unsent."""
+        """How many more emails may be claimed: none while an outcome waits for the database. A sent email
+        must be recorded before anybody takes it for unsent."""
         if self._unrecorded or not (allowed := self._breaker.allowed):
             return 0
         most = MAX_IN_FLIGHT
@@ -85,12 +85,12 @@ class Delivery:
             self._end(email)
 
     def close(self) -> None:
-        """Starts nothing more and hands back what has not begun."""
+        """Starts no more deliveries, and releases emails whose delivery has not started."""
         self._closed_at = self._closed_at or time.monotonic()
         self._breaker.close()
 
     async def drain(self) -> None:
-        """Lets what has begun finish, until DRAIN_SECONDS after the close."""
+        """Lets deliveries under way finish, until DRAIN_SECONDS after `close`."""
         self.close()
         try:
             async with asyncio.timeout(self._closed_at + DRAIN_SECONDS - time.monotonic()):
@@ -114,11 +114,11 @@ class Delivery:
                     return await self._attempt(email)
             except Paused:
                 return Released()
-            except ChannelTrouble:  # it is full, and will have a connection when another delivery ends
+            except ChannelTrouble:  # it is full; another delivery will free a connection
                 continue
 
     async def _attempt(self, email: Email) -> Outcome | None:
-        """None if the email is no longer ours: its next holder will send it."""
+        """None if this process no longer holds the email: its next holder sends it."""
         if not email.is_held():
             return None
         if self._suspicion.keeps(email):
@@ -163,11 +163,11 @@ class Delivery:
         if seconds is None:
             return own
         self._breaker.doubt(email.redact(refusal.reason))
-        # Each repeat of an unknown outcome may be one more mail to a person, so it always costs the email.
+        # Each retry after an unknown outcome may be one more mail to a person, so it always counts.
         return own if refusal.unknown else Released(refusal.reason, delay=seconds)
 
     async def _record(self, email: Email, outcome: Outcome | None) -> None:
-        """Holds the outcome until the database takes it, for as long as the process lives."""
+        """Retries until the database has recorded the outcome, as long as the process lives."""
         if outcome is None:
             log.warning("outbox.lost", **_ids(email))
             return

@@ -1,5 +1,5 @@
-"""Whether refusals are the relay's fault or the recipients'. One client who signs up addresses that are
-always refused must not stop everybody's mail, and a relay that refuses everybody must not fail it."""
+"""Decides whether refusals are the fault of the relay or of recipients. One client who signs up refused
+addresses must not stop everybody's mail, and a relay that refuses everybody must not fail it."""
 
 import random
 import time
@@ -9,23 +9,23 @@ from uuid import UUID
 
 from service.outbox.row import Email
 
-MAX_STREAK = 10  # refusals of unclear fault without a mail taken between, before there is doubt
-DOMAIN_REFUSALS = 3  # emails refused in doubt, before the domain's others wait
+MAX_STREAK = 10  # refusals of unclear fault in a row, without an accepted mail, before the relay is in doubt
+DOMAIN_REFUSALS = 3  # emails refused in doubt, before the other emails to the domain wait
 MAX_REMEMBERED = 10_000  # emails
 MAX_HOLD = 60.0  # s
 FIRST_PROBE, PROBE_GROWTH, LAST_PROBE = 0.1, 1.2, 5.0  # s between two probes: the first, its growth, the last
 
 
 class Suspicion:
-    """In doubt, nothing fails. What was refused is held, and what is for the domains of several such waits
-    too, but for one probe at a time; all else goes ahead. The first email that is taken clears the relay,
-    and those held are tried once more: refused again, it is their own fault.
+    """While the relay is in doubt, nothing fails. Refused emails are held. So are all emails to a domain with
+    several refused ones, except for one probe at a time. All others go ahead. The first accepted email clears
+    the relay; then the held emails are tried once more, and a second refusal is their own fault.
     """
 
     def __init__(self) -> None:
         self.in_doubt = False
         self._streak = 0
-        self._refused: defaultdict[str, set[UUID]] = defaultdict(set)  # by domain, since a mail was taken
+        self._refused: defaultdict[str, set[UUID]] = defaultdict(set)  # by domain, since the last success
         self._held: dict[UUID, tuple[int, int]] = {}  # attempt, refusals
         self._second_tries: dict[UUID, None] = {}
         self._cleared: list[tuple[UUID, int]] = []
@@ -35,7 +35,7 @@ class Suspicion:
 
     @property
     def domains(self) -> Collection[str]:
-        """Those whose emails wait for the doubt to end."""
+        """The domains whose emails wait for the doubt to end."""
         return [domain for domain, ids in self._refused.items() if len(ids) >= DOMAIN_REFUSALS]
 
     def keeps(self, email: Email) -> bool:

@@ -1,4 +1,4 @@
-"""What is said to the relay for each message, on a connection that aiosmtplib has opened."""
+"""The SMTP commands for each message, on a connection that aiosmtplib has opened."""
 
 import asyncio
 import contextlib
@@ -24,8 +24,8 @@ MALFORMED = -1  # in place of a code, as aiosmtplib has it
 
 
 class SmtpSession(asyncio.Protocol):
-    """Takes the connection over, because aiosmtplib says one thing at a time: where the relay takes several
-    at once, a mail needs two round trips instead of four, and the event loop half the work.
+    """Takes the connection over from aiosmtplib, which sends one command at a time. If the relay accepts
+    several at once, a mail takes two round trips instead of four, and half the work in the event loop.
 
     Raises aiosmtplib's exceptions. The connection is of no use after any of them.
     """

@@ -1,4 +1,4 @@
-"""What an operator does with emails: count them, look at them, send them again, drop them."""
+"""An operator's actions on emails: list, count, retry and drop them."""
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from service.outbox.row import LEASE
 from service.outbox.sql import GIVE_UP_AFTER
 from service.person import address as addresses
 
-BATCH = 1_000  # emails in one transaction: a short one, so that nobody waits behind it
+BATCH = 1_000  # emails in one transaction, which must be short so that nobody waits for it
 DROPPED = "Dropped by an operator."
 ID_DIGITS = 32
 
@@ -28,17 +28,17 @@ class QueueDepth:
     pending: int
     failed: int
     oldest: timedelta  # since the signup of the email that has waited longest
-    overdue: timedelta  # the same, without those that a refusal or a quota keeps waiting
+    overdue: timedelta  # the same, without emails that wait because of a refusal or a quota
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which emails. Everything that is set must apply; with nothing set it is all of them."""
+    """Selects emails for which all fields that are set apply. With no field set it selects all emails."""
 
     email_id: UUID | None = None
-    address: str | None = None  # in any spelling of it
-    domain: str | None = None  # of the recipient; in Unicode or ASCII
-    failed_since: timedelta | None = None  # those that failed within this time, and no others
+    address: str | None = None  # in any spelling
+    domain: str | None = None  # of the recipient, in Unicode or ASCII
+    failed_since: timedelta | None = None  # only emails that failed within this time
 
     def conditions(self, database: Database) -> list[ColumnElement[bool]]:
         chosen = []
@@ -84,8 +84,8 @@ class OutboxAdmin:
         )
 
     async def find(self, prefix: str) -> Sequence[UUID]:
-        """The ids that begin with these hexadecimal digits, hyphens or not; two at most, which is enough
-        to see that it is not the only one."""
+        """The ids that begin with these hexadecimal digits, with or without hyphens. At most two, which is
+        enough to see that the beginning is not unique."""
         digits = prefix.replace("-", "").lower()
         if not re.fullmatch(rf"[0-9a-f]{{1,{ID_DIGITS}}}", digits):
             return []
@@ -97,12 +97,12 @@ class OutboxAdmin:
     async def newest(
         self, limit: int, *, status: EmailStatus | None = None, address: str | None = None
     ) -> Sequence[RowMapping]:
-        """The newest first, or with a status those whose time comes or came last. `address` in any
+        """The newest emails first. With a status, those with the latest time first. `address` may have any
         spelling."""
         chosen = Selection(address=address).conditions(self._database)
         newest = OUTBOX.c.id  # ids sort by time
         if status:
-            # Spelled out: behind a parameter SQLite does not see that an index has only such rows.
+            # A literal: with a parameter SQLite would not use the partial index.
             chosen.append(OUTBOX.c.status == literal_column(f"'{status}'"))
             newest = BY_TIME.get(status, newest)
         listed = select(OUTBOX).where(*chosen).order_by(newest.desc()).limit(limit)
@@ -122,7 +122,7 @@ class OutboxAdmin:
 
     async def retry(self, selection: Selection = EVERYTHING) -> AsyncIterator[int]:
         """Makes failed emails, and those that wait after a refusal, due as if they were new. Yields the
-        number of each transaction. Those that fail meanwhile are left alone."""
+        number of emails in each transaction. Emails that fail meanwhile are not retried."""
         async with self._database.read_only(timeout=None) as connection:
             now = await self._database.now(connection)
         failed_before = or_(OUTBOX.c.finished_at.is_(None), OUTBOX.c.finished_at <= now)
@@ -141,8 +141,8 @@ class OutboxAdmin:
         return await self._count(self._droppable(selection))
 
     async def drop(self, selection: Selection) -> AsyncIterator[int]:
-        """Fails what waits. Yields the number of each transaction. What a process has claimed may still
-        be sent, for a minute at most."""
+        """Fails waiting emails. Yields the number of emails in each transaction. For up to a minute a process
+        may still send an email that it has claimed."""
         changes = {
             "status": EmailStatus.FAILED,
             "attempt": OUTBOX.c.attempt + 1,
@@ -153,8 +153,8 @@ class OutboxAdmin:
             yield count
 
     def _retryable(self, selection: Selection) -> list[ColumnElement[bool]]:
-        # What is due within a LEASE may be in somebody's hands, who would not know, and it would be sent
-        # twice.
+        # A process may hold an email that is due within a LEASE. It would not notice, and the email would be
+        # sent twice.
         waits = and_(
             OUTBOX.c.status == EmailStatus.PENDING, OUTBOX.c.due_at > self._database.clock(after=LEASE)
         )
@@ -173,7 +173,7 @@ class OutboxAdmin:
     async def _change(
         self, chosen: Sequence[ColumnElement[bool]], changes: Mapping[str, Any]
     ) -> AsyncIterator[int]:
-        """In the order of ids, so that none is changed twice, whatever happens to it meanwhile."""
+        """In order of ids, so that no email is changed twice, whatever happens meanwhile."""
         last = UUID(int=0)
         while ids := await self._change_batch([*chosen, OUTBOX.c.id > last], changes):
             last = max(ids)
@@ -209,7 +209,7 @@ def _has_address(address: str) -> ColumnElement[bool]:
 
 
 def _to_ascii(domain: str) -> str:
-    """IDNA; whatever is not a domain stays as it is, and no email goes there."""
+    """The IDNA form. Anything that is not a domain stays as it is, and matches no email."""
     domain = domain.strip().lower().removeprefix("@")
     try:
         return addresses.parse(f"anybody@{domain}").canonical.rpartition("@")[2]

@@ -1,4 +1,4 @@
-"""What a channel to the outside, such as the relay, reports of one attempt to send a row."""
+"""The interface of a channel to the outside, such as the relay, and the errors that it raises."""
 
 from enum import Enum, auto
 from typing import Protocol
@@ -7,17 +7,17 @@ from service.outbox.row import Email
 
 
 class Fault(Enum):
-    """Who is to blame for a refusal, as far as its words tell."""
+    """Whose fault a refusal is, as far as the reply says."""
 
-    RECIPIENT = auto()  # the answer says so; it proves nothing about the channel
-    UNCLEAR = auto()  # the recipient, unless there are many of these and nothing else
-    CHANNEL = auto()  # the channel, unless it takes what is for others
+    RECIPIENT = auto()  # the reply says so; it proves nothing about the channel
+    UNCLEAR = auto()  # the recipient's, unless there are many such refusals and no acceptance
+    CHANNEL = auto()  # the channel's, unless it accepts rows for others
 
 
 class Refusal(Exception):
-    """The channel did not take this row. `reason` holds its own words, if it said any.
+    """The channel did not accept this row. `reason` is its reply, if there was one.
 
-    `unknown` if it may have taken it: the connection broke before its answer.
+    `unknown` if it may have accepted the row: the connection broke before the reply.
     """
 
     def __init__(self, reason: str, *, fault: Fault, unknown: bool = False) -> None:
@@ -56,21 +56,21 @@ class ChannelTrouble(Exception):
 
 
 class SendCancelled(Exception):
-    """When the channel was ready for the row, the row was no longer this process's to send."""
+    """This process no longer held the row when the channel was ready for it."""
 
 
 class CannotBuild(Exception):
-    """What should be sent cannot be made of this row: no retry helps."""
+    """The message cannot be built from this row: no retry helps."""
 
 
 class Channel(Protocol):
     async def send(self, email: Email) -> str:
-        """The channel's reply after taking the row. Asks `email.is_held` at the last moment.
+        """Sends the row and returns the channel's reply. Asks `email.is_held` at the last moment.
 
         Raises Refusal, ChannelTrouble, SendCancelled or CannotBuild.
         """
 
     async def close_stale(self) -> None:
-        """Closes what has been idle for long."""
+        """Closes connections that have been idle for long."""
 
     async def close(self) -> None: ...

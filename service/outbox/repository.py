@@ -1,8 +1,8 @@
-"""Every query on the outbox, except an operator's, which are in `admin`. Nothing else touches its rows.
+"""All queries on the outbox, except an operator's, which are in `admin`. Nothing else touches its rows.
 
-A row is a status and one clock. `due_at` is a visibility time: a pending row may be claimed when
-it is due, and a claim moves `due_at` ahead, so a crashed process needs no reaper. `attempt` is the
-fence: each claim adds one, and every outcome is written only where it still is the claimer's.
+A pending row may be claimed when its `due_at` has passed. A claim moves `due_at` ahead, so the rows of a
+crashed process become due again by themselves. `attempt` is the fence: each claim adds one, and an outcome is
+written only if `attempt` is still the claim's.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -23,9 +23,9 @@ from service.outbox import sql
 from service.outbox.row import LEASE, Email, Outcome, Released, clip_reply, encode_outcome, lease_end
 from service.outbox.send_quota import QuotaDecision, SendQuota
 
-GATHER = 0.005  # s; ten connections alone would not fill a batch: a quarter more mails per second
-FAIL_BATCH = 1000  # in one transaction
-QUOTA_LOOKAHEAD = 200  # due emails at once, where there is a quota
+GATHER = 0.005  # s; fills batches, which gives a quarter more mails per second
+FAIL_BATCH = 1000  # emails in one transaction
+QUOTA_LOOKAHEAD = 200  # due emails that are looked at together, if there is a quota
 
 Choice = Callable[..., Select[Any]]  # which due rows a claim takes
 CHOICES: tuple[Choice, ...] = (
@@ -49,7 +49,7 @@ class Outbox:
         )
 
     async def fail(self, connection: AsyncConnection, user_ids: Collection[UUID], *, reason: str) -> None:
-        """In the caller's transaction. For emails that nobody has claimed."""
+        """Inserts emails that nobody has claimed, in the caller's transaction."""
         await connection.execute(
             update(OUTBOX)
             .where(OUTBOX.c.user_id.in_(user_ids))
@@ -65,12 +65,12 @@ class Outbox:
         return await self._claim(sql.select_any_overdue if probing else sql.select_due, {"most": limit})
 
     async def claim_elsewhere(self, limit: int, *, refused: Collection[str]) -> list[Email]:
-        """As `claim`, one for each domain that is not among the refused ones."""
+        """Like `claim`, but one row for each domain that is not in `refused`."""
         domains = encode_rows([domain] for domain in refused)
         return await self._claim(sql.select_due_elsewhere, {"most": limit, "refused": domains})
 
     async def hasten(self, attempts: Collection[tuple[UUID, int]]) -> None:
-        """Makes due, by id and attempt, what nobody has claimed since. Raises DatabaseUnavailable."""
+        """Makes emails due that nobody has claimed since, by id and attempt. Raises DatabaseUnavailable."""
         async with self._database.single_statement() as connection:
             await connection.execute(self._hasten, {"attempts": encode_rows(attempts)})
 
@@ -86,7 +86,7 @@ class Outbox:
     async def _claim_within(
         self, quota: SendQuota, choice: Choice, parameters: dict[str, Any]
     ) -> list[Email]:
-        """Postpones what is over the quota, until something may be sent or nothing is due."""
+        """Postpones emails over the quota, until an email may be sent or none is due."""
         emails: list[Email] = []
         is_more = True
         while is_more and not emails:
@@ -128,7 +128,7 @@ class Outbox:
                 update(OUTBOX)
                 .where(
                     OUTBOX.c.status == EmailStatus.PENDING,
-                    OUTBOX.c.due_at <= leased,  # a later one was deferred meanwhile, and stays so
+                    OUTBOX.c.due_at <= leased,  # later rows were deferred meanwhile, and stay so
                     tuple_(OUTBOX.c.id, OUTBOX.c.attempt).in_(
                         [(email.id, email.attempt) for email in emails]
                     ),
@@ -146,7 +146,7 @@ class Outbox:
         await self._outcomes.submit((email, outcome), give_up_after=None)
 
     async def fail_expired(self, reason: str) -> int:
-        """Fails what has waited past its `give_up_at`, up to FAIL_BATCH emails; returns how many."""
+        """Fails up to FAIL_BATCH emails whose `give_up_at` has passed. Returns how many."""
         now = self._database.clock()
         async with self._database.single_statement() as connection:
             expired = (
@@ -194,5 +194,5 @@ class Outbox:
 
 
 def _age(email: Email) -> int:
-    """An UPDATE returns its rows in any order; ids sort by time."""
+    """Sorts by id, and so by time: an UPDATE returns rows in any order."""
     return email.id.int

@@ -1,4 +1,4 @@
-"""A new email, a claimed one, what can become of it, and what that changes in its row."""
+"""New and claimed emails, the outcomes of a delivery, and what an outcome changes in the row."""
 
 import random
 import re
@@ -16,7 +16,7 @@ MAX_REPLY = 1000  # characters of the relay's reply that are kept
 
 
 def lease_end() -> float:
-    """Of a claim that is made now, on this process's monotonic clock."""
+    """The end of a claim made now, on this process's monotonic clock."""
     return time.monotonic() + LEASE.total_seconds()
 
 
@@ -31,7 +31,7 @@ class Email:
     attempt: int
     deferrals: int
     held_until: float
-    locale: str | None = None  # None in rows from before there were languages
+    locale: str | None = None  # None in rows that are older than languages
     claimed_at: datetime | None = None  # None without a send quota
 
     @property
@@ -51,7 +51,7 @@ class Email:
 
 @dataclass(frozen=True, slots=True)
 class NewEmail:
-    """What a signup puts into the outbox."""
+    """An email that a signup adds to the outbox."""
 
     user_id: UUID
     recipient: str = field(repr=False)
@@ -137,7 +137,7 @@ def get_domain(recipient: str) -> str:
 def backoff(deferrals: int) -> timedelta:
     """How long to wait after this refusal, given the number of those before it. With full jitter."""
     longest = BACKOFF[min(deferrals, len(BACKOFF) - 1)]
-    return longest * random.uniform(0.1, 1)  # noqa: S311  # spreads load, hides nothing
+    return longest * random.uniform(0.1, 1)  # noqa: S311  # spreads load; not a secret
 
 
 def encode_outcome(email: Email, outcome: Outcome) -> tuple[object, ...]:

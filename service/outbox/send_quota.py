@@ -1,4 +1,4 @@
-"""How many mails may be sent, to one domain and in all. The rest wait for a later window."""
+"""Limits how many mails are sent, to one domain and in all. The others wait for a later time window."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ POSTPONED = "waiting "  # prefix of a scope: how many wait for later windows
 
 @dataclass(frozen=True, slots=True)
 class QuotaDecision:
-    """What to do with emails that are due. Those beyond the limit of a claim are in neither list."""
+    """What happens to due emails. Emails beyond the limit of a claim are in neither list."""
 
     allowed: list[UUID] = field(default_factory=list)
     postponed: list[dict[str, object]] = field(default_factory=list)  # of_id, new_due_at, new_give_up_at
@@ -44,8 +44,8 @@ class _QuotaWindow:
         self.changes[self.scope] += 1
 
     def postpone(self) -> datetime:
-        """To the window after all that wait already; one window later would be too full, and move them all
-        again."""
+        """Postpones emails to the window after all that wait already. The next window could be too full, and
+        they would be postponed again."""
         due_at = self.ends_at + self.rate.period * (self.postponed // self.rate.limit)
         self.postponed += 1
         self.changes[POSTPONED + self.scope] += 1
@@ -53,13 +53,13 @@ class _QuotaWindow:
 
 
 class SendQuota:
-    """Counts emails when they are claimed, in windows that all replicas share. What was not sent, through
-    no fault of its own, is refunded."""
+    """Counts emails when they are claimed, in windows that all replicas share. Emails that were not sent
+    through no fault of their own are refunded."""
 
     def __init__(self, database: Database, *, per_domain: Rate | None, in_all: Rate | None) -> None:
         self._counts = Counters(database)
-        # The domain first: an email over its domain's rate uses up nothing of the total. And always in this
-        # order, so that two replicas cannot deadlock.
+        # The domain first, so that an email over its domain's rate does not count for the total. Always in
+        # this order, so that two replicas cannot deadlock.
         limits = (_domain_scope, per_domain), (_total_scope, in_all)
         self._limits = [(scope, rate) for scope, rate in limits if rate]
         self._window: datetime | None = None
@@ -82,7 +82,7 @@ class SendQuota:
             asked = [windows[scope(row.recipient)] for scope, _ in self._limits]
             if exhausted := next((window for window in asked if window.is_exhausted), None):
                 due_at = exhausted.postpone()
-                # Waiting for its turn takes nothing from the time that its relay has to take it.
+                # Waiting for the quota does not shorten the days in which the email is tried.
                 changes = {"new_due_at": due_at, "new_give_up_at": row.give_up_at + (due_at - now)}
                 decision.postponed.append({"of_id": row.id, **changes})
             else:
@@ -93,7 +93,7 @@ class SendQuota:
         return decision
 
     async def refund(self, connection: AsyncConnection, emails: Iterable[Email]) -> None:
-        """Lowers the counts of the windows in which they were claimed."""
+        """Lowers the counts of the windows in which the emails were claimed."""
         claimed = [(email.recipient, email.claimed_at) for email in emails if email.claimed_at]
         for scope, rate in self._limits:
             back: defaultdict[datetime, Counter[str]] = defaultdict(Counter)

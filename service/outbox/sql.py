@@ -1,4 +1,4 @@
-"""The outbox's statements, which are built once and run often. `repository` says what they change."""
+"""The SQL statements of the outbox, built once and run often. `repository` says what they do."""
 
 from datetime import timedelta
 from typing import Any
@@ -28,7 +28,7 @@ from service.outbox.row import LEASE
 
 GIVE_UP_AFTER = timedelta(days=5)
 ELSEWHERE_AT_MOST = 100  # domains
-PROBE_POOL = 1000  # of the longest due, one of which is to show whether the relay takes mail again
+PROBE_POOL = 1000  # longest due emails, one of which probes whether the relay accepts mail again
 
 POSTPONE = (
     update(OUTBOX)
@@ -38,7 +38,7 @@ POSTPONE = (
 
 
 def enqueue_statement(database: Database, users: FromClause) -> Insert:
-    """Inserts the parameter `emails`, a document of `NewEmail.row`s, for those whose user is in `users`.
+    """Inserts the parameter `emails`, encoded `NewEmail.row`s, if their user is in `users`.
 
     Returns the user's id and `created_at`.
     """
@@ -74,7 +74,7 @@ def enqueue_statement(database: Database, users: FromClause) -> Insert:
 
 def select_due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
     """The longest due first, up to the parameter `most`."""
-    # SQLite has no row locks: SQLAlchemy leaves FOR UPDATE out there.
+    # SQLite has no row locks, and SQLAlchemy omits FOR UPDATE there.
     return _select_due_unlocked(database, *columns).limit(bindparam("most")).with_for_update(skip_locked=True)
 
 
@@ -85,8 +85,8 @@ def select_any_overdue(database: Database, *columns: ColumnElement[Any]) -> Sele
 
 
 def select_due_elsewhere(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
-    """The longest due email of each domain that is not in the parameter `refused`, a document of one-value
-    rows. Hops from domain to domain in the index: a hundred thousand emails to one domain cost one hop."""
+    """The longest due email of each domain that is not in the parameter `refused`, encoded rows of one value.
+    It skips from domain to domain in the index, however many emails a domain has."""
     pending = OUTBOX.alias("pending")
     is_pending = pending.c.status == EmailStatus.PENDING
     first = select(func.min(pending.c.domain)).where(is_pending).scalar_subquery()
@@ -104,7 +104,7 @@ def select_due_elsewhere(database: Database, *columns: ColumnElement[Any]) -> Se
 
 
 def hasten_statement(database: Database) -> UpdateBase:
-    """Makes due what nobody has claimed since: the parameter `attempts`, a document of ids and attempts."""
+    """Makes emails due that nobody has claimed since. The parameter `attempts` has their ids and attempts."""
     attempts = rows_from_json(database, OUTBOX.c.id, OUTBOX.c.attempt, parameter="attempts").c
     return (
         update(OUTBOX)
@@ -123,7 +123,7 @@ def _select_due_unlocked(database: Database, *columns: ColumnElement[Any]) -> Se
 
 
 def claim_statement(database: Database, chosen: Select[Any]) -> UpdateBase:
-    """Returns the first fields of an Email, in their order."""
+    """Returns the first fields of an Email, in order."""
     claimed = chosen.cte("due")
     return (
         update(OUTBOX)
@@ -142,7 +142,7 @@ def claim_statement(database: Database, chosen: Select[Any]) -> UpdateBase:
 
 
 def record_statement(database: Database) -> UpdateBase:
-    """Takes the parameter `outcomes`, a document of `encode_outcome`s.
+    """Takes the parameter `outcomes`, encoded by `encode_outcome`.
 
     Fenced: a row that another process has claimed since stays as it is.
     """
@@ -160,7 +160,7 @@ def record_statement(database: Database) -> UpdateBase:
     due_at = database.clock(after=outcome.delay)
     is_expired = and_(
         outcome.status == EmailStatus.PENDING,
-        outcome.last_reply.is_not(None),  # else the relay was not even asked
+        outcome.last_reply.is_not(None),  # otherwise the relay was not asked
         due_at >= OUTBOX.c.give_up_at,
     )
     status = case((is_expired, EmailStatus.FAILED), else_=outcome.status)
