@@ -28,6 +28,12 @@ class Metrics:
             registry=self.shared,
             buckets=LATENCIES,
         )
+        self.audit_entries = Counter("audit_entries", "Audit entries recorded.", registry=self.shared)
+        self.audit_unspooled = Counter(
+            "audit_entries_unspooled",
+            "Audit entries that could not be written to DATA_DIR and are in the log instead.",
+            registry=self.shared,
+        )
 
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -56,12 +62,6 @@ class Metrics:
         self.overdue_seconds = Gauge(
             "welcome_emails_oldest_overdue_seconds",
             "The same, without emails that wait because of a refusal or a limit.",
-            registry=self.registry,
-        )
-        self.audit_entries = Counter("audit_entries", "Audit entries recorded.", registry=self.registry)
-        self.audit_unspooled = Counter(
-            "audit_entries_unspooled",
-            "Audit entries that could not be written to DATA_DIR and are in the log instead.",
             registry=self.registry,
         )
         self.spool_bytes = Gauge(

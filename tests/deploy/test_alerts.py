@@ -10,6 +10,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.observability.metrics import Metrics
 from tests.support.compose import SERVICES
 from tests.support.forks import ROOT
 
@@ -52,6 +53,14 @@ async def test_every_label_asked_for_is_told(client: httpx.AsyncClient, label: s
 
     assert f'"{label}"' in (await client.get("/metrics")).text
     assert any(f'"{label}"' in expression for expression in expressions())
+
+
+def test_an_alert_counts_what_all_processes_share() -> None:
+    """A counter of one process seems to begin anew whenever a scrape is answered by another."""
+    shared = {sample.name for family in Metrics().shared.collect() for sample in family.samples}
+
+    for rule in RULES:
+        assert set(re.findall(r"(?:increase|rate)\((\w+)", rule["expr"])) <= shared
 
 
 def test_an_alert_says_how_to_fix_it() -> None:
