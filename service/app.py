@@ -31,7 +31,7 @@ from service.signup.handler import SignupHandler
 from service.signup.pages import Pages
 from service.signup.preconditions import build_preconditions
 from service.signup.registration import Registration
-from service.web import docs, problems
+from service.web import docs, error_handlers
 from service.web.client_address import ClientAddresses
 from service.web.middleware import (
     CorsMiddleware,
@@ -125,7 +125,7 @@ def create_app(settings: Settings) -> Application:
         servers=[{"url": settings.public_path}] if settings.public_path else None,
     )
     pages = Pages(settings)
-    problems.install_handlers(app, translator=pages.translator, page=pages.problem)
+    error_handlers.install(app, translator=pages.translator, page=pages.problem)
     # On the app itself: matching an included router takes an eighth of a signup's time.
     signup.add_routes(
         app.router,

@@ -1,4 +1,4 @@
-"""HTTP for people with a browser: the pages around the form."""
+"""HTTP for people with a browser: the form and the page after it."""
 
 from http import HTTPStatus
 from uuid import UUID
@@ -20,7 +20,7 @@ NEUTRAL = "/welcome"  # says nothing about the address
 
 
 class PageRoute(APIRoute):
-    """Is there only for whoever asks for a page."""
+    """Matches only requests whose `Accept` names text/html."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child_scope = super().matches(scope)
@@ -45,7 +45,7 @@ def add_routes(router: APIRouter, *, handler: SignupHandler, pages: Pages) -> No
 
     @router.get(f"{NEUTRAL}/{{signup_id}}", include_in_schema=False)
     async def welcome_page(signup_id: str, request: Request) -> Response:
-        """Whatever is not known looks like the neutral page."""
+        """An unknown id looks like the neutral page."""
         user_id = _uuid(signup_id)
         state = await _state(handler, user_id) if user_id else UNKNOWN
         if state != UNKNOWN:

@@ -1,4 +1,4 @@
-"""The pages for people, in the language of whoever asks."""
+"""The pages for people, in the language of the browser."""
 
 import secrets
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ class Pages:
         self._missing = environment.load_template(templates, "page.missing.html", *self._missing_samples())
 
     def translator(self, request: Request) -> tuple[str, Translate]:
-        """The language of whoever asks, and what translates into it."""
+        """The language of the client, and a translator into it."""
         language = choose_language(request.headers.get("accept-language", ""), self._languages)
         return language, translations.translator(self._texts[language])
 
@@ -146,7 +146,7 @@ def _errors_by_field(problem: Problem, translate: Translate) -> dict[str, str]:
 
 
 def _general_error(problem: Problem, translate: Translate) -> str:
-    """About no field that the page has: what is wrong is said itself, not that it stands in a list."""
+    """What is wrong with fields that the page does not have, or with the request as a whole."""
     said = " ".join(translate(error.msg) for error in problem.errors)
     return said or problem.explain(translate)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
@@ -13,9 +12,10 @@ from service.database.engine import DatabaseUnavailable
 from service.observability.metrics import Metrics
 from service.settings import DuplicatePolicy
 from service.signup import form_routes
-from service.signup.body import FORM, JSON, wants_page
+from service.signup.body import JSON, wants_page
 from service.signup.form_routes import NEUTRAL, see_other
 from service.signup.handler import RETRY_AFTER, SignupHandler
+from service.signup.openapi import BY_POLICY, FORM_TOO
 from service.signup.pages import Pages
 from service.signup.preconditions import Precondition
 from service.signup.registration import RegisteredUser
@@ -28,71 +28,10 @@ from service.signup.schemas import (
     SignupRequest,
     SignupState,
 )
-from service.web.openapi import problem_responses, with_headers
+from service.web.openapi import problem_responses
 from service.web.problems import Problem, ProblemType
 
 TAGS: list[str | Enum] = ["signup"]
-REFUSED = (
-    ProblemType.UNPARSABLE,
-    ProblemType.MALFORMED,
-    ProblemType.FOREIGN_FORM,
-    ProblemType.TIMEOUT,
-    ProblemType.TOO_LARGE,
-    ProblemType.UNSUPPORTED_MEDIA_TYPE,
-    ProblemType.INVALID,
-    ProblemType.RATE_LIMITED,
-    ProblemType.UNAVAILABLE,
-    ProblemType.OVERLOADED,
-    ProblemType.PAUSED,
-)
-
-# Besides JSON, which FastAPI describes.
-FORM_TOO: dict[str, Any] = {
-    "requestBody": {
-        "content": {
-            FORM: {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "email": {"type": "string", "format": "email", "maxLength": 254},
-                        "name": {"type": "string", "maxLength": 100, "description": "Empty is none."},
-                    },
-                    "required": ["email"],
-                    "additionalProperties": False,
-                }
-            }
-        }
-    }
-}
-SEE_OTHER: dict[int | str, dict[str, Any]] = {
-    303: {
-        "description": "For a form whose `Accept` names `text/html`: the page `/welcome/{id}`.",
-        "headers": with_headers("Location"),
-    }
-}
-BY_POLICY: dict[DuplicatePolicy, dict[str, Any]] = {
-    DuplicatePolicy.CONFLICT: {
-        "status_code": 201,
-        "response_model": SignupConfirmation,
-        "response_description": "The user is on disk.",
-        "responses": {201: {"headers": with_headers("Location")}}
-        | SEE_OTHER
-        | problem_responses(
-            *REFUSED,
-            ProblemType.ADDRESS_TAKEN,
-            ProblemType.KEY_REUSED,
-            ProblemType.MAILBOX_RATE_LIMITED,
-        ),
-        "description": "Stores the user and answers at once. The welcome email follows by itself.",
-    },
-    DuplicatePolicy.UNIFORM: {
-        "status_code": 202,
-        "response_model": SignupAccepted,
-        "response_description": "The user is on disk.",
-        "responses": SEE_OTHER | problem_responses(*REFUSED),
-        "description": "Stores the user if the address is new. A known address gets the same answer.",
-    },
-}
 
 
 def add_routes(

@@ -6,28 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, StrEnum
 from uuid import uuid4
 
-import structlog
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Match
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.person.reason import Reason
 
-CLIENT_LEFT = 499  # the status of an answer that nobody reads; the audit does
+CLIENT_LEFT = 499  # for the audit: the client did not wait for its answer
 STATE_KEY = "problem"  # in a request's state: the type of problem that the server found in the request itself
 HTML = "text/html"
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 MOMENT, MINUTE, HOUR = 10, 60, 3600  # s
 
-Translate = Callable[[str], str]  # a sentence into the language of whoever asks
-
-log = structlog.get_logger()
+Translate = Callable[[str], str]  # a sentence into the language of the client
 
 
 class ProblemType(Enum):
@@ -77,15 +69,12 @@ class ProblemType(Enum):
 
     @property
     def uri(self) -> str:
-        """A relative reference: it names the problem wherever the service stands."""
+        """A relative reference: the same wherever the service runs."""
         return f"/problems/{self.slug}"
 
     @property
     def title(self) -> str:
         return self.slug.replace("-", " ").capitalize()
-
-
-TYPES_BY_STATUS = {problem_type.status: problem_type for problem_type in reversed(ProblemType)}
 
 
 class TryAgain(StrEnum):
@@ -190,53 +179,6 @@ def problem_app(
     return refuse
 
 
-def install_handlers(
-    app: FastAPI,
-    *,
-    translator: Callable[[Request], tuple[str, Translate]],
-    page: Callable[[Request, Problem], Response | None],
-) -> None:
-    """`translator` gives the language of whoever asks; `page` is the answer for a person, if one asks."""
-
-    def answer(request: Request, problem: Problem) -> Response:
-        return page(request, problem) or _document(request, problem, *translator(request))
-
-    async def http_error(request: Request, exc: Exception) -> Response:
-        assert isinstance(exc, HTTPException)  # noqa: S101  # what it is installed for; the signature is Starlette's
-        return answer(request, _as_problem(request, exc))
-
-    async def validation_error(request: Request, _: Exception) -> Response:
-        """Of a route that FastAPI validates. Its own words are not for people."""
-        return answer(request, Problem(ProblemType.INVALID))
-
-    async def bug(request: Request, exc: Exception) -> Response:
-        log.error("request.failed", request_id=request.state.request_id, exc_info=exc)
-        return answer(request, Problem(ProblemType.INTERNAL))
-
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(RequestValidationError, validation_error)
-    app.add_exception_handler(Exception, bug)
-
-
-def _as_problem(request: Request, exc: HTTPException) -> Problem:
-    if isinstance(exc, Problem):
-        return exc
-    problem_type = TYPES_BY_STATUS.get(exc.status_code, ProblemType.OTHER)
-    headers = {"Allow": _allowed(request)} if problem_type is ProblemType.METHOD_NOT_ALLOWED else exc.headers
-    return Problem(problem_type, status=exc.status_code, headers=headers)
-
-
-def _document(request: Request, problem: Problem, language: str, translate: Translate) -> ProblemResponse:
-    return ProblemResponse(
-        problem.problem_type,
-        status=problem.status_code,
-        detail=problem.explain(translate),
-        request_id=request.state.request_id,
-        headers={"Content-Language": language, **(problem.headers or {})},
-        errors=[error.model_copy(update={"msg": translate(error.msg)}) for error in problem.errors],
-    )
-
-
 def _when(seconds: int, translate: Translate) -> str:
     if seconds <= MOMENT:
         return translate(TryAgain.IN_A_MOMENT)
@@ -247,15 +189,3 @@ def _when(seconds: int, translate: Translate) -> str:
     if seconds <= HOUR:
         return translate(TryAgain.IN_AN_HOUR)
     return translate(TryAgain.IN_HOURS).replace("{number}", str(math.ceil(seconds / HOUR)))
-
-
-def _allowed(request: Request) -> str:
-    """Starlette looks at the first route of a path alone, and there may be one for each method."""
-    return ", ".join(
-        method
-        for method in METHODS
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    )

@@ -30,6 +30,7 @@ MOST_ANSWERED = 4096  # bytes
 ECHO = 8  # characters of the input that no problem may repeat
 LOOKED_AT = 20_000  # bytes of it
 OWN_WORDS = "".join(map(inspect.getsource, (problems, reason, body, preconditions)))
+SENTENCES = {each.value: each.sentence for each in reason.Reason}
 ORIGIN = "https://app.example.com"
 PROXY = "127.0.0.2"
 
@@ -152,6 +153,8 @@ def is_problem(answer: Answer) -> Any:
     assert problem["status"] == answer.status
     assert problem["request_id"] == answer.request_id
     assert len(answer.content) <= MOST_ANSWERED
+    for error in problem.get("errors", ()):
+        assert SENTENCES[error["type"]] == error["msg"]  # never a framework's own
     return problem
 
 

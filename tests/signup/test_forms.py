@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from service.database.engine import Database
 from service.settings import Rate, Settings
+from service.signup.handler import SignupHandler
 from tests.support.app import running
 from tests.support.database import rows
 from tests.support.eventually import eventually
@@ -320,6 +321,22 @@ async def test_the_page_says_that_signups_are_paused(settings: Settings) -> None
 
     assert answer.status_code == 200
     assert "Signups are paused" in answer.text
+
+
+async def test_after_a_bug_there_is_a_page_with_what_was_typed(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_down(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(SignupHandler, "handle", break_down)
+
+    answer = await client.post("/signup", data=ADA)
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (500, "text/html; charset=utf-8")
+    page = Page(answer.text)
+    assert page.says("Something went wrong on our side. Please try again.")
+    assert page.one("input", name="email")["value"] == "ada@example.com"
 
 
 async def test_what_was_typed_stays_when_it_was_not_sent_in_utf_8(client: httpx.AsyncClient) -> None:
