@@ -21,6 +21,7 @@ from service.outbox.repository import Outbox
 from service.settings import Settings
 from tests.support.app import running
 from tests.support.database import execute, with_database
+from tests.support.patience import be_patient
 from tests.support.postgres import Postgres
 from tests.support.relay import ScriptedRelay
 from tests.support.reused_database import ReusedDatabase
@@ -74,6 +75,14 @@ def _templates_are_compiled_once() -> Iterator[None]:
     with_cache = partialmethod(Environment.__init__, bytecode_cache=TemplateCache())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Environment, "__init__", with_cache)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _patience(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.node.get_closest_marker("deadlines"):
+            be_patient(patch)
         yield
 
 

@@ -25,6 +25,8 @@ from tests.support.processes import Process
 from tests.support.proxy import Proxy
 from tests.support.relay import ScriptedRelay
 
+pytestmark = pytest.mark.deadlines
+
 GIVEN_UP = 10.0  # s until a connection is
 
 Proxied = tuple[World, Proxy]

@@ -16,7 +16,7 @@ from tests.support.database import no_more_pages_than, rows
 from tests.support.eventually import eventually
 from tests.support.processes import Process
 
-pytestmark = [pytest.mark.parametrize("engine_name", ["sqlite"]), pytest.mark.both]
+pytestmark = [pytest.mark.parametrize("engine_name", ["sqlite"]), pytest.mark.both, pytest.mark.deadlines]
 
 
 async def test_f53_the_file_is_full(settings: Settings, world: World) -> None:

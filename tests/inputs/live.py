@@ -186,7 +186,7 @@ def _strings(value: Any) -> Iterator[str]:
                 yield from _strings(item)
 
 
-def eventually(read: Callable[[], Result], *, until: Callable[[Result], bool], within: float = 10) -> Result:
+def eventually(read: Callable[[], Result], *, until: Callable[[Result], bool], within: float = 30) -> Result:
     deadline = time.monotonic() + within
     while not until(value := read()):
         assert time.monotonic() < deadline, f"not within {within} s: {value!r}"

@@ -196,6 +196,7 @@ def server() -> Iterator[Postgres]:
     server.remove()
 
 
+@pytest.mark.deadlines
 class TestDatabaseInTrouble:
     """Whatever state it is in, a known address writes, waits and fails as a new one does."""
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 
-async def eventually(fact: Callable[[], object], *, within: float = 10.0) -> None:
+async def eventually(fact: Callable[[], object], *, within: float = 30.0) -> None:
     """Calls `fact`, a function or a coroutine function, until it is true. Fails with its last value."""
     deadline = time.monotonic() + within
     while True:

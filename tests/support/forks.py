@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import be_patient, is_patient
+
 ROOT = Path(__file__).parents[2]
 WRITE = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
@@ -45,7 +47,14 @@ def fork(
     """`python -m service COMMAND`, with that environment alone. `files` is how many it may open."""
     process = _server().Process(
         target=_run,
-        args=(command, folder, {"PYTHONPATH": ROOT, **environment}, (stdin, stdout, stderr), files),
+        args=(
+            command,
+            folder,
+            {"PYTHONPATH": ROOT, **environment},
+            (stdin, stdout, stderr),
+            files,
+            is_patient(),
+        ),
     )
     process.start()
     return process
@@ -67,8 +76,11 @@ def _run(
     environment: Mapping[str, object],
     streams: tuple[Path, Path, Path | Descriptor],
     files: int | None,
+    patient: bool,
 ) -> None:
     """In the forked process."""
+    if patient:
+        be_patient(pytest.MonkeyPatch())
     for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, WRITE, WRITE), strict=True)):
         os.dup2(os.open(stream, flags, 0o644) if isinstance(stream, Path) else stream.number, number)
     sys.stdin = os.fdopen(0)  # multiprocessing has put another there, and uvicorn hands its own on

@@ -1,0 +1,30 @@
+"""How long the service waits for its database: two seconds, which a busy machine may take for anything.
+
+Tests of behavior give it half a minute; those marked `deadlines` are about the two seconds.
+"""
+
+import inspect
+
+import pytest
+
+from service import monitoring
+from service.database import engine, readiness
+from service.database.engine import Database
+from service.database.group_commit import GroupCommit
+
+PATIENT = 30.0  # s
+
+
+def be_patient(patch: pytest.MonkeyPatch) -> None:
+    for wait, name in ((GroupCommit.submit, "patience"), (inspect.unwrap(Database.read_only), "timeout")):
+        defaults = wait.__kwdefaults__
+        assert defaults
+        assert defaults[name]
+        patch.setitem(defaults, name, PATIENT)
+    patch.setattr(engine, "CHECKOUT_TIMEOUT", PATIENT)
+    for module in (monitoring, readiness):
+        patch.setattr(module, "READ_TIMEOUT", PATIENT)
+
+
+def is_patient() -> bool:
+    return engine.CHECKOUT_TIMEOUT == PATIENT
