@@ -44,16 +44,16 @@ from service.web.openapi import describe
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-ID")
 ACCEPTED_HEADERS = (
     *("Content-Type", "Idempotency-Key", "X-Request-ID"),
-    # What tracing and XMLHttpRequest libraries add to every request, asked or not.
+    # Headers that tracing and XMLHttpRequest libraries add to every request.
     *("traceparent", "tracestate", "baggage", "sentry-trace", "X-Requested-With"),
 )
 
 
 class Application(FastAPI):
-    """FastAPI with one more layer around all of it, and errors described as they are.
+    """FastAPI with an outermost layer, and with an OpenAPI document that describes all errors.
 
-    `add_middleware` would put that layer inside the error handling, where it sees no status for
-    an unhandled exception; around the finished stack it sees everything once.
+    `add_middleware` would put the layer inside the error handling, where it sees no status for an unhandled
+    exception. Around the finished stack it sees every response once.
     """
 
     def __init__(self, *, outermost: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
@@ -73,7 +73,7 @@ class Application(FastAPI):
 
 
 def create_app(settings: Settings) -> Application:
-    """Opens no file and no connection: that is the lifespan's part. Raises InvalidSettings."""
+    """Opens no file and no connection: the lifespan does that. Raises InvalidSettings."""
     metrics = Metrics()
     database = Database(settings)
     clients = ClientAddresses(settings.trusted_proxies)
@@ -119,7 +119,7 @@ def create_app(settings: Settings) -> Application:
         description=about,
         redirect_slashes=False,
         telemetry=tracing.config(),
-        docs_url=None,  # it would load Swagger UI from elsewhere
+        docs_url=None,  # FastAPI's page loads Swagger UI from the internet
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
         servers=[{"url": settings.public_path}] if settings.public_path else None,
@@ -150,7 +150,7 @@ def create_app(settings: Settings) -> Application:
 
 
 def _explained(send: Send) -> Send:
-    """What cannot start because of a setting says so in a sentence, and not with a traceback."""
+    """If a setting prevents the start, shows a sentence instead of a traceback."""
 
     async def send_explained(message: Message) -> None:
         exc = sys.exception()
@@ -174,7 +174,7 @@ def _audit_log(settings: Settings, *, database: Database, metrics: Metrics) -> A
 def _signup_handler(
     settings: Settings, *, database: Database, mailing: DeliverySystem, metrics: Metrics
 ) -> SignupHandler:
-    # Else the loop sends: it does not tell whose address was new, and it keeps to the budget.
+    # Otherwise the loop sends: its timing does not reveal new addresses, and it respects the quota.
     sends_at_once = (
         settings.worker
         and settings.duplicate_policy is DuplicatePolicy.CONFLICT

@@ -1,4 +1,4 @@
-"""What an operator asks: does it live, is it ready, what does it count."""
+"""The routes for operators: health, readiness and metrics."""
 
 import asyncio
 import hmac
@@ -33,8 +33,8 @@ class MetricsExposition:
         self._admin = admin
 
     async def text(self) -> bytes:
-        """In Prometheus's format. Without the database it lacks the sums: smaller ones would look like
-        counters that began anew, and be added once more."""
+        """The metrics in Prometheus's format. Without the database the sums are left out: smaller sums would
+        look like restarted counters."""
         try:
             async with asyncio.timeout(READ_TIMEOUT):
                 sums = await self._ask_database()
@@ -105,7 +105,7 @@ def add_routes(
         _check_token(authorization, settings.ops_token.get_secret_value())
         return Response(await exposition.text(), media_type=CONTENT_TYPE_LATEST)
 
-    # Its figures tell new addresses from known ones.
+    # Its numbers would reveal which addresses are new.
     if settings.duplicate_policy is DuplicatePolicy.CONFLICT or settings.ops_token.get_secret_value():
         router.add_api_route(
             "/metrics",

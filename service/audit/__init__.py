@@ -1,1 +1,1 @@
-"""The audit log: one entry for every request, whatever became of it."""
+"""The audit log: one entry for every request, whatever its response."""

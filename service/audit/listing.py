@@ -1,4 +1,4 @@
-"""The newest entries that are looked for."""
+"""Finds the newest audit entries."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""From lines of the spool, as they are, to rows of the table."""
+"""Loads lines of the spool into the table."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -24,8 +24,8 @@ class Loader:
         )
         self._insert = (
             self._database.insert(AuditEntry)
-            # Retention has deleted what is older, and a process that died before it emptied its spool
-            # must not bring it back.
+            # Retention has deleted older entries. The spool of a process that died before it emptied the file
+            # must not bring them back.
             .from_select(entries.c.keys(), select(entries).where(entries.c.seq >= bindparam("first")))
             .on_conflict_do_nothing()
         )
@@ -44,6 +44,6 @@ class Loader:
         return last.seq
 
     async def extend(self, instance: str, *, last_seq: int) -> None:
-        """So that entries that were lost on their way here are missing. Raises DatabaseUnavailable."""
+        """Extends the range, so that lost entries are reported as missing. Raises DatabaseUnavailable."""
         async with self._database.transaction() as connection:
             await self._heads.extend(connection, instance=UUID(instance), last_seq=last_seq)

@@ -1,4 +1,4 @@
-"""From the spool to the table: the audit-log task of every request, and the mover behind it."""
+"""The audit-log task of every request, and the loop that moves entries from the spool to the table."""
 
 import asyncio
 import contextlib
@@ -16,10 +16,10 @@ from service.database.engine import DatabaseUnavailable, DataRejected
 from service.observability.metrics import Metrics
 from service.settings import explain_write_errors
 
-LINGER = 0.2  # s; entries are safe in the spool, and a commit is as dear for one as for hundreds
+LINGER = 0.2  # s; entries are safe in the spool, and a commit costs the same for one as for hundreds
 TRY_AGAIN_AFTER = 1.0  # s
-CLEAN_UP_EVERY = 30.0  # s: adopting what dead processes left, and dropping what is too old
-LAST_MOVES = 2.0  # s at the end
+CLEAN_UP_EVERY = 30.0  # s between rounds of adopting spools of dead processes and deleting old entries
+LAST_MOVES = 2.0  # s for the last moves when the process ends
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ class AuditLog:
         self._metrics = metrics
         metrics.spool_bytes.set_function(lambda: spool.waiting)
         self._loader = Loader(heads)
-        self._recorded = 0  # and not counted yet: many at once, because a counter takes a lock
+        self._recorded = 0  # not counted yet; counting takes a lock, so many are counted at once
         self._wake = asyncio.Event()
         self.trouble: str | None = None  # why entries wait longer than they should
 
@@ -43,7 +43,7 @@ class AuditLog:
         """Moves entries, and cleans up. Raises InvalidSettings if the spool cannot be written."""
         with explain_write_errors(self._spool.folder):
             self._spool.open()
-        # Two tasks: neither a long outage's spool nor a year's old entries may keep new ones waiting.
+        # Two tasks: new entries must not wait for the spool of a long outage, or for deletions.
         tasks = [asyncio.create_task(loop()) for loop in (self._move_loop, self._clean_up_loop)]
         try:
             yield
@@ -55,13 +55,13 @@ class AuditLog:
             self._spool.close()
 
     def record(self, entry: Entry) -> None:
-        """Spools it. Never raises."""
+        """Writes the entry to the spool. Never raises."""
         try:
             self._spool.append(entry)
         except OSError as exc:
             self._metrics.audit_unspooled.inc()
             self.trouble = f"The spool cannot be written: {exc}"
-            # The last resort: whoever keeps the log still has the entry.
+            # The last resort: the entry is in the log.
             log.error("audit.unspooled", reason=str(exc), **entry._asdict())
         else:
             self._recorded += 1
@@ -80,7 +80,7 @@ class AuditLog:
         return moved
 
     async def adopt(self) -> int:
-        """Moves what dead processes left behind; returns how many entries.
+        """Moves entries of dead processes to the table and returns how many.
 
         Raises DatabaseUnavailable or OSError.
         """
@@ -89,7 +89,7 @@ class AuditLog:
             try:
                 moved += await self._move(segment)
             except BaseException:
-                segment.close()  # and its lock with it, for whoever tries next
+                segment.close()  # this releases the lock, so that another process can try
                 raise
             segment.remove()
         return moved
@@ -101,7 +101,7 @@ class AuditLog:
             except DatabaseUnavailable as exc:
                 self._report_trouble(f"The database does not take audit entries: {exc}")
                 await asyncio.sleep(TRY_AGAIN_AFTER)
-            except Exception as exc:  # a spool that cannot be read, or a bug: it must not end the mover
+            except Exception as exc:  # an unreadable spool or a bug must not end the loop
                 log.exception("audit.mover_broke")
                 self._report_trouble(f"The audit entries cannot be moved: {exc}")
                 await asyncio.sleep(TRY_AGAIN_AFTER)
@@ -128,7 +128,7 @@ class AuditLog:
                 await self.adopt()
                 await prune(self._heads, keep=self._keep)
                 failed = False
-            except Exception as exc:  # a bug must not end it either
+            except Exception as exc:  # a bug must not end the loop
                 is_news, failed = not failed, True
                 if is_news:
                     is_bug = not isinstance(exc, DatabaseUnavailable | OSError)
@@ -136,8 +136,8 @@ class AuditLog:
             await asyncio.sleep(CLEAN_UP_EVERY)
 
     async def _move_the_rest(self) -> None:
-        """What it can in a moment; the rest waits for the next process."""
-        with contextlib.suppress(DatabaseUnavailable, OSError):  # a TimeoutError is one, too
+        """Moves what it can in a moment. The next process moves the rest."""
+        with contextlib.suppress(DatabaseUnavailable, OSError):  # TimeoutError is an OSError
             async with asyncio.timeout(LAST_MOVES):
                 await self.move()
                 await self.move()
@@ -159,12 +159,12 @@ class AuditLog:
         self._metrics.batch_sizes.labels("audit").observe(len(lines))
         try:
             return await self._loader.load(lines)
-        # SQLite has no error of its own for bad JSON.
+        # SQLite has no specific error for invalid JSON.
         except (DatabaseUnavailable, DataRejected, ValueError) as exc:
             readable = [line for line in lines if _is_entry(line)]
             if len(readable) == len(lines):
                 raise DatabaseUnavailable(str(exc)) from exc
-            # Damaged on the disk. `audit verify` will name what is missing.
+            # Damaged on disk. `audit verify` names what is missing.
             log.error("audit.unreadable", entries=len(lines) - len(readable))
             return await self._loader.load(readable) if readable else 0
 

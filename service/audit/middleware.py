@@ -16,14 +16,13 @@ from service.runtime.ids import new_hex
 from service.web.client_address import ClientAddresses
 from service.web.problems import CLIENT_LEFT
 
-MAX_ROUTE = 200  # characters, as many as the table takes
+MAX_ROUTE = 200  # characters; the size of the column
 ADOPTED_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class AuditMiddleware:
-    """One entry for every request that reaches the app: errors, preflights and those whose client
-    left included. The id of the request and, where a route knows it, of the user travel in
-    `scope["state"]`.
+    """Records one entry for every request that reaches the app, including errors, preflights, and requests
+    whose client left. `scope["state"]` has the request id, and the user's id if the route knows it.
     """
 
     def __init__(
@@ -33,7 +32,7 @@ class AuditMiddleware:
         self._log = log
         self._clients = clients
         self._exclude = exclude
-        # Prometheus makes strings of the labels and takes a lock, each time.
+        # Prometheus formats the labels and takes a lock each time.
         self._seconds = cache(metrics.request_seconds.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,7 +49,7 @@ class AuditMiddleware:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             elif message["type"] == "http.response.body":
                 request.response_bytes += len(message.get("body", b""))
-                # Before the last byte leaves: whoever has the whole answer has its entry on record.
+                # Before the last byte leaves: every complete response has its entry.
                 if not message.get("more_body", False):
                     self._record(request)
             await send(message)
@@ -58,8 +57,8 @@ class AuditMiddleware:
         try:
             await self.app(scope, receive, send_audited)
         except Exception:
-            # Answered with a 500 and logged by then; the server would log it once more, and
-            # close the connection under the client's next request.
+            # The 500 is sent and the exception logged. The server would log it again, and close the
+            # connection under the client's next request.
             if not request.recorded:
                 raise
         finally:
@@ -91,7 +90,7 @@ class AuditMiddleware:
 
 
 class _AuditedRequest:
-    """A request, and what has become of it so far."""
+    """A request, and the state of its response."""
 
     __slots__ = (
         "began",

@@ -1,4 +1,4 @@
-"""Old entries go, from the front of each instance, so that what is left can still be verified."""
+"""Deletes old entries from the front of each instance, so that the rest can still be verified."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -10,17 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.audit.heads import Head, Heads
 from service.database.models import AUDIT_INSTANCES, AUDIT_LOG
 
-BATCH = 1_000  # entries per transaction: short ones, so that nobody waits behind them
+BATCH = 1_000  # entries per transaction, which must be short so that nobody waits for it
 BATCHES = 200  # a round
-PAUSE = 0.05  # s between them: SQLite lets no other process in while one writes without a pause
+PAUSE = 0.05  # s between batches: SQLite lets no other process write while one writes without a pause
 
 
 async def prune(heads: Heads, *, keep: timedelta) -> int:
     """Deletes entries older than `keep`; returns how many. Raises DatabaseUnavailable.
 
-    What grows old meanwhile is left for the next round: else there might be no end to this one.
-    Where an older entry stands behind a younger one, because its request took long, it waits for
-    that one to grow old.
+    Entries that become old meanwhile are left for the next round, or this one might never end. An old entry
+    behind a younger one (its request took long) is deleted with that one.
     """
     async with heads.database.read_only() as connection:
         cutoff = await heads.database.now(connection) - keep
@@ -40,7 +39,7 @@ async def _prune_batch(heads: Heads, *, cutoff: datetime) -> int:
         if head is None:
             return 0
         last: int = (await connection.execute(_last_to_delete(head, cutoff))).scalar_one()
-        # Not to the first entry that stays: who deleted those between would have it covered up.
+        # Not to the first remaining entry, or deleting the entries between would cover up a forgery.
         await heads.raise_first(connection, head, first_seq=last + 1)
         deleted = await connection.execute(
             delete(AUDIT_LOG).where(
@@ -52,7 +51,7 @@ async def _prune_batch(heads: Heads, *, cutoff: datetime) -> int:
 
 
 async def _lock_oldest(connection: AsyncConnection, cutoff: datetime) -> Head | None:
-    """An instance whose first entry that is there is old."""
+    """An instance whose first remaining entry is old."""
     first_occurred_at = (
         select(AUDIT_LOG.c.occurred_at)
         .where(

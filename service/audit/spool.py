@@ -1,8 +1,8 @@
-"""The files that entries wait in: they survive `kill -9`, and a database that is away.
+"""The files in which entries wait for the table. They survive `kill -9` and outages of the database.
 
-A process has two segments. One takes new entries while the other is moved to the table and then
-emptied, so neither grows as long as the database answers. Both are locked for as long as the
-process lives; a segment whose lock is free belongs to a dead one, and any process may move it.
+A process has two segments. New entries go to one while the other is moved to the table and emptied, so
+neither grows as long as the database answers. The process locks both while it lives. An unlocked segment
+belongs to a dead process, and any process may move it.
 """
 
 import errno
@@ -21,7 +21,7 @@ from service.runtime.private_files import create_private_folder
 BATCH_BYTES = 300_000
 LINE_END = b'"]\n'
 SPOOLS = "*.spool"
-CLOSED = -1  # no file descriptor: the system refuses it with an OSError
+CLOSED = -1  # not a file descriptor: using it raises OSError
 
 log = structlog.get_logger()
 
@@ -31,14 +31,14 @@ class Segment:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.size = 0  # bytes, of what was written
-        self.last_seq = 0  # what this process wrote last, or 0 if a dead process wrote the file
+        self.size = 0  # bytes written
+        self.last_seq = 0  # the last number that this process wrote, or 0 for a file of a dead process
         self._file = CLOSED
-        self._moved = 0  # bytes that the table has
-        self._unread = 0  # entries that this process wrote and has not read again
+        self._moved = 0  # bytes that are in the table
+        self._unread = 0  # entries that this process wrote and has not read back
 
     def open(self, *, create: bool) -> bool:
-        """Whether it is ours now. Else another process has it, or has moved it meanwhile. Raises OSError."""
+        """Returns whether it is ours now. If not, another process holds or has moved it. Raises OSError."""
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         try:
             self._file = os.open(self.path, flags, 0o600)
@@ -58,8 +58,8 @@ class Segment:
         return self._file != CLOSED
 
     def append(self, line: bytes, *, seq: int) -> None:
-        """All of the line or nothing. Raises OSError."""
-        # At the offset and not at the file's end: if somebody cuts the file, what comes later stays whole.
+        """Writes the whole line or nothing. Raises OSError."""
+        # At the offset, not at the end of the file: if somebody truncates the file, later lines stay whole.
         written = os.pwrite(self._file, line, self.size)
         if written < len(line):
             os.ftruncate(self._file, self.size)
@@ -69,7 +69,7 @@ class Segment:
         self._unread += 1
 
     def batches(self) -> Iterator[list[bytes]]:
-        """Lines that are whole. A batch counts as moved when the next one is asked for. Raises OSError."""
+        """Batches of complete lines. A batch counts as moved when the next is requested. Raises OSError."""
         while text := os.pread(self._file, min(BATCH_BYTES, self.size - self._moved), self._moved):
             end = max(text.rfind(b"\n"), text.rfind(b"\0")) + 1 or len(text)
             lines = self._whole_lines(text[:end])
@@ -79,7 +79,7 @@ class Segment:
 
     @property
     def lost(self) -> int:
-        """Entries that this process wrote and that all batches together did not have."""
+        """How many entries this process wrote that were in no batch."""
         return max(self._unread, 0)
 
     def clear(self) -> None:
@@ -88,7 +88,7 @@ class Segment:
         self.size = self.last_seq = self._moved = self._unread = 0
 
     def close(self) -> None:
-        """A late entry meets an OSError, and not a file that was opened since."""
+        """A later write raises OSError, instead of reaching a file that was opened meanwhile."""
         if self._file != CLOSED:
             os.close(self._file)
         self._file = CLOSED
@@ -98,18 +98,18 @@ class Segment:
         self.close()
 
     def _whole_lines(self, text: bytes) -> list[bytes]:
-        # Where a file was cut and written on, the gap reads as zeros. No entry has any: JSON escapes them.
+        # If a file was truncated and written again, the gap reads as zeros. JSON escapes those of entries.
         lines = text.replace(b"\0", b"\n").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(LINE_END)]
         for line in lines if len(whole) < len(lines) else ():
-            # Torn by a crash, its answer was never given; torn by somebody, `lost` counts it.
+            # A crash tore it: its response was never sent. If somebody tore it, `lost` counts it.
             if not line.isspace() and not line.endswith(LINE_END):
                 log.warning("audit.torn_line", path=self.path.name, length=len(line))
         return whole
 
 
 class Spool:
-    """The segments of this process. Touches no file before it is opened."""
+    """The segments of this process. Touches no file until `open`."""
 
     def __init__(self, folder: Path, *, secret: bytes) -> None:
         self.folder = folder
@@ -124,29 +124,29 @@ class Spool:
         """Raises OSError if the folder cannot be written."""
         create_private_folder(self.folder)
         for segment in (self._active, self._resting):
-            # Somebody may adopt a new file between its creation and its lock, and then removes it.
+            # Another process may adopt a new file before it is locked, and then remove it.
             while not segment.open(create=True):
                 pass
 
     @property
     def size(self) -> int:
-        """Bytes of this process that wait."""
+        """Bytes of this process that wait for the table."""
         return self._active.size + self._resting.size
 
     @property
     def waiting(self) -> int:
-        """Bytes of all processes that wait, those that died included."""
+        """Bytes of all processes that wait for the table, including dead ones."""
         return sum(file_size(path) for path in self.folder.glob(SPOOLS))
 
     def append(self, entry: Entry) -> None:
-        """Raises OSError; the entry then has no number, and leaves no gap."""
+        """Raises OSError. The entry then gets no number, so there is no gap."""
         seq = self._seq + 1
         line = NumberedEntry(self.instance, seq, entry).to_line(key=self._key)
         self._active.append(line, seq=seq)
         self._seq = seq
 
     def segment_to_move(self) -> Segment:
-        """New entries go to the other one."""
+        """Sends new entries to the other segment."""
         if not self._resting.size:
             self._active, self._resting = self._resting, self._active
         return self._resting
@@ -165,7 +165,7 @@ class Spool:
                 yield segment
 
     def close(self) -> None:
-        """What still waits stays for the next process."""
+        """Leaves what still waits to the next process."""
         for segment in (self._active, self._resting):
             segment.close() if segment.size else segment.remove()
 
@@ -186,4 +186,4 @@ def _place(path: Path) -> tuple[str, int]:
         with path.open("rb") as file:
             return _instance(path), NumberedEntry.from_line(file.readline()).seq
     except (OSError, ValueError):
-        return _instance(path), 0  # gone meanwhile, or empty
+        return _instance(path), 0  # removed meanwhile, or empty
