@@ -10,16 +10,18 @@ import pytest
 from service import monitoring
 from service.database import engine, readiness
 from service.database.engine import Database
-from service.database.group_commit import GroupCommit
+from service.database.group_commit import COMMIT_TIMEOUT, GroupCommit
 
 PATIENT = 30.0  # s
 
 
 def be_patient(patch: pytest.MonkeyPatch) -> None:
-    for wait, name in ((GroupCommit.submit, "patience"), (inspect.unwrap(Database.read_only), "timeout")):
-        defaults = wait.__kwdefaults__
-        assert defaults
-        assert defaults[name]
+    for wait, timeout in (
+        (GroupCommit.submit, COMMIT_TIMEOUT),
+        (inspect.unwrap(Database.read_only), engine.READ_TIMEOUT),
+    ):
+        defaults = wait.__kwdefaults__ or {}
+        [name] = [name for name, default in defaults.items() if default == timeout]
         patch.setitem(defaults, name, PATIENT)
     patch.setattr(engine, "CHECKOUT_TIMEOUT", PATIENT)
     for module in (monitoring, readiness):
