@@ -8,6 +8,7 @@ from typing import Self
 from service.database.engine import Database
 from service.delivery.circuit_breaker import CircuitBreaker
 from service.delivery.deliver import Delivery
+from service.delivery.slow_sends import SlowSends
 from service.delivery.suspicion import Suspicion
 from service.delivery.worker import Worker
 from service.mail.channel import MailChannel
@@ -39,7 +40,12 @@ class DeliverySystem:
         messages = Messages(settings)
         channel = MailChannel(messages=messages, relay=relay)
         delivery = Delivery(
-            outbox=outbox, channel=channel, breaker=breaker, suspicion=suspicion, metrics=metrics
+            outbox=outbox,
+            channel=channel,
+            breaker=breaker,
+            suspicion=suspicion,
+            slow_sends=SlowSends(settings.smtp_connections),
+            metrics=metrics,
         )
         worker = Worker(
             database=database,

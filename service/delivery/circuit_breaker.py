@@ -61,6 +61,11 @@ class CircuitBreaker:
         return max(self._paused_until - time.monotonic(), 0.0)
 
     @property
+    def has_queue(self) -> bool:
+        """Whether deliveries wait for a place."""
+        return bool(self._queue)
+
+    @property
     def is_recovering(self) -> bool:
         """Whether the relay has taken nothing since it gave trouble."""
         return self._level <= 0

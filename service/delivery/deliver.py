@@ -9,6 +9,7 @@ import structlog
 
 from service.database.engine import DatabaseUnavailable
 from service.delivery.circuit_breaker import CircuitBreaker, Paused
+from service.delivery.slow_sends import GaveWay, SlowSends
 from service.delivery.suspicion import Suspicion
 from service.observability.metrics import Metrics
 from service.outbox.channel import (
@@ -27,6 +28,7 @@ from service.runtime.signals import DRAIN_SECONDS
 MAX_IN_FLIGHT = 1000  # claimed emails of this process, including those that wait for a connection
 MAX_IN_DOUBT = 10  # the same, while the relay is in doubt
 RECORD_AGAIN_AFTER = 0.5  # s
+SLOW_AGAIN_AFTER = 3.0  # s
 
 log = structlog.get_logger()
 
@@ -41,12 +43,14 @@ class Delivery:
         channel: Channel,
         breaker: CircuitBreaker,
         suspicion: Suspicion,
+        slow_sends: SlowSends,
         metrics: Metrics,
     ) -> None:
         self._outbox = outbox
         self._channel = channel
         self._breaker = breaker
         self._suspicion = suspicion
+        self._slow_sends = slow_sends
         self._metrics = metrics
         self._in_flight: dict[Email, None] = {}
         metrics.in_flight.set_function(lambda: len(self._in_flight))
@@ -83,6 +87,11 @@ class Delivery:
             log.exception("outbox.delivery_broke", **_ids(email))
         finally:
             self._end(email)
+
+    def make_way(self) -> None:
+        """Lets those who wait go before those that the relay is slow with."""
+        if self._breaker.has_queue:
+            self._slow_sends.make_way()
 
     def close(self) -> None:
         """Starts no more deliveries, and releases emails whose delivery has not started."""
@@ -123,9 +132,12 @@ class Delivery:
             return None
         if self._suspicion.keeps(email):
             return Released()
+        if not self._slow_sends.has_room(email):
+            return Released(delay=SLOW_AGAIN_AFTER)
         try:
             with self._metrics.delivery_seconds.time():
-                reply = await self._channel.send(email)
+                async with self._slow_sends.watch(email) as may_send:
+                    reply = await self._channel.send(email, may_send=may_send)
         except SendCancelled:
             return None
         except Exception as exc:
@@ -140,6 +152,10 @@ class Delivery:
                 return self._handle_trouble(email, exc)
             case Refusal():
                 return self._handle_refusal(email, exc)
+            case GaveWay():
+                return Released(
+                    "The relay took long to answer, and others went first.", delay=SLOW_AGAIN_AFTER
+                )
             case CannotBuild():
                 return Failed(f"This email could not be built: {exc}")
             case _:

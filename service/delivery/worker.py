@@ -55,6 +55,7 @@ class Worker:
 
     async def run_once(self) -> int:
         """Claims what is due, up to what may be in hand, and starts delivering it; returns how many."""
+        self._delivery.make_way()
         if cleared := self._suspicion.pop_cleared():
             await self._outbox.hasten(cleared)
         limit = min(self._delivery.capacity, CLAIM_AT_MOST)

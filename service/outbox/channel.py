@@ -1,5 +1,6 @@
 """The interface of a channel to the outside, such as the relay, and the errors that it raises."""
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
@@ -64,8 +65,8 @@ class CannotBuild(Exception):
 
 
 class Channel(Protocol):
-    async def send(self, email: Email) -> str:
-        """Sends the row and returns the channel's reply. Asks `email.is_held` at the last moment.
+    async def send(self, email: Email, *, may_send: Callable[[], bool]) -> str:
+        """Sends the row and returns the channel's reply. Asks `may_send` right before the content.
 
         Raises Refusal, ChannelTrouble, SendCancelled or CannotBuild.
         """

@@ -1,6 +1,7 @@
 """From a claimed email to its recorded outcome, whatever lies between."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +10,7 @@ from structlog.testing import capture_logs
 from service.database.email_status import EmailStatus
 from service.database.engine import Database, DatabaseUnavailable
 from service.delivery import deliver as module
+from service.delivery import slow_sends as slow_module
 from service.delivery.assembly import DeliverySystem
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
@@ -265,3 +267,49 @@ async def test_draining_does_not_wait_for_ever(
     assert not delivery.done()
     delivery.cancel()
     await asyncio.gather(delivery, return_exceptions=True)
+
+
+THINKING = 8.0  # s
+
+
+async def test_recipients_that_the_relay_is_slow_with_keep_nobody_waiting(
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_module, "SLOW", 0.2)
+    monkeypatch.setattr(module, "SLOW_AGAIN_AFTER", 0.1)
+
+    async def think(stage: str, envelope: Envelope) -> None:
+        if stage == "rcpt" and envelope.recipient.startswith("slow"):
+            await asyncio.sleep(THINKING)
+
+    relay.on_stage = think
+    await mailing.delivery.deliver(await claimed(mailing, database, name="first"))
+    async with mailing.worker.running():
+        slow = [await claimed(mailing, database, name=f"slow{number}") for number in range(12)]
+        deliveries = [asyncio.create_task(mailing.delivery.deliver(email)) for email in slow]
+        await eventually(lambda: relay.stages["rcpt"] >= 11, within=30)
+        begun = time.monotonic()
+
+        await mailing.delivery.deliver(await claimed(mailing, database, name="fast"))
+
+        assert time.monotonic() - begun < THINKING - 1
+        assert relay.recipients["fast@example.com"] == 1
+        await asyncio.gather(*deliveries)
+        await eventually(lambda: len(relay.accepted) == 14, within=60)
+        assert set(relay.recipients.values()) == {1}
+
+
+async def test_a_relay_that_is_slow_with_all_is_waited_for(
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_module, "SLOW", 0.1)
+    relay.delays["rcpt"] = 1.5
+    async with mailing.worker.running():
+        await asyncio.gather(
+            *[
+                mailing.delivery.deliver(await claimed(mailing, database, name=f"user{number}"))
+                for number in range(12)
+            ]
+        )
+
+        assert len(relay.accepted) == relay.stages["rcpt"] == 12

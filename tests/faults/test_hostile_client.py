@@ -32,11 +32,12 @@ class Attack:
         def rcpt(envelope: Envelope) -> str:
             return refuse if envelope.recipient.startswith(refused_from) else "250 ok"
 
-        def dot(envelope: Envelope) -> str:
-            self.waits[envelope.recipient] = time.monotonic() - self._asked[envelope.recipient]
-            return "250 queued"
+        world.relay.answers |= {"rcpt": rcpt, "dot": self.note}
 
-        world.relay.answers |= {"rcpt": rcpt, "dot": dot}
+    def note(self, envelope: Envelope) -> str:
+        if asked := self._asked.get(envelope.recipient):
+            self.waits[envelope.recipient] = time.monotonic() - asked
+        return "250 queued"
 
     async def honest(
         self, service: Process, count: int, *, pause: float = 0.5, domains: tuple[str, ...] = HONEST
@@ -121,6 +122,31 @@ async def test_f74_honest_mail_to_the_attacked_domain_goes_out_too(world: World,
     await attack.all_came()
     await world.settled(within=SOON)
     await verdict(world, "F74", f"550 unknown users and honest ones of one domain: {attack.figures()}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("recipients", [1, 30])
+async def test_f97_recipients_about_whom_the_relay_thinks_long_keep_nobody_waiting(
+    world: World, verdict: Verdict, recipients: int
+) -> None:
+    async def think(stage: str, envelope: Envelope) -> None:
+        if stage == "rcpt" and envelope.recipient.startswith("nobody"):
+            await asyncio.sleep(35)
+
+    attack = Attack(world, "250 ok")
+    world.relay.on_stage = think
+    service = await world.serve()
+    await attack.honest(service, 3)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(recipients):
+            group.create_task(world.signup(service, name=f"nobody{number}"))
+        group.create_task(attack.honest(service, 180))
+
+    await attack.all_came()
+    found = attack.figures()
+    await world.settled(within=600)
+    await verdict(world, "F97", f"{recipients} whom the relay thinks about for 35 s: {found}")
 
 
 @pytest.mark.both
