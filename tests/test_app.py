@@ -1,11 +1,19 @@
 """How the parts are put together."""
 
+from pathlib import Path
+
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 from service.app import create_app
 from service.settings import Settings
 from tests.support.app import running
+
+
+def test_creating_an_app_touches_no_file(tmp_path: Path) -> None:
+    create_app(Settings(data_dir=tmp_path / "data"))
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_route_is_nested(settings: Settings) -> None:

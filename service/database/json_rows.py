@@ -36,10 +36,13 @@ def rows_from_json(database: Database, *columns: Column[Any], parameter: str) ->
     # JSONB is parsed once. JSON would be parsed again for each column: a quarter of the time of a batch.
     elements = func.json_each(text) if database.is_sqlite else func.jsonb_array_elements(cast(text, JSONB))
     row = elements.table_valued(named("value", Text)).c.value
-    taken = _as_sqlite_keeps_it if database.is_sqlite else _as_postgresql_takes_it
+    convert = _to_sqlite if database.is_sqlite else _to_postgresql
     fields = (row.op("->>")(literal_column(str(position))) for position in range(len(columns)))
     return select(
-        *(taken(field, column.type).label(column.name) for field, column in zip(fields, columns, strict=True))
+        *(
+            convert(field, column.type).label(column.name)
+            for field, column in zip(fields, columns, strict=True)
+        )
     ).subquery(f"given_{parameter}")
 
 
@@ -53,13 +56,13 @@ def format_timestamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
 
 
-def _as_sqlite_keeps_it(field: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
+def _to_sqlite(field: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
     return type_coerce(
         func.substr(field, 1, TIMESTAMP_LENGTH) if isinstance(kind, UTCDateTime) else field, kind
     )
 
 
-def _as_postgresql_takes_it(field: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
+def _to_postgresql(field: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
     # A cast to VARCHAR(100) would silently cut longer values.
     return cast(field, Text if isinstance(kind, AutoString) else kind)
 

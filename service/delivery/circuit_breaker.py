@@ -89,18 +89,18 @@ class CircuitBreaker:
 
     def record_success(self) -> None:
         """The relay took a message."""
-        if self._is_reported:
-            log.info("relay.recovered")
         if self.trouble is not None:
             self.trouble = None
             self._metrics.relay_paused.set(0)
-        self._is_reported = False
+        was_reported, self._is_reported = self._is_reported, False
         self._in_doubt_since = None
         self._paused_until = 0.0
         if time.monotonic() >= self._full_until:
             self._capacity = self._limit
         self._level = min(max(self._level, 1) * 2, self._capacity)
         self._admit()
+        if was_reported:
+            log.info("relay.recovered")
 
     def pause(self, reason: str, *, at_least: float = 0.0) -> None:
         """The relay is in trouble: none is allowed for a while. Those that fail together count as one."""
@@ -112,8 +112,8 @@ class CircuitBreaker:
         self._paused_until = time.monotonic() + seconds
         self._capacity, self._full_until = self._limit, -math.inf  # it took none at all
         self._set_trouble(reason)
-        self._report()
         self._turn_away()
+        self._report()
 
     def doubt(self, reason: str) -> None:
         """Refusals may be the relay's fault: one delivery after another, until it takes a message."""

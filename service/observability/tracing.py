@@ -26,13 +26,13 @@ def redact_spans() -> None:
         return
     from opentelemetry.sdk.trace import Span, SpanProcessor  # installed with the extra `otel` only
 
-    class Discretion(SpanProcessor):
+    class RedactPersonalData(SpanProcessor):
         def on_start(self, span: Span, parent_context: Context | None = None) -> None:
             for name in PERSONAL:
                 if name in (span.attributes or ()):
                     span.set_attribute(name, "REDACTED")
 
-    provider.add_span_processor(Discretion())
+    provider.add_span_processor(RedactPersonalData())
 
 
 def _is_untraced(scope: MutableMapping[str, Any]) -> bool:
