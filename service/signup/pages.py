@@ -17,6 +17,7 @@ from service.settings import Settings
 from service.signup.body import wants_page
 from service.signup.parsing import KEY_FIELD
 from service.signup.preconditions import RETRY_WHEN_RESUMED
+from service.signup.schemas import ACCEPTED
 from service.templating import environment, translations
 from service.templating.languages import choose_language
 from service.web.problems import Problem, ProblemType, Translate, accepts_html
@@ -47,7 +48,7 @@ MESSAGES = {
     EmailStatus.PENDING: "Your welcome email is on its way.",
     EmailStatus.SENT: "Your welcome email has been sent.",
     EmailStatus.FAILED: "You're signed up, but your welcome email could not be delivered.",
-    UNKNOWN: "If this address is new to us, your welcome email is on its way.",
+    UNKNOWN: ACCEPTED,
 }
 
 

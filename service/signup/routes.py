@@ -43,19 +43,27 @@ def add_routes(
     pages: Pages,
     metrics: Metrics,
 ) -> None:
+    def accepted(request: Request) -> Response:
+        """Says nothing about the address."""
+        if wants_page(request):
+            return see_other(NEUTRAL)
+        language, translate = pages.translator(request)
+        accepted = SignupAccepted(message=translate(ACCEPTED))
+        return _answer(202, accepted, headers={"Content-Language": language})
+
     class Route(SignupRoute):
         pass
 
     Route.preconditions = preconditions
     Route.metrics = metrics
-    Route.answer_trapped = _accepted
+    Route.answer_trapped = accepted
 
     async def signup(
         body: SignupRequest, request: Request, idempotency_key: IdempotencyKey = None
     ) -> Response:
         background = BackgroundTasks()
         registered = await handler.handle(body, request, background, idempotency_key)
-        return _confirmed(request, registered, background) if registered else _accepted(request)
+        return _confirmed(request, registered, background) if registered else accepted(request)
 
     router.add_api_route(
         "/signup",
@@ -107,11 +115,6 @@ def _confirmed(request: Request, registered: RegisteredUser, background: Backgro
         background=background,
         headers={"Location": f"/signup/{registered.id}"},
     )
-
-
-def _accepted(request: Request) -> Response:
-    """Says nothing about the address."""
-    return see_other(NEUTRAL) if wants_page(request) else _answer(202, SignupAccepted(message=ACCEPTED))
 
 
 def _answer(

@@ -68,7 +68,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-ACCEPTED = "Thank you. If this address is new to us, a welcome email is on its way."
+ACCEPTED = "If this address is new to us, your welcome email is on its way."
 ID = "0190b6d7-6d24-7a57-9f4a-0d8c6f2f2a11"
 CONFIRMED: JsonDict = {
     "id": ID,

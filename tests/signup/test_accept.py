@@ -236,6 +236,16 @@ class TestLanguage:
             error["msg"] == "Bitte geben Sie eine gültige E-Mail-Adresse ein, zum Beispiel ada@example.com."
         )
 
+    async def test_so_is_the_answer_that_says_nothing_about_the_address(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        answer = await client.post("/signup", json={**ADA, "website": "x"}, headers={"Accept-Language": "de"})
+
+        assert answer.headers["Content-Language"] == "de"
+        assert answer.json() == {
+            "message": "Falls wir diese Adresse noch nicht kannten, ist Ihre Willkommensmail unterwegs."
+        }
+
     async def test_it_says_when_to_try_again(self, settings: Settings) -> None:
         async with running(settings.model_copy(update={"signups_paused": True})) as live:
             english, german = [
