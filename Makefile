@@ -26,7 +26,7 @@ faults: $(DEV) ## run all fault tests in full and write docs/faults.md; an hour 
 relays: $(DEV) ## send mails through Debian's Postfix and Exim; as root on Debian, and changes nothing there
 	REAL_RELAYS=1 $(BIN)/pytest -n 0 tests/faults/test_real_relays.py --long
 
-proxies: $(DEV) ## run the service behind nginx, HAProxy and Caddy, those that are installed
+proxies: $(DEV) ## run the service behind nginx, HAProxy, Caddy and Varnish, those that are installed
 	$(BIN)/pytest -n 0 tests/proxies --long
 
 bench: $(DEV) ## run the benchmark and write bench/results; 12 minutes on an idle machine

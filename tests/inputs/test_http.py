@@ -184,6 +184,7 @@ class TestConnections:
             connection.send(post({"email": address}) + head("GET /healthz"))
             time.sleep(number / 4_000)  # s: before, while and after it is stored
             connection.reset()
+        live.ask(post({"email": fresh()}))  # in its turn, after all that has been read of those
 
         stored = [address for address in addresses if live.is_stored(address)]
         assert stored

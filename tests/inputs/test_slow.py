@@ -167,11 +167,11 @@ def test_a_client_that_reads_nothing_is_cut(
 
 @pytest.mark.parametrize("live", ["sqlite"], indirect=True)
 def test_a_client_that_reads_slowly_is_not(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "STALLED_SECONDS", 1.0)
+    monkeypatch.setattr(transport, "STALLED_SECONDS", 5.0)
     with live.connection(receive_buffer=4096) as connection:
-        connection.send(head("GET /openapi.json") * 100)
+        connection.send(head("GET /openapi.json") * 200)
 
-        for _ in range(100):
+        for _ in range(200):
             time.sleep(0.05)
             assert connection.read().status == 200
 

@@ -1,6 +1,7 @@
 """The service behind real proxies, which run with the examples' configurations."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,7 @@ http {{
 
 @dataclass(frozen=True)
 class Site:
+    proxy: str
     port: int  # the proxy's
     folder: Path
 
@@ -67,10 +69,21 @@ def _caddy(folder: Path, example: str) -> list[str]:
     return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
+def _varnish(folder: Path, example: str) -> list[str]:
+    (folder / "example.vcl").write_text(example)
+    listening = re.search(r"-a (:\d+)", example)
+    assert listening
+    return [
+        *("varnishd", "-F", "-j", "none", "-n", str(folder / "state"), "-f", str(folder / "example.vcl")),
+        *("-a", f"127.0.0.1{listening[1]}"),
+    ]
+
+
 PROXIES: dict[str, tuple[str, str, Callable[[Path, str], list[str]]]] = {
     "nginx": ("nginx.conf", "listen 8080", _nginx),
     "haproxy": ("haproxy.cfg", "bind :8080", _haproxy),
     "caddy": ("Caddyfile", "example.com {", _caddy),
+    "varnish": ("varnish.vcl", "-a :8080", _varnish),
 }
 
 
@@ -79,11 +92,11 @@ def started(
     proxy: str, *, migrated_file: Path, folder: Path, replace: tuple[str, str] = ("", ""), **environment: str
 ) -> Iterator[Site]:
     """The service, and a proxy with the example in which that text is replaced."""
-    if shutil.which(proxy) is None:
+    if shutil.which("varnishd" if proxy == "varnish" else proxy) is None:
         pytest.skip(f"there is no {proxy} here: apt-get install {proxy}")
     (folder / "data").mkdir()
     shutil.copy(migrated_file, folder / "data" / "service.db")
-    api, site = free_port(), Site(free_port(), folder)
+    api, site = free_port(), Site(proxy, free_port(), folder)
     settings = {
         "DATA_DIR": str(folder / "data"),
         "PORT": str(api),

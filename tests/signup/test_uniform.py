@@ -171,15 +171,15 @@ async def test_a_full_mailbox_does_not_tell_and_gets_no_mail(
 
 async def test_what_is_invalid_is_said_at_once_known_or_not(client: httpx.AsyncClient) -> None:
     await client.post("/signup", json=ADA)
-    begun = time.monotonic()
+    seconds: dict[str, list[float]] = {"ada": [], "grace": []}
 
-    answers = [
-        await client.post("/signup", json={"email": f"{name}@example.com", "name": 7})
-        for name in ("ada", "grace")
-    ]
+    for name in [*seconds] * 10:
+        begun = time.monotonic()
+        answer = await client.post("/signup", json={"email": f"{name}@example.com", "name": 7})
+        seconds[name].append(time.monotonic() - begun)
+        assert answer.status_code == 422
 
-    assert [answer.status_code for answer in answers] == [422, 422]
-    assert time.monotonic() - begun < STEP
+    assert max(map(min, seconds.values())) < STEP
 
 
 async def test_the_documentation_does_not_speak_of_conflicts(client: httpx.AsyncClient) -> None:
