@@ -46,8 +46,8 @@ def test_entries_are_found_the_newest_first(
 ) -> None:
     listed = run("audit", "list", "--json", *filters, folder=tmp_path, DATABASE_URL=database_url)
 
+    assert listed.returncode == (0 if found else 1), listed.stderr
     assert [json.loads(line)["request_id"] for line in listed.stdout.splitlines()] == found
-    assert listed.returncode == (0 if found else 1)
 
 
 @pytest.mark.usefixtures("entries")
