@@ -15,7 +15,6 @@ from service.database.models import AUDIT_INSTANCES, AUDIT_LOG
 
 PAGE = 2_000
 UTC = "+00:00"  # SQLite keeps times without it
-BEFORE_ALL = -(2**63)  # no number is less
 
 
 class Fault(StrEnum):
@@ -97,13 +96,13 @@ class Verification:
 
         The range is read with each page, in one snapshot: what comes or goes meanwhile is no fault.
         """
-        seen = BEFORE_ALL
+        seen: int | None = None
         while True:
             head, page = await self._page(instance, after=seen)
             if head is None:
                 yield Finding(Fault.MISSING, instance)
                 return
-            expected = max(seen + 1, head.first_seq)
+            expected = head.first_seq if seen is None else max(seen + 1, head.first_seq)
             for row in page:
                 seen = row["seq"]
                 self.checked += 1
@@ -123,11 +122,11 @@ class Verification:
             yield Finding(Fault.ALTERED, instance)
         self.heads.append(head)
 
-    async def _page(self, instance: UUID, *, after: int) -> tuple[Head | None, Sequence[RowMapping]]:
+    async def _page(self, instance: UUID, *, after: int | None) -> tuple[Head | None, Sequence[RowMapping]]:
         """The head and the next entries, in one statement, which sees one state of both."""
         entries = (
             select(*self._columns)
-            .where(AUDIT_LOG.c.instance == instance, AUDIT_LOG.c.seq > after)
+            .where(AUDIT_LOG.c.instance == instance, true() if after is None else AUDIT_LOG.c.seq > after)
             .order_by(AUDIT_LOG.c.seq)
             .limit(PAGE)
             .subquery()

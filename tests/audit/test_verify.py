@@ -104,6 +104,10 @@ SIGNED = b"only those who run the service have it"
         (["UPDATE audit_log SET seq = 11 WHERE seq = 10"], ["missing: entry 10", "unexpected: entry 11"]),
         (["UPDATE audit_log SET seq = 0 WHERE seq = 1"], ["unexpected: entry 0", "missing: entry 1"]),
         (
+            ["UPDATE audit_log SET seq = -9223372036854775808 WHERE seq = 1"],
+            ["unexpected: entry -9223372036854775808", "missing: entry 1"],
+        ),
+        (
             ["UPDATE audit_log SET seq = 11 WHERE seq = 10", "UPDATE audit_instances SET last_seq = 11"],
             ["missing: entry 10", "altered: entry 11", "altered: range"],
         ),
