@@ -90,7 +90,7 @@ RATIOS = (
         above=Variant.RELAY_AWAY,
         below=Variant.FLOOR,
         figure=_rate,
-        limits={Engine.POSTGRESQL: 0.6, Engine.SQLITE: 0.45},
+        limits=_both(0.55),
         at_least=True,
     ),
     Ratio(
@@ -121,7 +121,7 @@ RATIOS = (
         above=Variant.WORKER,
         below=Variant.POOL,
         figure=_rate,
-        limits=_both(0.6),
+        limits=_both(0.8),
         at_least=True,
     ),
     Ratio(
@@ -131,7 +131,7 @@ RATIOS = (
         above=Variant.RELAY_AWAY,
         below=Variant.UNAUDITED,
         figure=_rate,
-        limits=_both(0.9),
+        limits={Engine.POSTGRESQL: 0.9, Engine.SQLITE: 0.85},
         at_least=True,
     ),
     Ratio(
