@@ -143,6 +143,20 @@ async def test_ten_pipelines_whose_clients_read_nothing_cost_little_and_disturb_
         writer.transport.abort()
 
 
+@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
+def test_an_idle_connection_is_kept_as_long_as_it_was_set(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live._server.config, "timeout_keep_alive", 1)
+    with live.connection() as connection:
+        connection.send(head("GET /healthz"))
+        assert connection.read().status == 200
+        begun = time.monotonic()
+
+        assert connection.is_closed()
+        assert time.monotonic() - begun > 0.5
+
+
 async def ask(service: Process) -> float:
     """How many seconds an answer took."""
     begun = time.monotonic()
