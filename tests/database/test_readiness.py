@@ -17,6 +17,7 @@ from service.database.engine import Database, DatabaseUnavailable
 from service.database.readiness import find_problem
 from service.settings import Settings
 from tests.support.database import execute, rows
+from tests.support.postgres import Postgres
 
 NOBODY = 65534
 
@@ -143,3 +144,13 @@ class TestPostgres:
 
         await database.close()
         await execute(database_url, "DROP OWNED BY reader; DROP ROLE reader")
+
+    async def test_a_hot_standby(self) -> None:
+        server = Postgres(fsync="off")
+        database = at(await server.created("engines"))
+        server.become_standby()
+
+        assert "standby" in (await find_problem(database) or "")
+
+        await database.close()
+        server.remove()

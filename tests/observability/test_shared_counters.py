@@ -1,10 +1,12 @@
 """What all processes count together, and what each tells of it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.engine import Database, DatabaseUnavailable
 from service.observability import shared_counters as module
@@ -95,16 +97,30 @@ async def test_what_the_database_did_not_take_is_added_when_it_is_back(
     assert await process.knows("welcome_emails_total", outcome="sent") == 1
 
 
-async def test_what_is_written_twice_counts_once(replica: Callable[[], Replica], database: Database) -> None:
-    """As when the answer to a commit is lost."""
-    process = replica()
+async def test_a_commit_whose_answer_is_lost_counts_nothing_twice(
+    replica: Callable[[], Replica], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, reader = replica(), replica()
+    transaction = database.transaction
+
+    @asynccontextmanager
+    async def lose_the_answer() -> AsyncIterator[AsyncConnection]:
+        async with transaction() as connection:
+            yield connection
+        raise DatabaseUnavailable("the answer was lost")
+
     process.sends(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "transaction", lose_the_answer)
+        for _ in range(2):
+            with pytest.raises(DatabaseUnavailable):
+                await process.shared.write()
+            assert await reader.knows("welcome_emails_total", outcome="sent") == 3
+
+    process.sends(1)
     await process.shared.write()
 
-    process.shared._written = None
-    await process.shared.write()
-
-    assert await process.knows("welcome_emails_total", outcome="sent") == 3
+    assert await reader.knows("welcome_emails_total", outcome="sent") == 4
     assert len(await rows(database, "SELECT * FROM shared_counters")) == 1
 
 

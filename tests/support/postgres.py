@@ -128,6 +128,12 @@ class Postgres:
             self._process.wait(30)
             self._process = None
 
+    def become_standby(self) -> None:
+        """Without a primary: it only reads."""
+        self.stop()
+        (self._data / "standby.signal").touch()
+        self.start()
+
     def remove(self) -> None:
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._folder, ignore_errors=True)
