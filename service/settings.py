@@ -83,8 +83,13 @@ ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"  # RFC 5322, section 3.2.3
 ADDRESS = rf"{ATOM}(\.{ATOM})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
 MAILBOX = rf'("[^"\\]*" ?|[^<>@,;:"()\\]*)<{ADDRESS}>|{ADDRESS}'
 SCHEME = "[A-Za-z][A-Za-z0-9+.-]*"  # apps have their own: capacitor://localhost
-OWN_HEADERS = "auto-submitted|b?cc|content-.*|date|from|message-id|mime-version|reply-to|sender|subject|to"
+OWN_HEADERS = (
+    "auto-submitted|b?cc|content-.*|date|from|message-id|mime-version|reply-to|return-path|sender|subject|to|"
+    "x-auto-response-suppress"
+)
 NEW_HEADER = rf"(?!(?i:{OWN_HEADERS})$)[A-Za-z0-9-]{{1,64}}"
+HEADER_LINE = re.compile(rf"({NEW_HEADER.replace('$', ':')}): *([\x21-\x7e][\x20-\x7e]*)")
+MAX_LINE = 998  # characters; RFC 5322, section 2.1.1
 
 
 def _like(pattern: str, example: str) -> AfterValidator:
@@ -149,6 +154,28 @@ def _cors_origin(origin: str) -> str:
         raise ValueError(f"it takes {ORIGINS}") from exc
 
 
+def _headers(value: object) -> object:
+    """Names and values of lines; `\\n` separates them where a variable holds one line."""
+    if not isinstance(value, str):
+        return value
+    lines = [line.strip() for line in value.replace("\\n", "\n").split("\n") if line.strip()]
+    headers = [_header(line) for line in lines]
+    names = [name.lower() for name, _ in headers]
+    if len(set(names)) < len(names):
+        raise ValueError("it names a header twice")
+    return tuple(headers)
+
+
+def _header(line: str) -> tuple[str, str]:
+    match = HEADER_LINE.fullmatch(line)
+    if match is None or len(line) > MAX_LINE:
+        raise ValueError(
+            "it takes lines such as X-SES-CONFIGURATION-SET: welcome, in printable ASCII, and none for a "
+            "header that the message has already"
+        )
+    return match[1], match[2]
+
+
 def _rate(value: object) -> object:
     try:
         return Rate.parse(value) if isinstance(value, str) and value else value or None
@@ -162,10 +189,17 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Host = Annotated[str, _like(r"\S+", "a name or an IP address"), AfterValidator(_host)]
 Color = Annotated[str, _like("#[0-9a-fA-F]{6}", "a color such as #2563eb")]
 Sender = Annotated[str, _like(MAILBOX, "one address, such as Welcome <welcome@example.com>")]
+ReplyTo = Annotated[str, _like(f"({MAILBOX})?", "one address, such as Help <help@example.com>, or nothing")]
+ReturnPath = Annotated[str, _like(f"({ADDRESS})?", "a bare address, such as bounces@example.com, or nothing")]
+EhloName = Annotated[
+    str, _like(r"([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*)?", "a name such as mail.example.com, or nothing")
+]
+Headers = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_headers)]
 HeaderName = Annotated[str, _like(f"({NEW_HEADER})?", "the name of a header that the message does not have")]
 ProductName = Annotated[str, _like(r"(?=.*\S).{1,100}", "1 to 100 printable characters in one line")]
 URL = "an address such as https://example.com"
 PublicUrl = Annotated[str, _like(r"https?://[^/\s?#@]+(/[^\s?#]*)?", URL), AfterValidator(_public_url)]
+ProductUrl = Annotated[str, _like(r"https?://[^/\s?#@]+([/?#]\S*)?", URL)]
 ORIGINS = "origins such as https://app.example.com, separated by commas"
 Origin = Annotated[str, _like(rf"\*|{SCHEME}://[^/\s?#@]+/?", ORIGINS), AfterValidator(_cors_origin)]
 UrlPath = Annotated[str, _like(r"/\S*", "paths such as /healthz, separated by commas")]
@@ -199,11 +233,16 @@ class Settings(BaseSettings):
     smtp_password: SecretStr = SecretStr("")
     smtp_security: Security = Security.NONE
     smtp_connections: Annotated[int, Field(ge=1, le=1000)] = 10
+    ehlo_name: EhloName = ""  # the domain of MAIL_FROM
 
     mail_from: Sender = DEFAULT_SENDER
+    mail_reply_to: ReplyTo = ""
+    mail_return_path: ReturnPath = ""  # the address of MAIL_FROM
+    mail_headers: Headers = ()
     mail_idempotency_header: HeaderName = ""
     product_name: ProductName = "Our service"
     public_url: PublicUrl = ""  # made of HOST and PORT
+    product_url: ProductUrl = ""  # PUBLIC_URL
     brand_color: Color = "#2563eb"
     templates_dir: DirectoryPath | None = None
 
@@ -243,6 +282,11 @@ class Settings(BaseSettings):
         # A HOST or PORT that is wrong gets a sentence of its own.
         return value or http_url(found.data.get("host", "localhost"), found.data.get("port", 8000))
 
+    @field_validator("product_url", mode="before")
+    @classmethod
+    def _is_public_url_by_default(cls, value: object, found: ValidationInfo) -> object:
+        return value or found.data.get("public_url", "http://localhost")
+
     @field_validator("templates_dir", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
@@ -256,6 +300,12 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _no_header_twice(self) -> Self:
+        if self.mail_idempotency_header.lower() in {name.lower() for name, _ in self.mail_headers}:
+            raise ValueError("MAIL_HEADERS and MAIL_IDEMPOTENCY_HEADER: they name the same header")
+        return self
+
+    @model_validator(mode="after")
     def _complete_credentials(self) -> Self:
         if bool(self.smtp_username) != bool(self.smtp_password.get_secret_value()):
             raise ValueError("SMTP_USERNAME and SMTP_PASSWORD: set both or neither")
@@ -263,8 +313,17 @@ class Settings(BaseSettings):
 
     @cached_property
     def sender(self) -> str:
-        """The bare address of `MAIL_FROM`, for the envelope."""
+        """The bare address of `MAIL_FROM`."""
         return parseaddr(self.mail_from)[1]
+
+    @property
+    def envelope_sender(self) -> str:
+        """Where bounces go."""
+        return self.mail_return_path or self.sender
+
+    @property
+    def sender_domain(self) -> str:
+        return self.sender.rpartition("@")[2]
 
     @property
     def public_path(self) -> str:

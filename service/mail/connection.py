@@ -41,7 +41,7 @@ class Connector:
             hostname=self._host,
             sock=await self._connect(within=min(patience, TCP_TIMEOUT)),
             # A name that resolves, unlike a container's; the default asks the DNS for one.
-            local_hostname=settings.sender.rpartition("@")[2],
+            local_hostname=settings.ehlo_name or settings.sender_domain,
             timeout=patience,
             use_tls=settings.smtp_security is Security.TLS,
             # Never None: that would fall back to clear text where STARTTLS is stripped.

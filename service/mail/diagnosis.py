@@ -30,7 +30,8 @@ ABOUT: tuple[tuple[type[BaseException], str], ...] = (
     ),
     (
         SMTPSenderRefused,
-        "{relay} does not let you send as {sender}: set MAIL_FROM to an address that it accepts.",
+        "{relay} does not let you send as {sender}: set MAIL_FROM, or MAIL_RETURN_PATH if you use it, to an "
+        "address that it accepts.",
     ),
     (
         SMTPRecipientRefused,
@@ -102,7 +103,7 @@ def explain(trouble: Refusal | ChannelTrouble, settings: Settings) -> str:
         relay=f"The relay {settings.smtp_host}:{settings.smtp_port}",
         host=settings.smtp_host,
         port=settings.smtp_port,
-        sender=settings.sender,
+        sender=settings.envelope_sender,
         reason=_reason(cause) or trouble.reason,
     )
     return (

@@ -55,11 +55,11 @@ class Messages:
     def __init__(self, settings: Settings) -> None:
         templates = environment.create_environment(settings, built_in=TEMPLATES)
         self.languages = environment.languages(templates, pattern=TEMPLATE_NAMES)
-        self._sender = settings.sender
-        self._domain = settings.sender.rpartition("@")[2]
+        self._envelope_sender = settings.envelope_sender
+        self._domain = settings.sender_domain
         self._idempotency_header = settings.mail_idempotency_header
         self._words = {
-            language: _words(templates, language, mail_from=settings.mail_from)
+            language: _words(templates, language, settings=settings)
             # The one that the others build upon comes first, so that a fault is told of its own file.
             for language in sorted(self.languages, key=lambda language: language != DEFAULT)
         }
@@ -75,7 +75,7 @@ class Messages:
         if not email.recipient.isascii() or not email.recipient.isprintable():
             raise CannotBuild("the recipient's address is not printable ASCII")
         return Message(
-            sender=self._sender,
+            sender=self._envelope_sender,
             recipient=email.recipient,
             content=b"".join([words.headers, self._own_headers(email), text, html, END]),
         )
@@ -92,7 +92,7 @@ class Messages:
         return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii")
 
 
-def _words(templates: Environment, language: str, *, mail_from: str) -> _Words:
+def _words(templates: Environment, language: str, *, settings: Settings) -> _Words:
     """Raises InvalidSettings."""
     stem = "welcome" if language == DEFAULT else f"welcome.{language}"
     subject = environment.load_template(templates, f"{stem}.subject.txt", {}).render().strip()
@@ -104,30 +104,36 @@ def _words(templates: Environment, language: str, *, mail_from: str) -> _Words:
         )
         for kind, ending in (("text/plain", "txt"), ("text/html", "html"))
     )
-    return _Words(headers=_common_headers(mail_from, subject), text=text, html=html)
+    return _Words(headers=_common_headers(settings, subject), text=text, html=html)
 
 
-def _common_headers(mail_from: str, subject: str) -> bytes:
+def _common_headers(settings: Settings, subject: str) -> bytes:
     # Not `EmailMessage`: it decodes what looks like an encoded word, and before Python 3.11.10 it wrote the
     # line breaks in there to the wire (CVE-2024-6923). `Header` encodes the text as it is.
+    reply_to = settings.mail_reply_to
     headers = {
-        "From": _sender(mail_from),
+        "From": _address("From", settings.mail_from),
+        **({"Reply-To": _address("Reply-To", reply_to)} if reply_to else {}),
         "Subject": Header(subject, _charset(subject), header_name="Subject"),
         "Auto-Submitted": Header("auto-generated"),  # RFC 3834, section 5
+        "X-Auto-Response-Suppress": Header("All"),  # the same for Exchange
         "MIME-Version": Header("1.0"),
         "Content-Type": Header(f'multipart/alternative; boundary="{BOUNDARY}"'),
     }
     lines = [f"{name}: {value.encode(linesep=CRLF)}{CRLF}" for name, value in headers.items()]
-    return check_headers("".join(lines).encode("ascii"), names=[*headers])
+    # As they were typed: relays that read them do not unfold them.
+    lines += [f"{name}: {value}{CRLF}" for name, value in settings.mail_headers]
+    names = [*headers, *(name for name, _ in settings.mail_headers)]
+    return check_headers("".join(lines).encode("ascii"), names=names)
 
 
-def _sender(mail_from: str) -> Header:
-    display_name, address = parseaddr(mail_from)
+def _address(header: str, mailbox: str) -> Header:
+    display_name, address = parseaddr(mailbox)
     if _charset(display_name) == "us-ascii":
-        return Header(formataddr((display_name, address)), "us-ascii", header_name="From")
-    sender = Header(display_name, "utf-8", header_name="From")
-    sender.append(f"<{address}>", "us-ascii")
-    return sender
+        return Header(formataddr((display_name, address)), "us-ascii", header_name=header)
+    value = Header(display_name, "utf-8", header_name=header)
+    value.append(f"<{address}>", "us-ascii")
+    return value
 
 
 def _charset(text: str) -> str:
@@ -144,8 +150,8 @@ def check_headers(headers: bytes, *, names: Sequence[str]) -> bytes:
     expected = b"".join(rb"%s: [^\r\n]*\r\n" % re.escape(name).encode() for name in names)
     if not re.fullmatch(expected, unfolded):
         raise InvalidSettings(
-            "MAIL_FROM, PRODUCT_NAME or welcome.subject.txt would put a header of its own into every mail: "
-            "take line breaks and =?...?= out of them."
+            "MAIL_FROM, MAIL_REPLY_TO, MAIL_HEADERS, PRODUCT_NAME or welcome.subject.txt would add another "
+            "header to every mail: remove line breaks and =?...?= from them."
         )
     return headers
 

@@ -47,7 +47,7 @@ class Relay:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._sender = settings.sender
+        self._sender = settings.envelope_sender
         self._connector = Connector(settings)
         self._idle: deque[tuple[SmtpSession, float]] = deque()
         self._in_use = 0

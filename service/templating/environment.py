@@ -27,7 +27,7 @@ def create_environment(settings: Settings, *, built_in: Path) -> Environment:
     )
     made.globals.update(
         product=settings.product_name,
-        url=settings.public_url,
+        url=settings.product_url,
         path=settings.public_path,
         color=settings.brand_color,
         ink=text_color_on(settings.brand_color),

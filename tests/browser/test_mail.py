@@ -73,8 +73,8 @@ async def test_its_text_says_what_is_seen_of_the_html(site: Site, visit: Browsin
     link = page.get_by_role("link")
     await link.evaluate("link => link.append(': ' + link.getAttribute('href'))")
 
-    seen = (await page.inner_text("body")).split()
-    assert seen == [*mail["Subject"].split(), *part(mail, "plain").split()]
+    seen = (await page.inner_text("body")).casefold().split()  # a heading begins with a capital
+    assert seen == part(mail, "plain").casefold().split()
 
 
 @each_language

@@ -21,7 +21,10 @@ from service.settings import InvalidSettings, Settings
 from tests.support.mail import ID, row
 from tests.support.page import Page
 
-HEADERS = ["From", "Subject", "Auto-Submitted", "MIME-Version", "Content-Type", "To", "Date", "Message-ID"]
+HEADERS = [
+    *("From", "Subject", "Auto-Submitted", "X-Auto-Response-Suppress", "MIME-Version", "Content-Type"),
+    *("To", "Date", "Message-ID"),
+]
 HOSTILE_NAMES = [
     "Click http://evil.com",
     "evil.com",
@@ -319,7 +322,7 @@ def test_an_encoded_word_in_a_setting_arrives_as_it_was_typed(
     ],
 )
 def test_headers_that_are_not_ours_end_the_start(made: bytes, is_ours: bool) -> None:
-    with nullcontext() if is_ours else pytest.raises(InvalidSettings, match=r"^MAIL_FROM, PRODUCT_NAME or"):
+    with nullcontext() if is_ours else pytest.raises(InvalidSettings, match=r"^MAIL_FROM, MAIL_REPLY_TO, "):
         assert check_headers(made, names=["From", "Subject"]) == made
 
 
@@ -329,6 +332,37 @@ def test_a_header_carries_the_id_for_relays_that_honour_one(plain: Settings) -> 
     message = parsed(Messages(settings).welcome(row()).content)
 
     assert message.get_all("X-Idempotency-Key") == [str(ID)]
+
+
+def test_answers_and_bounces_go_where_they_are_wanted(plain: Settings) -> None:
+    wanted = {"mail_reply_to": "Hélène <help@example.com>", "mail_return_path": "bounces@mail.example.com"}
+
+    message = Messages(plain.model_copy(update=wanted)).welcome(row())
+
+    assert message.sender == "bounces@mail.example.com"
+    headers = parsed(message.content)
+    assert headers["Reply-To"] == "Hélène <help@example.com>"
+    assert headers["From"] == "Grace <grace@example.com>"
+    assert headers["Message-ID"].endswith("@example.com>")
+
+
+def test_headers_of_ones_own_are_never_folded(plain: Settings) -> None:
+    value = "configuration " * 60
+    settings = plain.model_copy(update={"mail_headers": (("X-First", value), ("X-Second", "b: c"))})
+
+    content = Messages(settings).welcome(row()).content
+
+    assert f"\r\nX-First: {value}\r\nX-Second: b: c\r\n".encode() in content
+    assert Counter(parsed(content).keys()) == Counter([*HEADERS, "X-First", "X-Second"])
+
+
+def test_the_button_leads_to_the_product(plain: Settings) -> None:
+    settings = plain.model_copy(update={"product_url": "https://product.example.com/?from=mail"})
+
+    message = parsed(Messages(settings).welcome(row()).content)
+
+    assert "https://product.example.com/?from=mail" in part(message, "plain")
+    assert html.unescape(part(message, "html")).count("https://product.example.com/?from=mail") == 1
 
 
 def test_one_template_is_replaced_and_the_rest_stay(plain: Settings, tmp_path: Path) -> None:

@@ -484,3 +484,18 @@ async def test_the_next_way_to_log_in_is_tried_where_one_is_broken(
 
     assert await connections.send(MESSAGE) == "250 2.0.0 queued"
     await connections.close()
+
+
+async def test_the_envelope_and_the_hello_say_what_is_set(relay: ScriptedRelay) -> None:
+    settings = Settings(
+        smtp_host="127.0.0.1",
+        smtp_port=relay.port,
+        ehlo_name="host.example.com",
+        mail_return_path="bounces@example.com",
+    )
+    connections = Relay(settings)
+
+    await connections.probe()
+
+    assert any(command.upper().startswith("EHLO HOST.EXAMPLE.COM") for command in relay.commands)
+    assert any("<bounces@example.com>" in command for command in relay.commands)

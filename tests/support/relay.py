@@ -45,6 +45,7 @@ class ScriptedRelay:
     accepted: list[Envelope] = field(default_factory=list)  # answered 250 after the dot
     unanswered: list[Envelope] = field(default_factory=list)  # received up to the dot, and not answered 250
     stages: Counter[str] = field(default_factory=Counter)
+    commands: list[str] = field(default_factory=list)
     connections: int = 0
     most_connections: int = 0
     port: int = 0
@@ -115,6 +116,7 @@ class ScriptedRelay:
         envelope, is_taken = Envelope(), False
         await self._say(writer, "greeting", envelope)
         while line := (await reader.readline()).decode("latin-1").strip():
+            self.commands.append(line)
             stage = line.partition(" ")[0].lower()
             address = line.partition("<")[2].partition(">")[0]
             match stage:
