@@ -1,5 +1,6 @@
 """The command `serve`: the API, and delivery beside it."""
 
+import contextlib
 import signal
 import socket
 import sys
@@ -76,5 +77,6 @@ def application_of_many() -> "FastAPI":
     try:
         return application()
     except InvalidSettings as exc:
-        sys.stderr.write(f"{exc}\n")
+        with contextlib.suppress(OSError, AttributeError):  # nobody reads it, or there is none
+            sys.stderr.write(f"{exc}\n")
         sys.exit(STARTUP_FAILURE)
