@@ -116,9 +116,13 @@ def _network(value: object) -> object:
         raise ValueError("it takes networks such as 10.0.0.0/8, separated by commas") from exc
 
 
+def host_in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def http_url(host: str, port: int) -> str:
     """What to type into a browser on this machine to reach a server that listens there."""
-    name = "localhost" if host in WILDCARDS else f"[{host}]" if ":" in host else host
+    name = "localhost" if host in WILDCARDS else host_in_url(host)
     return f"http://{name}" + ("" if port == DEFAULT_PORTS["http"] else f":{port}")
 
 
@@ -130,9 +134,8 @@ def origin_of(url: str) -> str:
         raise ValueError("it has no host")
     if not host.isascii():
         host = idna.encode(host, uts46=True).decode()
-    host = f"[{host}]" if ":" in host else host
     port = "" if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}"
+    return f"{parts.scheme}://{host_in_url(host)}{port}"
 
 
 def _public_url(url: str) -> str:

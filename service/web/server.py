@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from service.runtime.signals import DRAIN_SECONDS, SIGNALS
-from service.settings import InvalidSettings
+from service.settings import InvalidSettings, host_in_url
 from service.web.protocol import HttpProtocol
 
 BACKLOG = 2048
@@ -89,9 +89,5 @@ def explain_port_errors(host: str, port: int, *, setting: str) -> Iterator[None]
             ) from exc
         reason = os.strerror(exc.errno) if exc.errno else str(exc)
         raise PortInUse(
-            f"{_bracketed(host)}:{port} cannot be used ({reason}): stop what uses it, or set {setting}."
+            f"{host_in_url(host)}:{port} cannot be used ({reason}): stop what uses it, or set {setting}."
         ) from exc
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
