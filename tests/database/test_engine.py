@@ -15,6 +15,8 @@ from service.database.models import User
 from service.settings import InvalidSettings, Settings
 from tests.support.proxy import Proxy
 
+SYNCHRONOUS_FULL = 2  # as SQLite numbers it
+
 
 def database_at(url: str, tmp_path: Path) -> Database:
     return Database(Settings(database_url=url, data_dir=tmp_path))
@@ -205,6 +207,12 @@ async def test_a_server_that_would_forget_confirmed_signups_is_refused(
     await database.close()
     await admin.execute("DROP DATABASE forgetful WITH (FORCE)")
     await admin.close()
+
+
+@pytest.mark.parametrize("engine_name", ["sqlite"])
+async def test_a_file_is_synced_at_every_commit(database: Database) -> None:
+    async with database.transaction() as connection:
+        assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar_one() == SYNCHRONOUS_FULL
 
 
 async def test_a_writer_that_holds_its_transaction_does_not_stop_readers(database: Database) -> None:

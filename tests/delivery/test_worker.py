@@ -12,7 +12,7 @@ from service.delivery import deliver as delivery_module
 from service.delivery import worker as module
 from service.delivery.assembly import DeliverySystem
 from service.observability.metrics import Metrics
-from service.outbox.row import Email
+from service.outbox.row import LEASE, Email
 from service.settings import Settings
 from tests.support.database import rows
 from tests.support.eventually import eventually
@@ -250,3 +250,7 @@ async def test_the_worker_outlives_a_database_that_goes_away_and_a_round_that_br
     await start_worker()
 
     await eventually(lambda: relay.accepted)
+
+
+def test_a_claim_outlives_a_renewal_that_fails() -> None:
+    assert LEASE.total_seconds() > 2 * module.RENEW_EVERY

@@ -241,6 +241,18 @@ async def test_an_answer_of_several_lines_is_one_answer(connections: Relay, rela
     assert await connections.send(MESSAGE) == "250 2.0.0 thank you\nqueued"
 
 
+async def test_a_reply_out_of_turn_is_not_taken_for_the_next_one(
+    connections: Relay, relay: ScriptedRelay
+) -> None:
+    relay.answers["dot"] = "250 2.0.0 queued\r\n550 5.7.1 and another thing"
+    await connections.send(MESSAGE)
+    del relay.answers["dot"]
+
+    assert await connections.send(MESSAGE) == "250 2.0.0 queued"
+
+    assert (relay.stages["greeting"], relay.stages["mail"]) == (2, 2)  # and no word more on the first
+
+
 @pytest.mark.parametrize("nonsense", ["hello", "25", "", "٢٥٠ ok"])
 async def test_an_answer_that_is_none_is_not_taken_for_a_yes(
     connections: Relay, relay: ScriptedRelay, nonsense: str
