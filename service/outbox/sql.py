@@ -100,7 +100,9 @@ def select_due_elsewhere(database: Database, *columns: ColumnElement[Any]) -> Se
         .where(domains.c.domain.not_in(select(refused.c.domain)))
         .limit(ELSEWHERE_AT_MOST)
     )
-    return select_due(database, *columns).where(OUTBOX.c.id.in_(one_of_each))
+    # In any order, which is fair, and keeps PostgreSQL from looking for them in the order of `due_at`.
+    chosen = select_due(database, *columns).where(OUTBOX.c.id.in_(one_of_each))
+    return chosen.order_by(None).order_by(func.random())
 
 
 def hasten_statement(database: Database) -> UpdateBase:
