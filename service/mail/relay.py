@@ -66,8 +66,19 @@ class Relay:
             self._in_use -= 1
 
     async def probe(self) -> None:
-        """Connects, logs in, names the sender and says QUIT. Raises RelayTrouble."""
-        await (await self._open(self._sender, patience=PROBE_TIMEOUT)).quit()
+        """Connects, logs in, and asks to mail the sender's own address, without sending anything. A refusal
+        that is about this address alone is no trouble. Raises RelayTrouble."""
+        session = await self._open(self._sender, patience=PROBE_TIMEOUT)
+        try:
+            reply = await session.command(_rcpt_command(self._sender), within=PROBE_TIMEOUT)
+        except SMTPException as exc:
+            raise RelayTrouble(describe(exc)) from exc
+        await session.quit()
+        if not 200 <= reply.code < 300:  # noqa: PLR2004  # RFC 5321, section 4.2.1
+            refused = SMTPRecipientRefused(reply.code, reply.message, self._sender)
+            found = classify(refused, at_rcpt=True)
+            if not isinstance(found, Refusal) or found.fault is Fault.CHANNEL:
+                raise RelayTrouble(found.reason) from refused
 
     async def close_stale(self) -> None:
         """Says QUIT where nothing has been sent for long, before the relay hangs up."""

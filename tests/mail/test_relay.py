@@ -384,6 +384,31 @@ async def test_a_relay_that_is_slow_is_waited_for_longer_the_next_time(
     assert set(replies) == {"250 2.0.0 queued"}
 
 
+@pytest.mark.parametrize(
+    ("reply", "is_trouble"),
+    [
+        ("454 4.7.1 Relay access denied", True),
+        ("554 5.7.1 Relay access denied", True),
+        ("530 authenticate first", True),
+        ("550 5.1.1 no such user", False),
+        ("451 4.7.1 greylisted", False),
+    ],
+)
+async def test_a_probe_notices_that_we_may_not_relay(
+    connections: Relay, relay: ScriptedRelay, reply: str, is_trouble: bool
+) -> None:
+    relay.answers["rcpt"] = reply
+
+    if is_trouble:
+        with pytest.raises(ChannelTrouble, match=reply):
+            await connections.probe()
+    else:
+        await connections.probe()
+
+    assert relay.stages["data"] == 0
+    await eventually(lambda: relay.stages["quit"] == 1)
+
+
 @pytest.mark.usefixtures("short_deadlines")
 async def test_a_probe_is_as_patient_as_somebody_who_waits_for_the_answer(
     connections: Relay, relay: ScriptedRelay
