@@ -94,12 +94,13 @@ def _find_unwritable(folder: Path) -> str | None:
 
 def _database_problems(settings: "Settings") -> Iterator[str]:
     from service.database.engine import Database
+    from service.database.readiness import find_damage
     from service.settings import InvalidSettings
 
     async def find_problem() -> str | None:
         database = Database(settings, create=False)
         try:
-            return await find_database_problem(database, storing=True)
+            return await find_database_problem(database, storing=True) or await find_damage(database)
         finally:
             await database.close()
 

@@ -60,3 +60,18 @@ async def _find_server_problem(database: Database) -> str | None:
         await connection.execute(text("SET LOCAL work_mem = '64kB'"))
         await connection.execute(SPILL)
     return None
+
+
+async def find_damage(database: Database) -> str | None:
+    """What is wrong inside an SQLite file, as after a restore beside the -wal of a killed process, or None.
+    Reads all of it."""
+    if not database.is_sqlite:
+        return None
+    try:
+        async with database.read_only(timeout=None) as connection:
+            found = await connection.scalar(text("PRAGMA quick_check(1)"))
+    except DatabaseUnavailable as exc:
+        found = str(exc)
+    if found == "ok":
+        return None
+    return f"{database.address} is damaged ({found}): restore a backup, without the old -wal and -shm."

@@ -13,8 +13,9 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from service.database import migrations
 from service.database.engine import Database, DatabaseUnavailable
-from service.database.readiness import find_problem
+from service.database.readiness import find_damage, find_problem
 from service.settings import Settings
 from tests.support.database import execute, rows
 from tests.support.postgres import Postgres
@@ -56,6 +57,14 @@ def fill(path: Path) -> None:
     with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
+
+
+def damage(file: Path) -> None:
+    """Writes pages where others belong, as an old -wal does."""
+    content = bytearray(file.read_bytes())
+    pages = [slice(at, at + 4096) for at in range(0, len(content), 4096)]
+    content[pages[3]], content[pages[5]] = content[pages[5]], content[pages[3]]
+    file.write_bytes(content)
 
 
 def at(url: str) -> Database:
@@ -106,6 +115,19 @@ async def test_a_file_of_another_owner(foreign_file: Path, folder: Path) -> None
 
     assert f"{foreign_file.name} cannot be written" in (problem or "")
     await database.close()
+
+
+async def test_a_damaged_file_is_noticed(database: Database, folder: Path) -> None:
+    assert await find_damage(database) is None
+    file = folder / "service.db"
+    damaged = at(f"sqlite:///{file}")
+    await migrations.migrate(damaged)
+    await damaged.close()
+    damage(file)
+
+    assert "is damaged" in (await find_damage(damaged) or "")
+
+    await damaged.close()
 
 
 class TestPostgres:
