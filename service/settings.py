@@ -419,6 +419,7 @@ def _find_unreadable_file() -> str | None:
 SAID: dict[str, str] = {
     "bool_parsing": "it takes true or false",
     "int_parsing": "it takes a whole number",
+    "path_not_directory": "there is no such folder",
 }
 
 

@@ -215,7 +215,7 @@ def test_a_right_value_is_taken(
         ("PUBLIC_URL", "https://ü..example", "an address such as https://example.com"),
         ("BRAND_COLOR", "red", "a color such as #2563eb"),
         ("BRAND_COLOR", "#2563eb;x", "a color such as #2563eb"),
-        ("TEMPLATES_DIR", "nowhere", "does not point to a directory"),
+        ("TEMPLATES_DIR", "nowhere", "there is no such folder"),
         ("DATA_DIR", "", "a directory"),
         ("WORKER", "perhaps", "true or false"),
         ("WORKER", "", "true or false"),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from service.outbox.admin import OutboxAdmin, Selection
     from service.settings import Settings
 
-COLUMNS = ("id", "status", "due_or_done", "recipient", "last_reply")
+COLUMNS = ("id", "status", "at", "recipient", "last_reply")
 
 Id = Annotated[
     str | None, typer.Argument(metavar="[ID]", help="An email's id, or a beginning that only it has.")
@@ -48,11 +48,7 @@ def list_outbox(
     async def find(database: "Database", _: "Settings") -> None:
         found = await OutboxAdmin(database).newest(limit, status=status, address=address)
         # One time is enough on a line: when it is tried next, or when it was sent or failed.
-        rows = (
-            found
-            if as_json
-            else [{**row, "due_or_done": row["finished_at"] or row["due_at"]} for row in found]
-        )
+        rows = found if as_json else [{**row, "at": row["finished_at"] or row["due_at"]} for row in found]
         columns = [name for name in COLUMNS if not (status and name == "status")]
         show(rows, columns=columns, as_json=as_json)
 

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Union
 
 import typer
@@ -17,6 +17,8 @@ Row = Union[Mapping[str, object], "RowMapping"]  # a string has no |
 GAP = "  "
 ELLIPSIS = "…"
 LEAST = 6  # characters of the last column; with room for fewer it is left out
+WHOLE_TIME = "%Y-%m-%d %H:%M:%S"
+NEAR = timedelta(days=180)
 JOINERS = "\u200c\u200d"  # not printable by themselves, but part of names and emoji
 
 
@@ -43,7 +45,7 @@ def show(rows: Sequence[Row], *, columns: Sequence[str], as_json: bool) -> None:
     elif sys.stdout.isatty():
         _show_table(rows, columns, width=shutil.get_terminal_size().columns)
     else:
-        for line in _cells(rows, columns, timespec="seconds"):
+        for line in _cells(rows, columns, format_time=WHOLE_TIME):
             say("\t".join(line))
 
 
@@ -64,7 +66,7 @@ def escape(text: str) -> str:
 def _show_table(rows: Sequence[Row], columns: Sequence[str], *, width: int) -> None:
     from rich.cells import cell_len, set_cell_size
 
-    lines = list(_cells(rows, columns, timespec="minutes"))
+    lines = list(_cells(rows, columns, format_time=_choose_time_format(rows)))
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     left = width - sum(widths[:-1]) - len(GAP) * (len(columns) - 1)
     shown = len(columns) if widths[-1] <= left or left >= LEAST else len(columns) - 1
@@ -75,25 +77,32 @@ def _show_table(rows: Sequence[Row], columns: Sequence[str], *, width: int) -> N
         padded = (set_cell_size(cell, widths[at]) for at, cell in enumerate(cells[:-1]))
         say(GAP.join([*padded, cells[-1]]).rstrip())
     if shown < len(columns):
-        complain(f"There is no room for {columns[-1]}: widen the terminal, or use --json.")
+        typer.echo(f"There is no room for {columns[-1]}: widen the terminal, or use --json.", err=True)
 
 
-def _cells(rows: Sequence[Row], columns: Sequence[str], *, timespec: str) -> Iterable[Sequence[str]]:
+def _choose_time_format(rows: Sequence[Row]) -> str:
+    """Without the year if no time is far away: at 80 columns the last column needs its room."""
+    times = [value for row in rows for value in row.values() if isinstance(value, datetime)]
+    is_near = all(abs(datetime.now(UTC) - at) < NEAR for at in times)
+    return "%m-%d %H:%M" if is_near else "%Y-%m-%d %H:%M"
+
+
+def _cells(rows: Sequence[Row], columns: Sequence[str], *, format_time: str) -> Iterable[Sequence[str]]:
     yield [_heading(name, rows) for name in columns]
     for row in rows:
-        yield [_cell(row[name], timespec=timespec) for name in columns]
+        yield [_cell(row[name], format_time=format_time) for name in columns]
 
 
 def _heading(name: str, rows: Sequence[Row]) -> str:
     return f"{name} UTC" if any(isinstance(row[name], datetime) for row in rows) else name
 
 
-def _cell(value: object, *, timespec: str) -> str:
+def _cell(value: object, *, format_time: str) -> str:
     match value:
         case None:
             return ""
         case datetime():
-            return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec=timespec)
+            return value.astimezone(UTC).strftime(format_time)
         case _:
             return escape(str(value))
 

@@ -20,7 +20,7 @@ COLUMNS = ("id", "sent_at", "words")
 
 
 def row(words: str | None) -> dict[str, object]:
-    sent_at = datetime(2026, 11, 25, 19, 45, 57, 123456, tzinfo=timezone(timedelta(hours=1)))
+    sent_at = datetime(2020, 11, 25, 19, 45, 57, 123456, tzinfo=timezone(timedelta(hours=1)))
     return {"id": ID, "sent_at": sent_at, "words": words, "attempt": 2}
 
 
@@ -55,16 +55,26 @@ def test_without_a_terminal_columns_are_separated_by_tabs_and_whole(
     show([row("x" * 500), row(None)], columns=COLUMNS, as_json=False)
 
     assert capsys.readouterr().out == (
-        f"id\tsent_at UTC\twords\n{ID}\t2026-11-25 18:45:57\t{'x' * 500}\n{ID}\t2026-11-25 18:45:57\t\n"
+        f"id\tsent_at UTC\twords\n{ID}\t2020-11-25 18:45:57\t{'x' * 500}\n{ID}\t2020-11-25 18:45:57\t\n"
     )
 
 
 def test_on_a_terminal_columns_are_aligned_and_the_last_fits(show_on_terminal: Show) -> None:
     assert show_on_terminal([row("x" * 500), row("550 no")], *COLUMNS) == [
         f"{'id':36}  sent_at UTC       words",
-        f"{ID}  2026-11-25 18:45  {'x' * 23}…",
-        f"{ID}  2026-11-25 18:45  550 no",
+        f"{ID}  2020-11-25 18:45  {'x' * 23}…",
+        f"{ID}  2020-11-25 18:45  550 no",
     ]
+
+
+def test_near_times_leave_the_year_out(show_on_terminal: Show) -> None:
+    now = datetime.now(UTC)
+
+    _, near = show_on_terminal([{"at": now}], "at")
+    _, *far = show_on_terminal([{"at": now}, {"at": now - timedelta(days=365)}], "at")
+
+    assert near == now.strftime("%m-%d %H:%M")
+    assert far == [f"{at:%Y-%m-%d %H:%M}" for at in (now, now - timedelta(days=365))]
 
 
 def test_wide_letters_take_two_columns(show_on_terminal: Show) -> None:
@@ -89,7 +99,7 @@ def test_json_has_every_field(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert json.loads(capsys.readouterr().out) == {
         "id": str(ID),
-        "sent_at": "2026-11-25T19:45:57.123456+01:00",
+        "sent_at": "2020-11-25T19:45:57.123456+01:00",
         "words": "a\tb",
         "attempt": 2,
     }
