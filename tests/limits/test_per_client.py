@@ -98,6 +98,24 @@ class TestReplicas:
         assert tuple(row.values()) == ("signup:192.0.2.1/32", 6)
         assert spend(one, 10) == 10 - 6 + 1  # the one that the other shared last is news
 
+    async def test_what_could_not_be_shared_is_shared_later(
+        self, replica: Callable[[], SignupLimit], database: Database
+    ) -> None:
+        one, two = replica(), replica()
+        spend(one, 5)
+        async with database.transaction() as connection:
+            await connection.exec_driver_sql("ALTER TABLE rate_counts RENAME TO elsewhere")
+        with pytest.raises(DatabaseUnavailable):
+            await one.share()
+        async with database.transaction() as connection:
+            await connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO rate_counts")
+
+        await one.share()
+        spend(two, 1)
+        await two.share()
+
+        assert spend(two, 10) == 10 - 5 - 1
+
     async def test_they_share_at_the_same_time(self, replica: Callable[[], SignupLimit]) -> None:
         replicas = [replica() for _ in range(4)]
         for limit in replicas:
