@@ -7,9 +7,9 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
-from service import settings
 from service.database import migrations, models
 from service.database.engine import Database
+from service.settings.loading import load
 
 
 def run(connection: Connection) -> None:
@@ -24,7 +24,7 @@ def run(connection: Connection) -> None:
 
 
 async def run_on_the_configured_database() -> None:
-    database = Database(settings.load())
+    database = Database(load())
     try:
         await migrations.run_locked(database, run)
     finally:

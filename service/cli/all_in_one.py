@@ -17,7 +17,9 @@ from service.inbox.store import MailStore
 from service.mail import preview
 from service.outbox.admin import OutboxAdmin
 from service.runtime.gc_tuning import tune_gc
-from service.settings import Security, Settings, http_url, load
+from service.settings import Security, Settings
+from service.settings.loading import load
+from service.settings.urls import http_url
 from service.web.middleware import OwnNamesMiddleware
 from service.web.server import Server, config, explain_port_errors, listen
 

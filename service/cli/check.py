@@ -20,8 +20,8 @@ DATABASE_SETTINGS = frozenset({"database_url", "data_dir"})
 
 def check() -> None:
     """Test settings, database and relay, and say what is wrong and how to fix it. Creates nothing."""
-    from service import settings as module
     from service.settings import InvalidSettings
+    from service.settings.loading import load_without
 
     wrong: frozenset[str] = frozenset()
     sentences: list[str] = []
@@ -31,7 +31,7 @@ def check() -> None:
         if not exc.names:
             raise
         wrong, sentences = exc.names, str(exc).splitlines()
-        settings = module.load_without(wrong)
+        settings = load_without(wrong)
 
     results = [
         _report("settings", [*sentences, *_settings_problems(settings)]),
@@ -68,7 +68,8 @@ def _report(part: str, problems: Sequence[str]) -> bool:
 
 def _settings_problems(settings: "Settings") -> Iterator[str]:
     from service.mail.message import Messages
-    from service.settings import InvalidSettings, find_env_file_problems
+    from service.settings import InvalidSettings
+    from service.settings.loading import find_env_file_problems
     from service.signup.pages import Pages
     from service.templating.misspelled import find_misspelled_templates
 

@@ -64,10 +64,10 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 def configure() -> "Settings":
     """The settings, with logging set up by them. Raises InvalidSettings."""
-    from service import settings
     from service.observability import logs
+    from service.settings.loading import load
 
-    configured = settings.load()
+    configured = load()
     logs.configure(configured)
     return configured
 

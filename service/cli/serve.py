@@ -20,7 +20,8 @@ def serve(
     """Run the API, and deliver mail unless WORKER=false."""
     from service.cli.starting import announce
     from service.runtime.private_files import create_private_folder
-    from service.settings import explain_write_errors, http_url
+    from service.settings import explain_write_errors
+    from service.settings.urls import http_url
     from service.web.server import listen
 
     settings = configure()

@@ -5,7 +5,8 @@ import structlog
 from service import __version__
 from service.cli.common import find_database_problem
 from service.database.engine import Database
-from service.settings import Settings, find_env_file_problems
+from service.settings import Settings
+from service.settings.loading import find_env_file_problems
 from service.templating.misspelled import find_misspelled_templates
 
 log = structlog.get_logger()

@@ -12,11 +12,11 @@ def up(
     relay: Annotated[bool, typer.Option("--relay", help="Mail through SMTP_HOST, to real people.")] = False,
 ) -> None:
     """Run everything in one process: API, delivery, and an inbox that catches all mail."""
-    from service import settings
     from service.cli import all_in_one
     from service.observability import logs
+    from service.settings.loading import load
 
-    configured = settings.load() if relay else settings.load(**all_in_one.inbox_settings())
+    configured = load() if relay else load(**all_in_one.inbox_settings())
     logs.configure(configured)
     if relay:
         configured.require_production_values()

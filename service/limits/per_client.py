@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from service.database.engine import Database, DatabaseUnavailable
 from service.limits.counters import Counters
 from service.runtime.background import repeat_in_background
-from service.settings import Rate
+from service.settings.rate import Rate
 
 SHARE_EVERY = 1.0  # s
 MAX_CLIENTS = 50_000  # that are counted at once, some 15 MB; IPv6 has more /64s than any memory

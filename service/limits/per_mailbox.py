@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.database.engine import Database
 from service.database.models import USERS
 from service.person.address import Address
-from service.settings import Rate
+from service.settings.rate import Rate
 
 NEW = timedelta(0)
 

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.database.engine import Database
 from service.limits.counters import Counters
 from service.outbox.row import Email, get_domain
-from service.settings import Rate, Settings
+from service.settings import Settings
+from service.settings.rate import Rate
 
 POSTPONED = "waiting "  # prefix of a scope: how many wait for later windows
 

@@ -6,7 +6,8 @@ from enum import StrEnum
 from starlette.requests import Request
 
 from service.limits.per_client import SignupLimit
-from service.settings import Settings, origin_of
+from service.settings import Settings
+from service.settings.urls import origin_of
 from service.signup.body import FORM, JSON, MAX_BODY, MULTIPART, media_type
 from service.web.client_address import ClientAddresses
 from service.web.problems import Problem, ProblemType

@@ -10,7 +10,7 @@ import structlog
 from starlette.types import Scope
 
 from service.runtime.seldom import OncePerMinute
-from service.settings import Network
+from service.settings.types import Network
 
 Address = IPv4Address | IPv6Address
 

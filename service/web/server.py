@@ -11,7 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from service.runtime.signals import DRAIN_SECONDS, SIGNALS
-from service.settings import InvalidSettings, host_in_url
+from service.settings import InvalidSettings
+from service.settings.urls import host_in_url
 from service.web.protocol import HttpProtocol
 
 BACKLOG = 2048

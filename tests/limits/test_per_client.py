@@ -16,7 +16,8 @@ from service.database.engine import Database, DatabaseUnavailable
 from service.limits import per_client as module
 from service.limits.counters import COUNTS
 from service.limits.per_client import SignupLimit
-from service.settings import Rate, Settings
+from service.settings import Settings
+from service.settings.rate import Rate
 from tests.support.app import running
 from tests.support.database import rows
 from tests.support.eventually import eventually

@@ -17,7 +17,8 @@ from service.outbox.repository import Outbox
 from service.outbox.row import Deferred, Email, Outcome, Released
 from service.outbox.send_quota import SendQuota
 from service.outbox.sql import GIVE_UP_AFTER
-from service.settings import Rate, Settings
+from service.settings import Settings
+from service.settings.rate import Rate
 from tests.support.app import running
 from tests.support.database import rows
 from tests.support.eventually import eventually

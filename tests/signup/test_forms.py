@@ -11,7 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from service.database.engine import Database
-from service.settings import Rate, Settings
+from service.settings import Settings
+from service.settings.rate import Rate
 from service.signup.handler import SignupHandler
 from tests.support.app import running
 from tests.support.database import rows

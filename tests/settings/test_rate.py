@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.settings import Rate
+from service.settings.rate import Rate
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,11 @@ from typing import IO, Any
 import pytest
 from pydantic import SecretStr
 
-from service import settings as module
-from service.settings import (
-    DuplicatePolicy,
-    InvalidSettings,
-    Rate,
-    Security,
-    Settings,
-    find_env_file_problems,
-    load,
-)
+from service.settings import DuplicatePolicy, InvalidSettings, Security, Settings, loading
+from service.settings.loading import find_env_file_problems, load
+from service.settings.rate import Rate
 
-EXAMPLE = Path(__file__).parents[1] / ".env.example"
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
 LINE = re.compile(r"^#([A-Z][A-Z_]*)=(.*)$", re.MULTILINE)
 
 
@@ -321,7 +314,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of secrets, empty."""
     folder = tmp_path / "secrets"
     folder.mkdir()
-    monkeypatch.setattr(module, "SECRETS_DIR", folder)
+    monkeypatch.setattr(loading, "SECRETS_DIR", folder)
     monkeypatch.setitem(Settings.model_config, "secrets_dir", folder)
     return folder
 
