@@ -192,6 +192,31 @@ def test_check_tests_every_part_whatever_is_wrong_before_and_creates_nothing(tmp
     assert sorted(os.listdir(tmp_path)) == [".env", "templates"]
 
 
+@pytest.mark.parametrize(
+    ("variables", "sentence", "relay"),
+    [
+        (
+            {"MAIL_HEADERS": "X-Mail-Id: 1", "MAIL_IDEMPOTENCY_HEADER": "X-Mail-Id"},
+            "MAIL_HEADERS and MAIL_IDEMPOTENCY_HEADER: they name the same header.",
+            "Nothing listens at localhost:",
+        ),
+        (
+            {"SMTP_USERNAME": "ada"},
+            "SMTP_USERNAME and SMTP_PASSWORD: set both or neither.",
+            "Not tested, because its settings are wrong.",
+        ),
+    ],
+)
+def test_check_tests_the_other_parts_if_two_settings_do_not_fit_together(
+    tmp_path: Path, variables: dict[str, str], sentence: str, relay: str
+) -> None:
+    checked = run("check", folder=tmp_path, SMTP_PORT=free_port(), **variables)
+
+    assert checked.stdout.split() == ["settings", "NOT", "ok", "database", "NOT", "ok", "relay", "NOT", "ok"]
+    assert sentence in checked.stderr
+    assert relay in checked.stderr
+
+
 async def test_check_is_content_with_what_works(relay: ScriptedRelay, tmp_path: Path) -> None:
     run("migrate", folder=tmp_path)
 
