@@ -17,7 +17,7 @@ from service.inbox.store import MailStore
 from service.mail import preview
 from service.outbox.admin import OutboxAdmin
 from service.runtime.gc_tuning import tune_gc
-from service.settings import Security, Settings
+from service.settings import Security, Settings, SmtpAuth
 from service.settings.loading import load
 from service.settings.urls import http_url
 from service.web.middleware import OwnNamesMiddleware
@@ -34,6 +34,8 @@ def inbox_settings() -> dict[str, object]:
         "smtp_port": load().inbox_smtp_port,
         "smtp_username": "",
         "smtp_password": "",
+        "smtp_auth": SmtpAuth.PASSWORD,
+        "smtp_oauth_token_url": "",
         "smtp_security": Security.NONE,
     }
 

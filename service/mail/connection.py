@@ -4,12 +4,16 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from typing import TYPE_CHECKING
 
-from aiosmtplib import SMTP, SMTPException, SMTPResponseException
+from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPException, SMTPNotSupported, SMTPResponseException
 
 from service.mail.replies import describe
 from service.outbox.channel import ChannelTrouble
-from service.settings import Security, Settings
+from service.settings import Security, Settings, SmtpAuth
+
+if TYPE_CHECKING:
+    from service.mail.oauth import AccessTokens
 
 # What a password crosses the network as does not matter: it is sent in clear to nobody but loopback.
 AUTH_METHODS = "plain", "login", "cram-md5"
@@ -24,6 +28,15 @@ class RelayTrouble(ChannelTrouble):
     """The relay cannot be used now."""
 
 
+class TokenTrouble(RelayTrouble):
+    """There is no access token to log in with. `error` is the token endpoint's code (RFC 6749, section 5.2),
+    if it gave one."""
+
+    def __init__(self, reason: str, *, error: str = "") -> None:
+        super().__init__(reason, pause=CREDENTIALS_PAUSE if error else 0.0)
+        self.error = error
+
+
 class Connector:
     """Remembers which of the relay's addresses answered."""
 
@@ -33,10 +46,13 @@ class Connector:
         self._host = settings.smtp_host.rstrip(".")  # no certificate names the root
         self._tls = None if settings.smtp_security is Security.NONE else ssl.create_default_context()
         self._last_address: object = None
+        self._tokens = _access_tokens(settings)
 
     async def open(self, *, patience: float) -> SMTP:
         """Ready for MAIL. `patience` is how long each reply may take, in seconds. Raises RelayTrouble."""
         settings = self._settings
+        if self._tokens:
+            await self._tokens.get()  # first, so that the relay does not wait while one is fetched
         connection = SMTP(
             hostname=self._host,
             sock=await self._connect(within=min(patience, TCP_TIMEOUT)),
@@ -51,7 +67,10 @@ class Connector:
         try:
             await connection.connect()
             await _say_hello(connection)
-            await _login(connection, settings)
+            if self._tokens:
+                await _login_with_token(connection, settings.smtp_username, self._tokens)
+            elif settings.smtp_username:
+                await _login(connection, settings)
         except (SMTPException, OSError) as exc:
             await _quit(connection)
             raise _to_trouble(exc) from exc
@@ -88,6 +107,14 @@ class Connector:
         raise RelayTrouble(f"Error connecting to {where}: it has no address")
 
 
+def _access_tokens(settings: Settings) -> "AccessTokens | None":
+    if settings.smtp_auth is not SmtpAuth.XOAUTH2:
+        return None
+    from service.mail.oauth import AccessTokens  # it imports httpx, which takes long and which few need
+
+    return AccessTokens(settings)
+
+
 async def _connect_socket(family: int, kind: int, protocol: int, address: object) -> socket.socket:
     connecting = socket.socket(family, kind, protocol)
     try:
@@ -116,8 +143,6 @@ async def _say_hello(connection: SMTP) -> None:
 async def _login(connection: SMTP, settings: Settings) -> None:
     """By any method that both sides know: some servers offer what does not work there. Raises SMTPException
     or RelayTrouble."""
-    if not settings.smtp_username:
-        return
     credentials = settings.smtp_username, settings.smtp_password.get_secret_value()
     offered = [method for method in AUTH_METHODS if method in connection.server_auth_methods]
     if not offered:
@@ -135,6 +160,24 @@ async def _login(connection: SMTP, settings: Settings) -> None:
             return
     are_wrong = getattr(refusal, "code", None) == WRONG_CREDENTIALS
     raise RelayTrouble(describe(refusal), pause=CREDENTIALS_PAUSE if are_wrong else 0.0) from refusal
+
+
+async def _login_with_token(connection: SMTP, username: str, tokens: "AccessTokens") -> None:
+    """Raises SMTPException or RelayTrouble."""
+    if "xoauth2" not in connection.server_auth_methods:
+        raise SMTPNotSupported("XOAUTH2 is not offered")
+    for is_last in (False, True):
+        token = await tokens.get()
+        try:
+            await connection.auth_xoauth2(username, token)
+        except SMTPAuthenticationError as exc:
+            if exc.code != WRONG_CREDENTIALS:
+                raise
+            tokens.discard(token)  # it may have been revoked: a new one is tried
+            if is_last or not connection.is_connected:
+                raise RelayTrouble(describe(exc), pause=CREDENTIALS_PAUSE) from exc
+        else:
+            return
 
 
 async def _quit(connection: SMTP) -> None:

@@ -14,8 +14,9 @@ from aiosmtplib import (
     SMTPServerDisconnected,
 )
 
+from service.mail.connection import TokenTrouble
 from service.outbox.channel import ChannelTrouble, Refusal
-from service.settings import Settings
+from service.settings import Settings, SmtpAuth
 
 AUTHENTICATION_REQUIRED = (
     530  # RFC 4954, section 6; RFC 3207, section 4, where it is STARTTLS that is missing
@@ -82,8 +83,12 @@ SAID = {
     f"[Errno {errno.ENETUNREACH}]": UNREACHABLE,
     f"[Errno {errno.EHOSTUNREACH}]": UNREACHABLE,
     "No suitable authentication method": (
-        "{relay} does not accept passwords, only another way to log in, such as XOAUTH2. Host and port are "
-        "right: ask the provider for an app password, or for SMTP with a password."
+        "{relay} does not accept passwords, only another way to log in. Host and port are right: set "
+        "SMTP_AUTH=xoauth2 if the provider has OAuth, or ask it for SMTP with a password."
+    ),
+    "XOAUTH2 is not offered": (
+        "{relay} does not offer XOAUTH2 on this connection: set SMTP_SECURITY, because many relays require "
+        "encryption first, or SMTP_AUTH=password."
     ),
     "AUTH extension is not supported": (
         "{relay} does not accept a password on this connection: set SMTP_SECURITY, because many relays "
@@ -92,12 +97,35 @@ SAID = {
 }
 WANTS_ENCRYPTION = "{relay} requires encryption: set SMTP_SECURITY=starttls."
 WANTS_PASSWORD = "{relay} requires a login: set SMTP_USERNAME and SMTP_PASSWORD."  # noqa: S105  # a sentence
+XOAUTH2_REFUSED = (
+    "{relay} does not accept the access token: check that SMTP_USERNAME is the mailbox, that the provider "
+    "lets this app send as it, and SMTP_OAUTH_SCOPE."
+)
+TRY_LATER = "the provider has trouble: try again later"
+# By the code of the token endpoint: RFC 6749, sections 4.1.2.1 and 5.2; invalid_resource is Microsoft's.
+ABOUT_TOKEN = {
+    "invalid_client": "check SMTP_OAUTH_CLIENT_ID and SMTP_OAUTH_CLIENT_SECRET",
+    "unauthorized_client": "check SMTP_OAUTH_CLIENT_ID, and what the provider lets this app do",
+    "invalid_grant": "check SMTP_OAUTH_REFRESH_TOKEN: it may have expired or been revoked",
+    "unsupported_grant_type": "set SMTP_OAUTH_REFRESH_TOKEN, or leave it empty, as the provider wants it",
+    "invalid_scope": "check SMTP_OAUTH_SCOPE",
+    "invalid_resource": "check SMTP_OAUTH_SCOPE",
+    "server_error": TRY_LATER,
+    "temporarily_unavailable": TRY_LATER,
+}
+ABOUT_OTHER_ERROR = "check SMTP_OAUTH_TOKEN_URL and SMTP_OAUTH_SCOPE"
+ENDPOINT_AWAY = "check SMTP_OAUTH_TOKEN_URL, and this machine's network"
+ENDPOINT_UNPROVED = (
+    "check SMTP_OAUTH_TOKEN_URL, or set SSL_CERT_FILE to the authority that issued its certificate"
+)
 UNKNOWN = "{relay} cannot be used ({reason}): check SMTP_HOST, SMTP_PORT and SMTP_SECURITY."
 
 
 def explain(trouble: Refusal | ChannelTrouble, settings: Settings) -> str:
     """For the operator only: the relay's reply may name the recipient."""
-    found = ((cause, about) for cause in _causes(trouble) if (about := _about(cause)))
+    if isinstance(trouble, TokenTrouble):
+        return _explain_missing_token(trouble)
+    found = ((cause, about) for cause in _causes(trouble) if (about := _about(cause, settings)))
     cause, sentence = next(found, (trouble, UNKNOWN))
     explained = sentence.format(
         relay=f"The relay {settings.smtp_host}:{settings.smtp_port}",
@@ -111,14 +139,23 @@ def explain(trouble: Refusal | ChannelTrouble, settings: Settings) -> str:
     )
 
 
+def _explain_missing_token(trouble: TokenTrouble) -> str:
+    is_unproved = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(trouble))
+    about_endpoint = ENDPOINT_UNPROVED if is_unproved else ENDPOINT_AWAY
+    advice = ABOUT_TOKEN.get(trouble.error, ABOUT_OTHER_ERROR if trouble.error else about_endpoint)
+    return f"There is no access token for the relay ({trouble.reason}): {advice}."
+
+
 def _causes(exc: BaseException | None) -> Iterator[BaseException]:
     while exc := (exc.__cause__ or exc.__context__) if exc else None:
         yield exc
 
 
-def _about(cause: BaseException) -> str | None:
+def _about(cause: BaseException, settings: Settings) -> str | None:
     if isinstance(cause, SMTPResponseException) and cause.code == AUTHENTICATION_REQUIRED:
         return WANTS_ENCRYPTION if "TLS" in cause.message.upper() else WANTS_PASSWORD
+    if isinstance(cause, SMTPAuthenticationError) and settings.smtp_auth is SmtpAuth.XOAUTH2:
+        return XOAUTH2_REFUSED
     by_words = (sentence for words, sentence in SAID.items() if words in str(cause))
     by_class = (sentence for kind, sentence in ABOUT if isinstance(cause, kind))
     return next(by_words, None) or next(by_class, None)

@@ -39,6 +39,7 @@ from service.settings.types import (
     ReplyTo,
     ReturnPath,
     Sender,
+    TokenUrl,
     UrlPath,
 )
 from service.settings.urls import http_url, is_loopback
@@ -52,6 +53,11 @@ class Security(StrEnum):
     NONE = "none"  # clear text; STARTTLS is not used even where it is offered
     STARTTLS = "starttls"  # refused by us if the relay does not offer it
     TLS = "tls"  # encrypted from the first byte
+
+
+class SmtpAuth(StrEnum):
+    PASSWORD = "password"  # noqa: S105  # the name of a way to log in
+    XOAUTH2 = "xoauth2"  # with an access token, which a token endpoint issues
 
 
 class DuplicatePolicy(StrEnum):
@@ -90,6 +96,12 @@ class Settings(BaseSettings):
     smtp_port: Port = 1025
     smtp_username: str = ""
     smtp_password: SecretStr = SecretStr("")
+    smtp_auth: SmtpAuth = SmtpAuth.PASSWORD
+    smtp_oauth_token_url: TokenUrl = ""
+    smtp_oauth_client_id: str = ""
+    smtp_oauth_client_secret: SecretStr = SecretStr("")
+    smtp_oauth_scope: str = ""
+    smtp_oauth_refresh_token: SecretStr = SecretStr("")
     smtp_security: Security = Security.NONE
     smtp_connections: Annotated[int, Field(ge=1, le=1000)] = 10
     ehlo_name: EhloName = ""  # the domain of MAIL_FROM
@@ -165,10 +177,22 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _require_both_credentials(self) -> Self:
-        if bool(self.smtp_username) != bool(self.smtp_password.get_secret_value()):
+    def _require_whole_credentials(self) -> Self:
+        if self.smtp_auth is SmtpAuth.XOAUTH2:
+            if missing := self._missing_for_xoauth2():
+                them = "it" if len(missing) == 1 else "them"
+                raise ValueError(f"{', '.join(missing)}: set {them}, because SMTP_AUTH is xoauth2")
+        elif bool(self.smtp_username) != bool(self.smtp_password.get_secret_value()):
+            if self.smtp_oauth_token_url:
+                raise ValueError("SMTP_AUTH: set it to xoauth2 to log in with SMTP_OAUTH_TOKEN_URL")
             raise ValueError("SMTP_USERNAME and SMTP_PASSWORD: set both or neither")
         return self
+
+    def _missing_for_xoauth2(self) -> list[str]:
+        needed = ["smtp_username", "smtp_oauth_token_url", "smtp_oauth_client_id"]
+        if not self.smtp_oauth_refresh_token:  # some apps have no secret, and log in by this alone
+            needed.append("smtp_oauth_client_secret")
+        return [name.upper() for name in needed if not getattr(self, name)]
 
     @cached_property
     def sender(self) -> str:
@@ -207,7 +231,7 @@ class Settings(BaseSettings):
         return self.log_format or ("console" if self.logs_to_terminal else "json")
 
     def require_production_values(self) -> None:
-        """Refuses to send a password in clear, and to mail real people as example.com.
+        """Refuses to send a password or access token in clear, and to mail real people as example.com.
 
         Raises InvalidSettings. A loopback address or a name without a dot is a mail catcher, not a relay.
         """
@@ -218,9 +242,9 @@ class Settings(BaseSettings):
             if self.public_url == http_url(self.host, self.port):
                 wrong.append("PUBLIC_URL is this machine alone: set it to the address that people reach.")
         if self.smtp_username and self.smtp_security is Security.NONE and not is_loopback(self.smtp_host):
+            secret = "SMTP_PASSWORD" if self.smtp_auth is SmtpAuth.PASSWORD else "The access token"
             wrong.append(
-                f"SMTP_PASSWORD would travel in clear to {self.smtp_host}: "
-                "set SMTP_SECURITY to starttls or tls."
+                f"{secret} would travel in clear to {self.smtp_host}: set SMTP_SECURITY to starttls or tls."
             )
         if wrong:
             raise InvalidSettings("\n".join(wrong))

@@ -59,8 +59,13 @@ def _find_unreadable_file() -> str | None:
 def _names(error: ErrorDetails) -> Sequence[str]:
     if error["loc"]:
         return [str(error["loc"][0])]
-    # Settings that do not fit together: the sentence names them.
-    return [name for name in Settings.model_fields if name.upper() in error["msg"]]
+    # Settings that do not fit together: the sentence names them, or some of those that a login is made of.
+    about_login = "SMTP_" in error["msg"]
+    return [
+        name
+        for name in Settings.model_fields
+        if name.upper() in error["msg"] or (about_login and name.startswith("smtp_"))
+    ]
 
 
 def _sentence(error: ErrorDetails) -> str:

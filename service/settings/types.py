@@ -3,12 +3,13 @@
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from service.settings.rate import Rate
-from service.settings.urls import origin_of
+from service.settings.urls import is_loopback, origin_of
 
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"  # RFC 5322, section 3.2.3
 ADDRESS = rf"{ATOM}(\.{ATOM})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
@@ -53,6 +54,19 @@ def _normalize_public_url(url: str) -> str:
     except ValueError as exc:  # an invalid port, or a host that IDNA does not know
         raise ValueError(f"it takes {URL}") from exc
     return url.rstrip("/")
+
+
+def _check_token_url(url: str) -> str:
+    if not url:
+        return url
+    try:
+        origin_of(url)
+        host = _check_host(urlsplit(url).hostname or "")
+    except ValueError as exc:
+        raise ValueError(f"it takes {OAUTH_URL}") from exc
+    if not url.startswith("https:") and not is_loopback(host):
+        raise ValueError("secrets would travel in clear: it takes an https address")
+    return url
 
 
 def _normalize_origin(origin: str) -> str:
@@ -120,6 +134,10 @@ PublicUrl = Annotated[
     str, _matches(r"https?://[^/\s?#@]+(/[^\s?#]*)?", URL), AfterValidator(_normalize_public_url)
 ]
 ProductUrl = Annotated[str, _matches(r"https?://[^/\s?#@]+([/?#]\S*)?", URL)]
+OAUTH_URL = "an address such as https://oauth2.googleapis.com/token"
+TokenUrl = Annotated[
+    str, _matches(r"(https?://[^/\s?#@]+([/?][^\s#]*)?)?", OAUTH_URL), AfterValidator(_check_token_url)
+]
 ORIGINS = "origins such as https://app.example.com, separated by commas"
 Origin = Annotated[str, _matches(rf"\*|{SCHEME}://[^/\s?#@]+/?", ORIGINS), AfterValidator(_normalize_origin)]
 UrlPath = Annotated[str, _matches(r"/\S*", "paths such as /healthz, separated by commas")]

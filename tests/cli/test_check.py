@@ -43,7 +43,11 @@ async def trouble(settings: Settings, **changes: object) -> str:
         ({"greeting": "554 go away"}, {}, 'refuses the connection.* It said: "554 go away"'),
         ({"greeting": DROP}, {}, "closes the connection: check that SMTP_SECURITY"),
         ({"greeting": HANG}, {}, "does not answer: check SMTP_HOST and SMTP_PORT.* try 2525"),
-        ({"ehlo": "250-relay\r\n250 AUTH XOAUTH2"}, WITH_PASSWORD, r"XOAUTH2\. Host and port are right"),
+        (
+            {"ehlo": "250-relay\r\n250 AUTH XOAUTH2"},
+            WITH_PASSWORD,
+            "Host and port are right: set SMTP_AUTH=xoauth2",
+        ),
         ({"ehlo": OFFER, "auth": "535 5.7.8 no"}, WITH_PASSWORD, 'check both.* It said: "535 5.7.8 no"'),
         (
             {"ehlo": "250 relay"},
@@ -203,6 +207,16 @@ def test_check_tests_every_part_whatever_is_wrong_before_and_creates_nothing(tmp
         (
             {"SMTP_USERNAME": "ada"},
             "SMTP_USERNAME and SMTP_PASSWORD: set both or neither.",
+            "Not tested, because its settings are wrong.",
+        ),
+        (
+            {"SMTP_USERNAME": "ada", "SMTP_AUTH": "xoauth2", "SMTP_OAUTH_CLIENT_ID": "engine"},
+            "SMTP_OAUTH_TOKEN_URL, SMTP_OAUTH_CLIENT_SECRET: set them, because SMTP_AUTH is xoauth2.",
+            "Not tested, because its settings are wrong.",
+        ),
+        (
+            {"SMTP_USERNAME": "ada", "SMTP_OAUTH_TOKEN_URL": "https://login.example.com/token"},
+            "SMTP_AUTH: set it to xoauth2 to log in with SMTP_OAUTH_TOKEN_URL.",
             "Not tested, because its settings are wrong.",
         ),
     ],

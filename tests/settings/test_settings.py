@@ -13,7 +13,8 @@ from typing import IO, Any
 import pytest
 from pydantic import SecretStr
 
-from service.settings import DuplicatePolicy, InvalidSettings, Security, Settings, loading
+from service.cli.all_in_one import inbox_settings
+from service.settings import DuplicatePolicy, InvalidSettings, Security, Settings, SmtpAuth, loading
 from service.settings.loading import find_env_file_problems, load
 from service.settings.rate import Rate
 
@@ -86,7 +87,16 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     assert settings.smtp_password.get_secret_value() == "swordfish"
 
 
-@pytest.mark.parametrize("secret", ["database_url", "ops_token", "audit_key"])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "database_url",
+        "smtp_oauth_client_secret",
+        "smtp_oauth_refresh_token",
+        "ops_token",
+        "audit_key",
+    ],
+)
 def test_each_secret_may_be_a_file_and_the_environment_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
 ) -> None:
@@ -98,7 +108,14 @@ def test_each_secret_may_be_a_file_and_the_environment_wins(
 
 
 def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATABASE_URL", "SMTP_PASSWORD", "OPS_TOKEN", "AUDIT_KEY"):
+    for name in (
+        "DATABASE_URL",
+        "SMTP_PASSWORD",
+        "SMTP_OAUTH_CLIENT_SECRET",
+        "SMTP_OAUTH_REFRESH_TOKEN",
+        "OPS_TOKEN",
+        "AUDIT_KEY",
+    ):
         monkeypatch.setenv(name, "swordfish")
     monkeypatch.setenv("SMTP_USERNAME", "ada")
 
@@ -300,6 +317,113 @@ def test_half_of_the_credentials_is_none(monkeypatch: pytest.MonkeyPatch, only: 
 
     with pytest.raises(InvalidSettings, match=r"^SMTP_USERNAME and SMTP_PASSWORD: set both or neither\.$"):
         load()
+
+
+XOAUTH2 = {
+    "SMTP_AUTH": "xoauth2",
+    "SMTP_USERNAME": "ada",
+    "SMTP_OAUTH_TOKEN_URL": "https://login.example.com/token",
+    "SMTP_OAUTH_CLIENT_ID": "engine",
+    "SMTP_OAUTH_CLIENT_SECRET": "swordfish",
+}
+
+
+def set_xoauth2(monkeypatch: pytest.MonkeyPatch, **changes: str) -> None:
+    for name, value in (XOAUTH2 | changes).items():
+        monkeypatch.setenv(name, value)
+
+
+def test_xoauth2_needs_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_xoauth2(monkeypatch)
+
+    assert load().smtp_auth is SmtpAuth.XOAUTH2
+
+
+def test_a_refresh_token_stands_in_for_the_secret_of_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_xoauth2(monkeypatch, SMTP_OAUTH_CLIENT_SECRET="", SMTP_OAUTH_REFRESH_TOKEN="herring")
+
+    assert load().smtp_auth is SmtpAuth.XOAUTH2
+
+
+@pytest.mark.parametrize("missing", [name for name in XOAUTH2 if name != "SMTP_AUTH"])
+def test_what_xoauth2_needs_is_named(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    set_xoauth2(monkeypatch, **{missing: ""})
+
+    with pytest.raises(InvalidSettings, match=rf"^{missing}: set it, because SMTP_AUTH is xoauth2\.$"):
+        load()
+
+
+def test_everything_that_xoauth2_needs_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_xoauth2(monkeypatch, SMTP_USERNAME="", SMTP_OAUTH_CLIENT_ID="")
+
+    with pytest.raises(InvalidSettings, match=r"^SMTP_USERNAME, SMTP_OAUTH_CLIENT_ID: set them, because"):
+        load()
+
+
+def test_a_forgotten_smtp_auth_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_xoauth2(monkeypatch, SMTP_AUTH="")
+
+    with pytest.raises(InvalidSettings, match=r"^SMTP_AUTH "):
+        load()
+    monkeypatch.delenv("SMTP_AUTH")
+    with pytest.raises(InvalidSettings, match=r"^SMTP_AUTH: set it to xoauth2"):
+        load()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://login.microsoftonline.com/a/oauth2/v2.0/token",
+        "https://login.example.com/token?p=policy",
+        "http://localhost:8080/token",
+        "http://127.0.0.1/token",
+        "http://[::1]:8080",
+    ],
+)
+def test_a_token_url_is_https_or_on_this_machine(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    set_xoauth2(monkeypatch, SMTP_OAUTH_TOKEN_URL=url)
+
+    assert load().smtp_oauth_token_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://login.example.com/token", "secrets would travel in clear: it takes an https address"),
+        ("http://127.0.0.1@login.example.com/token", "it takes an address such as https://"),
+        ("https://ada:swordfish@login.example.com/token", "it takes an address such as https://"),
+        ("https://login.example.com:x/token", "it takes an address such as https://"),
+        ("https://login..example.com/token", "it takes an address such as https://"),
+        ("login.example.com/token", "it takes an address such as https://"),
+        ("https://login.example.com/to ken", "it takes an address such as https://"),
+    ],
+)
+def test_any_other_token_url_gets_a_sentence(monkeypatch: pytest.MonkeyPatch, url: str, said: str) -> None:
+    set_xoauth2(monkeypatch, SMTP_OAUTH_TOKEN_URL=url)
+
+    with pytest.raises(InvalidSettings, match=f"^SMTP_OAUTH_TOKEN_URL is not valid: {said}") as caught:
+        load()
+
+    assert "swordfish" not in str(caught.value)
+
+
+def test_the_built_in_inbox_needs_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_xoauth2(monkeypatch)
+
+    settings = load(**inbox_settings())
+
+    assert (settings.smtp_auth, settings.smtp_username) == (SmtpAuth.PASSWORD, "")
+
+
+def test_a_token_is_not_sent_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_xoauth2(
+        monkeypatch, SMTP_HOST="relay", MAIL_FROM="a@engines.example", PUBLIC_URL="https://engines.example"
+    )
+
+    with pytest.raises(
+        InvalidSettings, match=r"^The access token would travel in clear to relay: set SMTP_SEC"
+    ):
+        load().require_production_values()
 
 
 def test_a_file_that_is_no_text_gets_a_sentence(folder: Path) -> None:

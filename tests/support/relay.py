@@ -37,8 +37,9 @@ class Envelope:
 
 @dataclass
 class ScriptedRelay:
-    """`answers` maps a stage (greeting, ehlo, starttls, mail, rcpt, data, dot, quit) to its reply, or to a
-    function from the envelope to the reply. `delays` has the seconds to wait before it."""
+    """`answers` maps a stage (greeting, ehlo, starttls, auth, mail, rcpt, data, dot, quit, or nothing for an
+    empty line) to its reply, or to a function from the envelope to the reply. `delays` has the seconds to
+    wait before it."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
     delays: dict[str, float] = field(default_factory=dict)
@@ -115,7 +116,8 @@ class ScriptedRelay:
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         envelope, is_taken = Envelope(), False
         await self._say(writer, "greeting", envelope)
-        while line := (await reader.readline()).decode("latin-1").strip():
+        while received := await reader.readline():
+            line = received.decode("latin-1").strip()
             self.commands.append(line)
             stage = line.partition(" ")[0].lower()
             address = line.partition("<")[2].partition(">")[0]
