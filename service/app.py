@@ -64,7 +64,9 @@ class Application(FastAPI):
         return self._outermost(super().build_middleware_stack())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await super().__call__(scope, receive, _explained(send) if scope["type"] == "lifespan" else send)
+        await super().__call__(
+            scope, receive, _explain_failure(send) if scope["type"] == "lifespan" else send
+        )
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
@@ -77,7 +79,7 @@ def create_app(settings: Settings) -> Application:
     metrics = Metrics()
     database = Database(settings)
     clients = ClientAddresses(settings.trusted_proxies)
-    audit = _audit_log(settings, database=database, metrics=metrics)
+    audit = _build_audit_log(settings, database=database, metrics=metrics)
     mailing = DeliverySystem.build(settings, database=database, metrics=metrics)
     shared = SharedCounters(metrics, database=database)
     limit = SignupLimit(rate, database=database) if (rate := settings.signup_rate_limit) else None
@@ -131,7 +133,7 @@ def create_app(settings: Settings) -> Application:
         app.router,
         policy=settings.duplicate_policy,
         preconditions=build_preconditions(settings, limit=limit, clients=clients),
-        handler=_signup_handler(settings, database=database, mailing=mailing, metrics=metrics),
+        handler=_build_signup_handler(settings, database=database, mailing=mailing, metrics=metrics),
         pages=pages,
         metrics=metrics,
     )
@@ -149,19 +151,19 @@ def create_app(settings: Settings) -> Application:
     return app
 
 
-def _explained(send: Send) -> Send:
+def _explain_failure(send: Send) -> Send:
     """If a setting prevents the start, shows a sentence instead of a traceback."""
 
-    async def send_explained(message: Message) -> None:
+    async def send_explanation(message: Message) -> None:
         exc = sys.exception()
         if message["type"] == "lifespan.startup.failed" and isinstance(exc, InvalidSettings):
             message["message"] = str(exc)
         await send(message)
 
-    return send_explained
+    return send_explanation
 
 
-def _audit_log(settings: Settings, *, database: Database, metrics: Metrics) -> AuditLog:
+def _build_audit_log(settings: Settings, *, database: Database, metrics: Metrics) -> AuditLog:
     secret = settings.audit_key.get_secret_value().encode()
     return AuditLog(
         heads=Heads(database, secret=secret),
@@ -171,7 +173,7 @@ def _audit_log(settings: Settings, *, database: Database, metrics: Metrics) -> A
     )
 
 
-def _signup_handler(
+def _build_signup_handler(
     settings: Settings, *, database: Database, mailing: DeliverySystem, metrics: Metrics
 ) -> SignupHandler:
     # Otherwise the loop sends: its timing does not reveal new addresses, and it respects the quota.

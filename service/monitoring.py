@@ -90,7 +90,7 @@ def add_routes(
     @router.get("/readyz", operation_id="getReadiness", tags=TAGS, responses={503: {"model": Readiness}})
     async def readiness(response: Response) -> Readiness:
         """Signups can be stored. Names the part that is not well."""
-        trouble = await _database_trouble(database)
+        trouble = await _find_database_problem(database)
         if trouble:
             response.status_code = 503
         return Readiness(
@@ -117,7 +117,7 @@ def add_routes(
         )
 
 
-async def _database_trouble(database: Database) -> str | None:
+async def _find_database_problem(database: Database) -> str | None:
     try:
         return await readiness.find_problem(database)
     except DatabaseUnavailable as exc:

@@ -71,11 +71,11 @@ class NumberedEntry(NamedTuple):
 
     @classmethod
     def from_row(cls, row: RowMapping) -> Self:
-        entry = Entry(*(_as_spooled(row[name]) for name in Entry._fields))
-        return cls(_as_spooled(row["instance"]), row["seq"], entry)
+        entry = Entry(*(_to_json_value(row[name]) for name in Entry._fields))
+        return cls(_to_json_value(row["instance"]), row["seq"], entry)
 
 
-def _as_spooled(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     match value:
         case datetime():
             return format_timestamp(value)

@@ -60,7 +60,7 @@ class Heads:
             await self._write(connection, head, first_seq=head.first_seq, last_seq=last_seq)
         return head
 
-    async def raise_first(self, connection: AsyncConnection, head: Head, *, first_seq: int) -> None:
+    async def advance_first(self, connection: AsyncConnection, head: Head, *, first_seq: int) -> None:
         """Of a head that this transaction has locked."""
         await self._write(connection, head, first_seq=first_seq, last_seq=head.last_seq)
 

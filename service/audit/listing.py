@@ -9,7 +9,7 @@ from service.database.engine import Database
 from service.database.models import AUDIT_LOG
 
 
-async def newest(
+async def find_newest(
     database: Database,
     *,
     limit: int,

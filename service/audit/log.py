@@ -16,10 +16,10 @@ from service.database.engine import DatabaseUnavailable, DataRejected
 from service.observability.metrics import Metrics
 from service.settings import explain_write_errors
 
-LINGER = 0.2  # s; entries are safe in the spool, and a commit costs the same for one as for hundreds
+MOVE_DELAY = 0.2  # s; entries are safe in the spool, and a commit costs the same for one as for hundreds
 TRY_AGAIN_AFTER = 1.0  # s
 CLEAN_UP_EVERY = 30.0  # s between rounds of adopting spools of dead processes and deleting old entries
-LAST_MOVES = 2.0  # s for the last moves when the process ends
+LAST_MOVES_TIMEOUT = 2.0  # s for the last moves when the process ends
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ class AuditLog:
         self._spool = spool
         self._keep = keep
         self._metrics = metrics
-        metrics.spool_bytes.set_function(lambda: spool.waiting)
+        metrics.spool_bytes.set_function(lambda: spool.waiting_bytes)
         self._loader = Loader(heads)
         self._recorded = 0  # not counted yet; counting takes a lock, so many are counted at once
         self._wake = asyncio.Event()
@@ -113,7 +113,7 @@ class AuditLog:
         if not self._spool.size:
             self._wake.clear()
             await self._wake.wait()
-        await asyncio.sleep(LINGER)
+        await asyncio.sleep(MOVE_DELAY)
 
     def _report_trouble(self, trouble: str) -> None:
         is_news = self.trouble is None
@@ -138,7 +138,7 @@ class AuditLog:
     async def _move_the_rest(self) -> None:
         """Moves what it can in a moment. The next process moves the rest."""
         with contextlib.suppress(DatabaseUnavailable, OSError):  # TimeoutError is an OSError
-            async with asyncio.timeout(LAST_MOVES):
+            async with asyncio.timeout(LAST_MOVES_TIMEOUT):
                 await self.move()
                 await self.move()
 
@@ -150,8 +150,8 @@ class AuditLog:
             moved += len(lines)
         if last < segment.last_seq:
             await self._loader.extend(self._spool.instance, last_seq=segment.last_seq)
-        if segment.lost:
-            log.error("audit.lost", entries=segment.lost, path=segment.path.name)
+        if segment.lost_count:
+            log.error("audit.lost", entries=segment.lost_count, path=segment.path.name)
         return moved
 
     async def _load(self, lines: Sequence[bytes]) -> int:

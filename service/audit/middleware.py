@@ -41,7 +41,7 @@ class AuditMiddleware:
         request = _AuditedRequest(scope)
         request_id = request.request_id.encode("ascii")
 
-        async def send_audited(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             if message["type"] == "http.response.start":
                 request.status = (
                     request.status or message["status"]
@@ -55,7 +55,7 @@ class AuditMiddleware:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_audited)
+            await self.app(scope, receive, send_and_record)
         except Exception:
             # The 500 is sent and the exception logged. The server would log it again, and close the
             # connection under the client's next request.

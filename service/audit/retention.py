@@ -11,7 +11,7 @@ from service.audit.heads import Head, Heads
 from service.database.models import AUDIT_INSTANCES, AUDIT_LOG
 
 BATCH = 1_000  # entries per transaction, which must be short so that nobody waits for it
-BATCHES = 200  # a round
+MAX_BATCHES = 200  # a round
 PAUSE = 0.05  # s between batches: SQLite lets no other process write while one writes without a pause
 
 
@@ -24,7 +24,7 @@ async def prune(heads: Heads, *, keep: timedelta) -> int:
     async with heads.database.read_only() as connection:
         cutoff = await heads.database.now(connection) - keep
     pruned = 0
-    for _ in range(BATCHES):
+    for _ in range(MAX_BATCHES):
         batch = await _prune_batch(heads, cutoff=cutoff)
         if not batch:
             break
@@ -38,9 +38,9 @@ async def _prune_batch(heads: Heads, *, cutoff: datetime) -> int:
         head = await _lock_oldest(connection, cutoff)
         if head is None:
             return 0
-        last: int = (await connection.execute(_last_to_delete(head, cutoff))).scalar_one()
+        last: int = (await connection.execute(_select_last_to_delete(head, cutoff))).scalar_one()
         # Not to the first remaining entry, or deleting the entries between would cover up a forgery.
-        await heads.raise_first(connection, head, first_seq=last + 1)
+        await heads.advance_first(connection, head, first_seq=last + 1)
         deleted = await connection.execute(
             delete(AUDIT_LOG).where(
                 AUDIT_LOG.c.instance == head.instance,
@@ -69,7 +69,7 @@ async def _lock_oldest(connection: AsyncConnection, cutoff: datetime) -> Head | 
     return Head(*row) if row else None
 
 
-def _last_to_delete(head: Head, cutoff: datetime) -> Select[Any]:
+def _select_last_to_delete(head: Head, cutoff: datetime) -> Select[Any]:
     first_ones = (
         select(AUDIT_LOG.c.seq, AUDIT_LOG.c.occurred_at)
         .where(

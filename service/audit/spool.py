@@ -72,13 +72,13 @@ class Segment:
         """Batches of complete lines. A batch counts as moved when the next is requested. Raises OSError."""
         while text := os.pread(self._file, min(BATCH_BYTES, self.size - self._moved), self._moved):
             end = max(text.rfind(b"\n"), text.rfind(b"\0")) + 1 or len(text)
-            lines = self._whole_lines(text[:end])
+            lines = self._complete_lines(text[:end])
             yield lines
             self._moved += end
             self._unread -= len(lines)
 
     @property
-    def lost(self) -> int:
+    def lost_count(self) -> int:
         """How many entries this process wrote that were in no batch."""
         return max(self._unread, 0)
 
@@ -97,7 +97,7 @@ class Segment:
         self.path.unlink(missing_ok=True)
         self.close()
 
-    def _whole_lines(self, text: bytes) -> list[bytes]:
+    def _complete_lines(self, text: bytes) -> list[bytes]:
         # If a file was truncated and written again, the gap reads as zeros. JSON escapes those of entries.
         lines = text.replace(b"\0", b"\n").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(LINE_END)]
@@ -134,7 +134,7 @@ class Spool:
         return self._active.size + self._resting.size
 
     @property
-    def waiting(self) -> int:
+    def waiting_bytes(self) -> int:
         """Bytes of all processes that wait for the table, including dead ones."""
         return sum(file_size(path) for path in self.folder.glob(SPOOLS))
 
@@ -158,7 +158,7 @@ class Spool:
         never has a later one without an earlier one.
         """
         others = set(self.folder.glob(SPOOLS)) - {self._active.path, self._resting.path}
-        for _, paths in groupby(sorted(others, key=_place), key=_instance):
+        for _, paths in groupby(sorted(others, key=_sort_key), key=_instance_of):
             for segment in map(Segment, paths):
                 if not segment.open(create=False):
                     break
@@ -177,13 +177,13 @@ def file_size(path: Path) -> int:
         return 0  # moved meanwhile
 
 
-def _instance(path: Path) -> str:
+def _instance_of(path: Path) -> str:
     return path.name.partition(".")[0]
 
 
-def _place(path: Path) -> tuple[str, int]:
+def _sort_key(path: Path) -> tuple[str, int]:
     try:
         with path.open("rb") as file:
-            return _instance(path), NumberedEntry.from_line(file.readline()).seq
+            return _instance_of(path), NumberedEntry.from_line(file.readline()).seq
     except (OSError, ValueError):
-        return _instance(path), 0  # removed meanwhile, or empty
+        return _instance_of(path), 0  # removed meanwhile, or empty

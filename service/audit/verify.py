@@ -13,7 +13,7 @@ from service.audit.heads import Head, Heads
 from service.database.engine import Database
 from service.database.models import AUDIT_INSTANCES, AUDIT_LOG
 
-PAGE = 2_000
+PAGE_SIZE = 2_000
 UTC = "+00:00"  # SQLite keeps times without it
 
 
@@ -88,17 +88,17 @@ class Verification:
         for instance, first, last in strangers:
             yield Finding(Fault.UNEXPECTED, instance, first, last)
         for instance in instances:
-            async for finding in self._of_instance(instance):
+            async for finding in self._verify_instance(instance):
                 yield finding
 
-    async def _of_instance(self, instance: UUID) -> AsyncIterator[Finding]:
+    async def _verify_instance(self, instance: UUID) -> AsyncIterator[Finding]:
         """Every number from the first to the last is there, with the digest of its fields, and no other.
 
         The range is read with each page, in one snapshot: what comes or goes meanwhile is no fault.
         """
         seen: int | None = None
         while True:
-            head, page = await self._page(instance, after=seen)
+            head, page = await self._read_page(instance, after=seen)
             if head is None:
                 yield Finding(Fault.MISSING, instance)
                 return
@@ -114,7 +114,7 @@ class Verification:
                 if not self._is_genuine(row):
                     yield Finding(Fault.ALTERED, instance, seen, seen)
                 expected = seen + 1
-            if len(page) < PAGE:
+            if len(page) < PAGE_SIZE:
                 break
         if expected <= head.last_seq:
             yield Finding(Fault.MISSING, instance, expected, head.last_seq)
@@ -122,13 +122,15 @@ class Verification:
             yield Finding(Fault.ALTERED, instance)
         self.heads.append(head)
 
-    async def _page(self, instance: UUID, *, after: int | None) -> tuple[Head | None, Sequence[RowMapping]]:
+    async def _read_page(
+        self, instance: UUID, *, after: int | None
+    ) -> tuple[Head | None, Sequence[RowMapping]]:
         """The head and the next entries, in one statement, which sees one state of both."""
         entries = (
             select(*self._columns)
             .where(AUDIT_LOG.c.instance == instance, true() if after is None else AUDIT_LOG.c.seq > after)
             .order_by(AUDIT_LOG.c.seq)
-            .limit(PAGE)
+            .limit(PAGE_SIZE)
             .subquery()
         )
         head = [column.label(f"head_{column.name}") for column in AUDIT_INSTANCES.c]

@@ -42,13 +42,13 @@ def list_audit(
 
     age = parse_duration(since) if since else None
 
-    async def look(database: "Database", _: "Settings") -> None:
-        found = await listing.newest(
+    async def find(database: "Database", _: "Settings") -> None:
+        found = await listing.find_newest(
             database, limit=limit, request_id=request_id, status=status, route=route, since=age
         )
         show(found, columns=COLUMNS, as_json=as_json)
 
-    run_with_database(look)
+    run_with_database(find)
 
 
 @audit.command(epilog=examples("audit verify"))
@@ -60,7 +60,7 @@ def verify() -> None:
     """
     from service.audit.verify import Verification
 
-    async def look(database: "Database", settings: "Settings") -> None:
+    async def find_faults(database: "Database", settings: "Settings") -> None:
         secret = settings.audit_key.get_secret_value().encode()
         if not secret:
             complain("AUDIT_KEY is not set: this finds mistakes, not forgers.")
@@ -78,4 +78,4 @@ def verify() -> None:
         if faults:
             raise typer.Exit(1)
 
-    run_with_database(look)
+    run_with_database(find_faults)

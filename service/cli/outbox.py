@@ -46,7 +46,7 @@ def list_outbox(
     from service.outbox.admin import OutboxAdmin
 
     async def find(database: "Database", _: "Settings") -> None:
-        found = await OutboxAdmin(database).newest(limit, status=status, address=address)
+        found = await OutboxAdmin(database).find_newest(limit, status=status, address=address)
         # One time is enough on a line: when it is tried next, or when it was sent or failed.
         rows = found if as_json else [{**row, "at": row["finished_at"] or row["due_at"]} for row in found]
         columns = [name for name in COLUMNS if not (status and name == "status")]

@@ -16,7 +16,7 @@ Row = Union[Mapping[str, object], "RowMapping"]  # a string has no |
 
 GAP = "  "
 ELLIPSIS = "…"
-LEAST = 6  # characters of the last column; with room for fewer it is left out
+MIN_LAST_WIDTH = 6  # characters of the last column; with room for fewer it is left out
 WHOLE_TIME = "%Y-%m-%d %H:%M:%S"
 NEAR = timedelta(days=180)
 JOINERS = "\u200c\u200d"  # not printable by themselves, but part of names and emoji
@@ -41,7 +41,7 @@ def show(rows: Sequence[Row], *, columns: Sequence[str], as_json: bool) -> None:
         raise typer.Exit(1)
     if as_json:
         for row in rows:
-            say(as_line(row))
+            say(to_json_line(row))
     elif sys.stdout.isatty():
         _show_table(rows, columns, width=shutil.get_terminal_size().columns)
     else:
@@ -49,8 +49,8 @@ def show(rows: Sequence[Row], *, columns: Sequence[str], as_json: bool) -> None:
             say("\t".join(line))
 
 
-def as_line(row: Row) -> str:
-    return json.dumps(_plain(row))
+def to_json_line(row: Row) -> str:
+    return json.dumps(_to_json_value(row))
 
 
 def escape(text: str) -> str:
@@ -69,7 +69,7 @@ def _show_table(rows: Sequence[Row], columns: Sequence[str], *, width: int) -> N
     lines = list(_cells(rows, columns, format_time=_choose_time_format(rows)))
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     left = width - sum(widths[:-1]) - len(GAP) * (len(columns) - 1)
-    shown = len(columns) if widths[-1] <= left or left >= LEAST else len(columns) - 1
+    shown = len(columns) if widths[-1] <= left or left >= MIN_LAST_WIDTH else len(columns) - 1
     for line in lines:
         cells = list(line[:shown])
         if shown == len(columns) and cell_len(cells[-1]) > left:
@@ -107,7 +107,7 @@ def _cell(value: object, *, format_time: str) -> str:
             return escape(str(value))
 
 
-def _plain(value: object) -> object:
+def _to_json_value(value: object) -> object:
     match value:
         case None | int() | str():
             return value
@@ -116,8 +116,8 @@ def _plain(value: object) -> object:
         case datetime():
             return value.isoformat()
         case list():
-            return [_plain(item) for item in value]
+            return [_to_json_value(item) for item in value]
         case Mapping():
-            return {name: _plain(item) for name, item in value.items()}
+            return {name: _to_json_value(item) for name, item in value.items()}
         case _:
             return str(value)

@@ -18,7 +18,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="How many processes share the port.")] = 1,
 ) -> None:
     """Run the API, and deliver mail unless WORKER=false."""
-    from service.cli.starting import announce
+    from service.cli.startup import announce
     from service.runtime.private_files import create_private_folder
     from service.settings import explain_write_errors
     from service.settings.urls import http_url
@@ -43,7 +43,7 @@ def run_server(listener: socket.socket, *, workers: int, keep_alive: int) -> Non
     from service.web.server import Server, config
 
     if workers == 1:
-        Server(config(application(), keep_alive=keep_alive)).run([listener])
+        Server(config(create_application(), keep_alive=keep_alive)).run([listener])
         return
 
     class Processes(Multiprocess):
@@ -52,14 +52,14 @@ def run_server(listener: socket.socket, *, workers: int, keep_alive: int) -> Non
             if signal.SIGHUP in SIGNALS:
                 self.handle_term()
 
-    factory = f"{__name__}:{application_of_many.__name__}"
+    factory = f"{__name__}:{create_application_or_exit.__name__}"
     processes = Processes(config(factory, keep_alive=keep_alive, factory=True, workers=workers), [listener])
     processes.run()
     if any(process.exitcode == STARTUP_FAILURE for process in processes.processes):
         sys.exit(STARTUP_FAILURE)
 
 
-def application() -> "FastAPI":
+def create_application() -> "FastAPI":
     """The app of this process, from its environment. Raises InvalidSettings."""
     from service.app import create_app
     from service.runtime.gc_tuning import tune_gc
@@ -69,14 +69,14 @@ def application() -> "FastAPI":
     return app
 
 
-def application_of_many() -> "FastAPI":
+def create_application_or_exit() -> "FastAPI":
     """The app of one of several processes. A process that cannot start is not restarted forever."""
     from uvicorn.config import STARTUP_FAILURE
 
     from service.settings import InvalidSettings
 
     try:
-        return application()
+        return create_application()
     except InvalidSettings as exc:
         with contextlib.suppress(OSError, AttributeError):  # nobody reads it, or there is none
             sys.stderr.write(f"{exc}\n")

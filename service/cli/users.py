@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.common import AsJson, Limit, examples, progress, run_with_database
-from service.cli.output import Row, as_line, complain, say, show
+from service.cli.output import Row, complain, say, show, to_json_line
 
 if TYPE_CHECKING:
     from service.database.engine import Database
@@ -34,7 +34,7 @@ def list_users(
     from service.signup.users import Users
 
     async def find(database: "Database", _: "Settings") -> None:
-        found = await Users(database).newest(limit, address=address)
+        found = await Users(database).find_newest(limit, address=address)
         show(found, columns=COLUMNS, as_json=as_json)
 
     run_with_database(find)
@@ -94,17 +94,17 @@ def erase(
 
 
 def _json_lines() -> Callable[[Row], object]:
-    return lambda user: sys.stdout.write(f"{as_line(user)}\n")
+    return lambda user: sys.stdout.write(f"{to_json_line(user)}\n")
 
 
 def _csv() -> Callable[[Row], object]:
     """RFC 4180, every field in quotes."""
     table = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL)
     table.writerow(CSV_COLUMNS)
-    return lambda user: table.writerow([disarm(_text(user[name])) for name in CSV_COLUMNS])
+    return lambda user: table.writerow([escape_formulas(_text(user[name])) for name in CSV_COLUMNS])
 
 
-def disarm(text: str) -> str:
+def escape_formulas(text: str) -> str:
     """The text with an apostrophe before whatever a spreadsheet would otherwise run."""
     return FORMULA.sub(r"'\g<0>", text)
 

@@ -29,7 +29,7 @@ async def work(settings: "Settings") -> None:
     """Returns when a signal has ended it."""
     import asyncio
 
-    from service.cli.starting import announce
+    from service.cli.startup import announce
     from service.database.engine import Database
     from service.delivery.assembly import DeliverySystem
     from service.observability.metrics import Metrics
@@ -49,7 +49,7 @@ async def work(settings: "Settings") -> None:
     try:
         async with SharedCounters(metrics, database=database).running(), mailing.running():
             while not stop.is_set():
-                _beat(mailing.worker)
+                _touch_heartbeat(mailing.worker)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(BEAT_EVERY):
                         await stop.wait()
@@ -57,7 +57,7 @@ async def work(settings: "Settings") -> None:
         await database.close()
 
 
-def _beat(worker: "Worker") -> None:
+def _touch_heartbeat(worker: "Worker") -> None:
     if time.monotonic() - worker.last_round < MAX_ROUND:
         with contextlib.suppress(OSError):  # no mail waits for a /tmp that is full, foreign or missing
             (Path(tempfile.gettempdir()) / HEARTBEAT).touch()

@@ -56,7 +56,7 @@ class CircuitBreaker:
         return level if self._in_doubt_since is None else min(level, self._begun_before_doubt + 1)
 
     @property
-    def paused_for(self) -> float:
+    def pause_seconds(self) -> float:
         """Seconds until the next delivery is allowed."""
         return max(self._paused_until - time.monotonic(), 0.0)
 
@@ -104,7 +104,7 @@ class CircuitBreaker:
 
     def pause(self, reason: str, *, at_least: float = 0.0) -> None:
         """The relay is in trouble: none is allowed for a while. Those that fail together count as one."""
-        if self.paused_for:
+        if self.pause_seconds:
             return
         self._level = min(self._level, 0) - 1
         longest = min(2.0 ** -(self._level + 1), MAX_PAUSE)
@@ -125,7 +125,7 @@ class CircuitBreaker:
         if time.monotonic() - self._in_doubt_since >= REPORT_DOUBT_AFTER:  # else others may have been taken
             self._report()
 
-    def settle(self) -> None:
+    def limit_connections(self) -> None:
         """The relay takes no more connections than those there are: that many, until it may be asked for
         more."""
         capacity = max(self._in_use - 1, 1)

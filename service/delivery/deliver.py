@@ -9,7 +9,7 @@ import structlog
 
 from service.database.engine import DatabaseUnavailable
 from service.delivery.circuit_breaker import CircuitBreaker, Paused
-from service.delivery.slow_sends import GaveWay, SlowSends
+from service.delivery.slow_sends import SlowSendCancelled, SlowSends
 from service.delivery.suspicion import Suspicion
 from service.observability.metrics import Metrics
 from service.outbox.channel import (
@@ -88,10 +88,10 @@ class Delivery:
         finally:
             self._end(email)
 
-    def make_way(self) -> None:
+    def cancel_slow_sends(self) -> None:
         """Lets those who wait go before those that the relay is slow with."""
         if self._breaker.has_queue:
-            self._slow_sends.make_way()
+            self._slow_sends.cancel_long()
 
     def close(self) -> None:
         """Starts no more deliveries, and releases emails whose delivery has not started."""
@@ -130,7 +130,7 @@ class Delivery:
         """None if this process no longer holds the email: its next holder sends it."""
         if not email.is_held():
             return None
-        if self._suspicion.keeps(email):
+        if self._suspicion.must_wait(email):
             return Released()
         if not self._slow_sends.has_room(email):
             return Released(delay=SLOW_AGAIN_AFTER)
@@ -152,7 +152,7 @@ class Delivery:
                 return self._handle_trouble(email, exc)
             case Refusal():
                 return self._handle_refusal(email, exc)
-            case GaveWay():
+            case SlowSendCancelled():
                 return Released(
                     "The relay took long to answer, and others went first.", delay=SLOW_AGAIN_AFTER
                 )
@@ -164,7 +164,7 @@ class Delivery:
 
     def _handle_trouble(self, email: Email, trouble: ChannelTrouble) -> Outcome:
         if trouble.full:
-            self._breaker.settle()
+            self._breaker.limit_connections()
             raise trouble
         self._breaker.pause(email.redact(trouble.reason), at_least=trouble.pause)
         return Released(trouble.reason)

@@ -13,28 +13,28 @@ FAST_WITHIN = 60.0  # s since a mail was taken fast: a relay that is slow with a
 MAX_REMEMBERED = 10_000  # emails
 
 
-class GaveWay(Exception):
+class SlowSendCancelled(Exception):
     """The email was not sent, so that others need not wait for it."""
 
 
 class SlowSends:
-    """A send that takes long gives way once if others wait, as long as its content has not been sent.
+    """A send that takes long is cancelled once if others wait, as long as its content has not been sent.
     After that it may take all its time, but no more than half of the places go to such emails."""
 
     def __init__(self, places: int) -> None:
         self._most = max(places // 2, 1)
-        self._begun: dict[UUID, tuple[float, asyncio.Timeout]] = {}  # those that can give way
-        self._gave_way: dict[UUID, None] = {}
-        self._again = 0  # of those that gave way, how many are being sent
+        self._begun: dict[UUID, tuple[float, asyncio.Timeout]] = {}  # those that can be cancelled
+        self._cancelled: dict[UUID, None] = {}
+        self._again = 0  # of the cancelled ones, how many are being sent
         self._fast_at: float | None = None
 
     def has_room(self, email: Email) -> bool:
-        return email.id not in self._gave_way or self._again < self._most
+        return email.id not in self._cancelled or self._again < self._most
 
     @asynccontextmanager
     async def watch(self, email: Email) -> AsyncIterator[Callable[[], bool]]:
-        """Around one send, which has to call what this yields right before the content. Raises GaveWay."""
-        is_again = email.id in self._gave_way
+        """Around one send, which calls what this yields before the content. Raises SlowSendCancelled."""
+        is_again = email.id in self._cancelled
         self._again += is_again
         begun = time.monotonic()
 
@@ -51,7 +51,7 @@ class SlowSends:
             if not cut.expired():
                 raise
             self._remember(email)
-            raise GaveWay from None
+            raise SlowSendCancelled from None
         else:
             if time.monotonic() - begun < SLOW:
                 self._fast_at = time.monotonic()
@@ -59,8 +59,8 @@ class SlowSends:
             self._begun.pop(email.id, None)
             self._again -= is_again
 
-    def make_way(self) -> None:
-        """Others wait: ends what has been under way for long."""
+    def cancel_long(self) -> None:
+        """Others wait: cancels what has been under way for long."""
         now = time.monotonic()
         if self._fast_at is None or now - self._fast_at > FAST_WITHIN:
             return
@@ -69,6 +69,6 @@ class SlowSends:
                 cut.reschedule(asyncio.get_running_loop().time())
 
     def _remember(self, email: Email) -> None:
-        self._gave_way[email.id] = None
-        if len(self._gave_way) > MAX_REMEMBERED:
-            del self._gave_way[next(iter(self._gave_way))]
+        self._cancelled[email.id] = None
+        if len(self._cancelled) > MAX_REMEMBERED:
+            del self._cancelled[next(iter(self._cancelled))]

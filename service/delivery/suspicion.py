@@ -38,7 +38,7 @@ class Suspicion:
         """The domains whose emails wait for the doubt to end."""
         return [domain for domain, ids in self._refused.items() if len(ids) >= DOMAIN_REFUSALS]
 
-    def keeps(self, email: Email) -> bool:
+    def must_wait(self, email: Email) -> bool:
         """Whether this email has to wait for the doubt to end."""
         if not self.in_doubt or email.id == self._probe:
             return False
@@ -77,7 +77,7 @@ class Suspicion:
         return cleared
 
     @property
-    def probe_in(self) -> float:
+    def seconds_until_probe(self) -> float:
         """Seconds until any email, of a refused domain too, may be tried."""
         return max(self._probe_at - time.monotonic(), 0.0)
 

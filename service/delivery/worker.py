@@ -55,9 +55,9 @@ class Worker:
 
     async def run_once(self) -> int:
         """Claims what is due, up to what may be in hand, and starts delivering it; returns how many."""
-        self._delivery.make_way()
+        self._delivery.cancel_slow_sends()
         if cleared := self._suspicion.pop_cleared():
-            await self._outbox.hasten(cleared)
+            await self._outbox.make_due(cleared)
         limit = min(self._delivery.capacity, CLAIM_AT_MOST)
         emails = await self._claim(limit) if limit else []
         for email in emails:
@@ -70,7 +70,7 @@ class Worker:
         if not self._suspicion.in_doubt:
             return await self._outbox.claim(limit, probing=self._breaker.is_recovering)
         emails = await self._outbox.claim_elsewhere(limit, refused=self._suspicion.domains)
-        if not emails and not self._suspicion.probe_in:
+        if not emails and not self._suspicion.seconds_until_probe:
             emails = await self._outbox.claim(1, probing=True)
             for email in emails:
                 self._suspicion.begin_probe(email)
@@ -85,12 +85,12 @@ class Worker:
                 await self._outbox.fail_expired(f"The relay could not be used: {self._breaker.trouble}")
         # Without room no query was made. Trouble has pauses of its own.
         looks_soon = claimed or not (self._delivery.capacity or self._breaker.trouble)
-        pause = LOOK_AGAIN if looks_soon else self._breaker.paused_for or self._probe_pause or LOOK_EVERY
+        pause = LOOK_AGAIN if looks_soon else self._breaker.pause_seconds or self._probe_pause or LOOK_EVERY
         return min(pause, LOOK_EVERY)
 
     @property
     def _probe_pause(self) -> float:
-        return self._suspicion.probe_in if self._suspicion.in_doubt else 0.0
+        return self._suspicion.seconds_until_probe if self._suspicion.in_doubt else 0.0
 
     async def _renew(self) -> float:
         """Renews what is in hand, so that a slow relay does not look like a dead process."""

@@ -17,9 +17,9 @@ from service.inbox.mail import CaughtMail
 from service.inbox.query_params import int_param, search_kind
 from service.inbox.store import MailStore, SearchKind
 
-PAGE = 50
+PAGE_SIZE = 50
 DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)  # a tag before the doctype would disable it
-PATIENCE = 25.0  # s that a page waits for a change before it asks again
+POLL_TIMEOUT = 25.0  # s that a page waits for a change before it asks again
 PAGE_POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data:; "
     "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -57,21 +57,21 @@ class Pages:
         kind, query, found = await self._find(request)
         return self._page(
             "mails.html",
-            mails=found[start : start + PAGE],
+            mails=found[start : start + PAGE_SIZE],
             is_unread=self._store.is_unread,
             links=self._links,
             total=len(found),
             version=version,
             kind=kind,
             query=query,
-            newer=max(0, start - PAGE) if start else None,
-            older=start + PAGE if start + PAGE < len(found) else None,
+            newer=max(0, start - PAGE_SIZE) if start else None,
+            older=start + PAGE_SIZE if start + PAGE_SIZE < len(found) else None,
         )
 
     async def changed(self, request: Request) -> Response:
         """Returns the mailbox's version as soon as it differs from `since`."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(POLL_TIMEOUT):
                 await self._store.wait_for_change(since=int_param(request, name="since"))
         return PlainTextResponse(str(self._store.version))
 

@@ -17,7 +17,7 @@ SHARE_EVERY = 1.0  # s
 MAX_CLIENTS = 50_000  # that are counted at once, some 15 MB; IPv6 has more /64s than any memory
 MAX_SHARED = 10_000  # of them in the table, for each window
 SHARED_AT_ONCE = 1_000
-NOT_WORTH_SHARING = 0.05  # of the limit: a row for every passing client would be a gift to an attacker
+SHARE_FROM = 0.05  # of the limit: a row for every passing client would be a gift to an attacker
 COUNT_BITS = 32  # more than a limit can have
 CLOCK_TOLERANCE = 1.0  # s
 PREFIX = "signup:"
@@ -60,7 +60,7 @@ class _Window:
         """What the table does not have yet, the busiest clients first."""
         taken: dict[str, int] = {}
         room = MAX_SHARED - self.in_table
-        for client in self._busiest(SHARED_AT_ONCE):
+        for client in self._pop_busiest(SHARED_AT_ONCE):
             count = self.counts[client]
             if count.shared or room > 0:
                 room -= not count.shared
@@ -81,7 +81,7 @@ class _Window:
             count.here = max(count.here, count.shared)  # it may have been forgotten meanwhile
             count.elsewhere = max(total - count.shared, 0)
 
-    def _busiest(self, at_most: int) -> Iterator[str]:
+    def _pop_busiest(self, at_most: int) -> Iterator[str]:
         for clients in reversed(self.unshared):
             while clients and at_most:
                 at_most -= 1
@@ -95,7 +95,7 @@ class SignupLimit:
         self._rate = rate
         self._database = database
         self._counts = Counters(database)
-        self._share_from = max(int(rate.limit * NOT_WORTH_SHARING), 1)
+        self._share_from = max(int(rate.limit * SHARE_FROM), 1)
         self._clock_offset = time.time() - time.monotonic()  # until the database tells its time
         self._window = self._new_window()
 

@@ -48,17 +48,17 @@ class Connector:
         self._last_address: object = None
         self._tokens = _access_tokens(settings)
 
-    async def open(self, *, patience: float) -> SMTP:
-        """Ready for MAIL. `patience` is how long each reply may take, in seconds. Raises RelayTrouble."""
+    async def open(self, *, within: float) -> SMTP:
+        """Ready for MAIL. `within` is how long each reply may take, in seconds. Raises RelayTrouble."""
         settings = self._settings
         if self._tokens:
             await self._tokens.get()  # first, so that the relay does not wait while one is fetched
         connection = SMTP(
             hostname=self._host,
-            sock=await self._connect(within=min(patience, TCP_TIMEOUT)),
+            sock=await self._connect(within=min(within, TCP_TIMEOUT)),
             # A name that resolves, unlike a container's; the default asks the DNS for one.
             local_hostname=settings.ehlo_name or settings.sender_domain,
-            timeout=patience,
+            timeout=within,
             use_tls=settings.smtp_security is Security.TLS,
             # Never None: that would fall back to clear text where STARTTLS is stripped.
             start_tls=settings.smtp_security is Security.STARTTLS,

@@ -23,7 +23,7 @@ AUTHENTICATION_REQUIRED = (
 )
 
 # The first class that fits is used.
-ABOUT: tuple[tuple[type[BaseException], str], ...] = (
+SENTENCES_BY_CLASS: tuple[tuple[type[BaseException], str], ...] = (
     (
         SMTPAuthenticationError,
         "{relay} does not accept SMTP_USERNAME and SMTP_PASSWORD: check both. Some providers require an app "
@@ -71,7 +71,7 @@ ABOUT: tuple[tuple[type[BaseException], str], ...] = (
 )
 UNREACHABLE = "{relay} cannot be reached: check this machine's network, and SMTP_HOST."
 # Words of errors without a class of their own in aiosmtplib, or in asyncio if a name has several addresses.
-SAID = {
+SENTENCES_BY_WORDS = {
     f"[Errno {errno.ECONNREFUSED}]": (
         "Nothing listens at {host}:{port}: check SMTP_PORT (usually 587 with starttls, 465 with tls), and "
         "that the relay runs."
@@ -125,7 +125,7 @@ def explain(trouble: Refusal | ChannelTrouble, settings: Settings) -> str:
     """For the operator only: the relay's reply may name the recipient."""
     if isinstance(trouble, TokenTrouble):
         return _explain_missing_token(trouble)
-    found = ((cause, about) for cause in _causes(trouble) if (about := _about(cause, settings)))
+    found = ((cause, about) for cause in _causes(trouble) if (about := _find_sentence(cause, settings)))
     cause, sentence = next(found, (trouble, UNKNOWN))
     explained = sentence.format(
         relay=f"The relay {settings.smtp_host}:{settings.smtp_port}",
@@ -151,13 +151,13 @@ def _causes(exc: BaseException | None) -> Iterator[BaseException]:
         yield exc
 
 
-def _about(cause: BaseException, settings: Settings) -> str | None:
+def _find_sentence(cause: BaseException, settings: Settings) -> str | None:
     if isinstance(cause, SMTPResponseException) and cause.code == AUTHENTICATION_REQUIRED:
         return WANTS_ENCRYPTION if "TLS" in cause.message.upper() else WANTS_PASSWORD
     if isinstance(cause, SMTPAuthenticationError) and settings.smtp_auth is SmtpAuth.XOAUTH2:
         return XOAUTH2_REFUSED
-    by_words = (sentence for words, sentence in SAID.items() if words in str(cause))
-    by_class = (sentence for kind, sentence in ABOUT if isinstance(cause, kind))
+    by_words = (sentence for words, sentence in SENTENCES_BY_WORDS.items() if words in str(cause))
+    by_class = (sentence for kind, sentence in SENTENCES_BY_CLASS if isinstance(cause, kind))
     return next(by_words, None) or next(by_class, None)
 
 

@@ -59,7 +59,7 @@ class Messages:
         self._domain = settings.sender_domain
         self._idempotency_header = settings.mail_idempotency_header
         self._words = {
-            language: _words(templates, language, settings=settings)
+            language: _load_words(templates, language, settings=settings)
             # The one that the others build upon comes first, so that a fault is told of its own file.
             for language in sorted(self.languages, key=lambda language: language != DEFAULT)
         }
@@ -92,7 +92,7 @@ class Messages:
         return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii")
 
 
-def _words(templates: Environment, language: str, *, settings: Settings) -> _Words:
+def _load_words(templates: Environment, language: str, *, settings: Settings) -> _Words:
     """Raises InvalidSettings."""
     stem = "welcome" if language == DEFAULT else f"welcome.{language}"
     subject = environment.load_template(templates, f"{stem}.subject.txt", {}).render().strip()

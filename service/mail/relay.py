@@ -68,7 +68,7 @@ class Relay:
     async def probe(self) -> None:
         """Connects, logs in, and asks to mail the sender's own address, without sending anything. A refusal
         that is about this address alone is no trouble. Raises RelayTrouble."""
-        session = await self._open(self._sender, patience=PROBE_TIMEOUT)
+        session = await self._open(self._sender, within=PROBE_TIMEOUT)
         try:
             reply = await session.command(_rcpt_command(self._sender), within=PROBE_TIMEOUT)
         except SMTPException as exc:
@@ -130,22 +130,22 @@ class Relay:
         self._keep(session)
         return reply
 
-    async def _open(self, sender: str, *, patience: float | None = None) -> SmtpSession:
+    async def _open(self, sender: str, *, within: float | None = None) -> SmtpSession:
         """A new one, in which MAIL was accepted. Raises RelayTrouble."""
-        patience = patience or min(CONNECT_TIMEOUT * 2**self._connect_timeouts, MAX_TIMEOUT)
+        within = within or min(CONNECT_TIMEOUT * 2**self._connect_timeouts, MAX_TIMEOUT)
         try:
-            async with asyncio.timeout(patience):
-                connection = await self._connector.open(patience=patience)
+            async with asyncio.timeout(within):
+                connection = await self._connector.open(within=within)
                 try:
                     session = SmtpSession(connection)
-                    await _say_mail(session, sender, within=patience)
+                    await _say_mail(session, sender, within=within)
                 except BaseException:
                     connection.close()
                     raise
         except (TimeoutError, SMTPReadTimeoutError) as exc:  # whose own words do not say who was asked
-            if patience < MAX_TIMEOUT:
+            if within < MAX_TIMEOUT:
                 self._connect_timeouts += 1
-            raise RelayTrouble(f"{self._connector.address} did not answer within {patience:g} s") from exc
+            raise RelayTrouble(f"{self._connector.address} did not answer within {within:g} s") from exc
         except RelayTrouble as exc:
             exc.full = exc.full and self._in_use > 1
             raise
@@ -165,19 +165,19 @@ class Relay:
 
     async def _send_envelope(self, session: SmtpSession, recipient: str) -> None:
         """Until the relay waits for the content. Raises Refusal or ChannelTrouble."""
-        patience = min(COMMAND_TIMEOUT * 2**self._command_timeouts, MAX_TIMEOUT)
+        within = min(COMMAND_TIMEOUT * 2**self._command_timeouts, MAX_TIMEOUT)
         rcpt = _rcpt_command(recipient)
         try:
-            reply = await session.command(rcpt, DATA, within=patience)
+            reply = await session.command(rcpt, DATA, within=within)
             if not 200 <= reply.code < 300:  # noqa: PLR2004  # 251 and 252 take the recipient too
                 raise SMTPRecipientRefused(reply.code, reply.message, recipient)
-            reply = await session.command(DATA, within=patience)
+            reply = await session.command(DATA, within=within)
             if reply.code != SMTPStatus.start_input:
                 raise SMTPDataError(reply.code, reply.message)
         except SMTPResponseException as exc:
             raise classify(exc, at_rcpt=isinstance(exc, SMTPRecipientRefused)) from exc
         except SMTPException as exc:  # the recipient may be why: others are tried before the relay is blamed
-            if isinstance(exc, SMTPReadTimeoutError) and patience < MAX_TIMEOUT:
+            if isinstance(exc, SMTPReadTimeoutError) and within < MAX_TIMEOUT:
                 self._command_timeouts += 1
             raise LaterRefusal(describe(exc), fault=Fault.CHANNEL) from exc
 

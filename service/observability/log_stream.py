@@ -7,7 +7,7 @@ import select
 import stat
 from typing import TextIO
 
-PATIENCE = 0.25  # s to wait for whoever reads the lines; the event loop stands still meanwhile
+WRITE_TIMEOUT = 0.25  # s to wait for whoever reads the lines; the event loop stands still meanwhile
 
 
 class LogStream(io.TextIOBase):
@@ -42,5 +42,5 @@ class LogStream(io.TextIOBase):
     def _has_room(self, descriptor: int) -> bool:
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
-        self._is_stuck = not poll.poll(0 if self._is_stuck else PATIENCE * 1000)
+        self._is_stuck = not poll.poll(0 if self._is_stuck else WRITE_TIMEOUT * 1000)
         return not self._is_stuck

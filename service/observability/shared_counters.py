@@ -64,7 +64,7 @@ class SharedCounters:
 
     async def write(self) -> None:
         """Overwrites this process's row, if there is news. Raises DatabaseUnavailable."""
-        counted = _sum(self._counted())
+        counted = _sum(self._read_counts())
         if counted == self._written and time.monotonic() - self._written_at < CONFIRM_EVERY:
             return
         async with self._database.transaction() as connection:
@@ -151,7 +151,7 @@ class SharedCounters:
     def _is_older(self, age: timedelta) -> ColumnElement[bool]:
         return ROWS.c.updated_at < self._database.clock(after=-age)
 
-    def _counted(self) -> Iterator[tuple[str, float]]:
+    def _read_counts(self) -> Iterator[tuple[str, float]]:
         for _, sample in self._samples():
             if sample.value:
                 yield _series(sample), sample.value

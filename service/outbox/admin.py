@@ -80,7 +80,7 @@ class OutboxAdmin:
                 select(func.count()).select_from(OUTBOX).where(OUTBOX.c.status == EmailStatus.FAILED)
             )
         return QueueDepth(
-            pending, failed or 0, oldest=_since(oldest_at, now), overdue=_since(overdue_at, now)
+            pending, failed or 0, oldest=_elapsed(oldest_at, now), overdue=_elapsed(overdue_at, now)
         )
 
     async def find(self, prefix: str) -> Sequence[UUID]:
@@ -94,7 +94,7 @@ class OutboxAdmin:
         async with self._database.read_only(timeout=None) as connection:
             return (await connection.execute(found)).scalars().all()
 
-    async def newest(
+    async def find_newest(
         self, limit: int, *, status: EmailStatus | None = None, address: str | None = None
     ) -> Sequence[RowMapping]:
         """The newest emails first. With a status, those with the latest time first. `address` may have any
@@ -217,5 +217,5 @@ def _to_ascii(domain: str) -> str:
         return domain
 
 
-def _since(moment: datetime | None, now: datetime) -> timedelta:
+def _elapsed(moment: datetime | None, now: datetime) -> timedelta:
     return max(now - moment, NO_TIME) if moment else NO_TIME

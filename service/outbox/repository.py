@@ -42,7 +42,7 @@ class Outbox:
         self._claims = {
             choice: sql.claim_statement(database, choice(database, OUTBOX.c.id)) for choice in CHOICES
         }
-        self._hasten = sql.hasten_statement(database)
+        self._make_due = sql.make_due_statement(database)
         self._record_outcomes = sql.record_statement(database)
         self._outcomes: GroupCommit[tuple[Email, Outcome], None] = GroupCommit(
             self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=GATHER
@@ -69,10 +69,10 @@ class Outbox:
         domains = encode_rows([domain] for domain in refused)
         return await self._claim(sql.select_due_elsewhere, {"most": limit, "refused": domains})
 
-    async def hasten(self, attempts: Collection[tuple[UUID, int]]) -> None:
+    async def make_due(self, attempts: Collection[tuple[UUID, int]]) -> None:
         """Makes emails due that nobody has claimed since, by id and attempt. Raises DatabaseUnavailable."""
         async with self._database.single_statement() as connection:
-            await connection.execute(self._hasten, {"attempts": encode_rows(attempts)})
+            await connection.execute(self._make_due, {"attempts": encode_rows(attempts)})
 
     async def _claim(self, choice: Choice, parameters: dict[str, Any]) -> list[Email]:
         if self._quota:

@@ -105,7 +105,7 @@ def select_due_elsewhere(database: Database, *columns: ColumnElement[Any]) -> Se
     return chosen.order_by(None).order_by(func.random())
 
 
-def hasten_statement(database: Database) -> UpdateBase:
+def make_due_statement(database: Database) -> UpdateBase:
     """Makes emails due that nobody has claimed since. The parameter `attempts` has their ids and attempts."""
     attempts = rows_from_json(database, OUTBOX.c.id, OUTBOX.c.attempt, parameter="attempts").c
     return (

@@ -55,11 +55,11 @@ class StrictRequest(Request):
         """Of a urlencoded form. The state's `typed` has them too, for a page to show again."""
         body = await self.body()
         pairs = _split_form(body)
-        self.state.typed = {_readable(name): _readable(value) for name, value in pairs}
+        self.state.typed = {_decode_leniently(name): _decode_leniently(value) for name, value in pairs}
         if body.lstrip().startswith(b"{"):
             raise Problem(ProblemType.UNSUPPORTED_MEDIA_TYPE, detail=BodyFault.JSON_AS_FORM)
         try:
-            return _without_repeats([(name.decode(), value.decode()) for name, value in pairs])
+            return _to_unique_dict([(name.decode(), value.decode()) for name, value in pairs])
         except UnicodeDecodeError as exc:
             raise Problem(ProblemType.UNPARSABLE, detail=BodyFault.NOT_UTF_8) from exc
 
@@ -97,7 +97,7 @@ def _split_form(body: bytes) -> list[tuple[bytes, bytes]]:
     return [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in pieces]
 
 
-def _readable(text: bytes) -> str:
+def _decode_leniently(text: bytes) -> str:
     """For showing it again: what is not UTF-8 is most likely Windows' Western encoding."""
     try:
         return text.decode()
@@ -115,7 +115,7 @@ def _check_depth(text: str) -> None:
             raise Problem(ProblemType.UNPARSABLE, detail=BodyFault.NESTED_TOO_DEEPLY)
 
 
-def _without_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _to_unique_dict(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise Problem(ProblemType.INVALID, errors=[invalid(Reason.FIELD_REPEATED, "body")])
@@ -128,7 +128,7 @@ def _refuse_constant(_: str) -> Any:
 
 
 _STRICT = json.JSONDecoder(
-    object_pairs_hook=_without_repeats,
+    object_pairs_hook=_to_unique_dict,
     parse_constant=_refuse_constant,
     parse_int=float,  # int refuses thousands of digits with an error of its own
 )

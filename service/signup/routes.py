@@ -43,7 +43,7 @@ def add_routes(
     pages: Pages,
     metrics: Metrics,
 ) -> None:
-    def accepted(request: Request) -> Response:
+    def accept(request: Request) -> Response:
         """Says nothing about the address."""
         if wants_page(request):
             return see_other(NEUTRAL)
@@ -56,14 +56,14 @@ def add_routes(
 
     Route.preconditions = preconditions
     Route.metrics = metrics
-    Route.answer_trapped = accepted
+    Route.answer_trapped = accept
 
     async def signup(
         body: SignupRequest, request: Request, idempotency_key: IdempotencyKey = None
     ) -> Response:
         background = BackgroundTasks()
         registered = await handler.handle(body, request, background, idempotency_key)
-        return _confirmed(request, registered, background) if registered else accepted(request)
+        return _confirm(request, registered, background) if registered else accept(request)
 
     router.add_api_route(
         "/signup",
@@ -104,7 +104,7 @@ def add_routes(
     form_routes.add_routes(router, handler=handler, pages=pages)
 
 
-def _confirmed(request: Request, registered: RegisteredUser, background: BackgroundTasks) -> Response:
+def _confirm(request: Request, registered: RegisteredUser, background: BackgroundTasks) -> Response:
     if wants_page(request):
         response: Response = see_other(f"{NEUTRAL}/{registered.id}")
         response.background = background

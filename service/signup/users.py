@@ -11,7 +11,7 @@ from service.database.engine import Database
 from service.database.models import OUTBOX, USERS
 from service.person.address import InvalidAddress, parse
 
-PAGE = 1_000
+PAGE_SIZE = 1_000
 SHOWN = (USERS.c.id, USERS.c.email, USERS.c.name, USERS.c.created_at)
 
 
@@ -25,11 +25,11 @@ class Users:
         async with self._database.read_only(timeout=None) as connection:
             return await connection.scalar(select(func.count()).select_from(USERS)) or 0
 
-    async def newest(self, limit: int, *, address: str | None = None) -> Sequence[RowMapping]:
+    async def find_newest(self, limit: int, *, address: str | None = None) -> Sequence[RowMapping]:
         """With an address, in any spelling, the user who has it."""
         newest = select(*SHOWN).order_by(USERS.c.id.desc()).limit(limit)  # ids sort by time
         if address is not None:
-            newest = newest.where(USERS.c.canonical_email == _canonical(address))
+            newest = newest.where(USERS.c.canonical_email == _canonicalize(address))
         async with self._database.read_only(timeout=None) as connection:
             return (await connection.execute(newest)).mappings().all()
 
@@ -37,7 +37,7 @@ class Users:
         """All of them with everything that is kept of them, the oldest first. One page is in memory at a
         time, and no transaction is open between two."""
         last = UUID(int=0)
-        while page := await self._after(last):
+        while page := await self._read_after(last):
             yield page
             last = page[-1]["id"]
 
@@ -48,12 +48,12 @@ class Users:
         """
         async with self._database.transaction() as connection:
             erased = await connection.execute(
-                delete(USERS).where(USERS.c.canonical_email == _canonical(address)).returning(USERS.c.id)
+                delete(USERS).where(USERS.c.canonical_email == _canonicalize(address)).returning(USERS.c.id)
             )
             return erased.scalar_one_or_none()
 
-    async def _after(self, last: UUID) -> list[dict[str, Any]]:
-        page = select(USERS).where(USERS.c.id > last).order_by(USERS.c.id).limit(PAGE)
+    async def _read_after(self, last: UUID) -> list[dict[str, Any]]:
+        page = select(USERS).where(USERS.c.id > last).order_by(USERS.c.id).limit(PAGE_SIZE)
         async with self._database.read_only(timeout=None) as connection:
             users = (await connection.execute(page)).mappings().all()
             ids = [user["id"] for user in users]
@@ -66,7 +66,7 @@ class Users:
         return [{**user, "emails": emails[user["id"]]} for user in users]
 
 
-def _canonical(address: str) -> str:
+def _canonicalize(address: str) -> str:
     try:
         return parse(address).canonical
     except InvalidAddress:  # one that an older release may have accepted

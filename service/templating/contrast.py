@@ -14,7 +14,7 @@ def text_color_on(color: str) -> str:
 
 def readable_color(color: str, *, on: str) -> str:
     """The color itself, or the nearest shade of it that can be read on the background."""
-    shades = (_mixed(color, text_color_on(on), step / STEPS) for step in range(STEPS + 1))
+    shades = (_mix(color, text_color_on(on), step / STEPS) for step in range(STEPS + 1))
     return next(shade for shade in shades if contrast(shade, on) >= READABLE)
 
 
@@ -24,15 +24,15 @@ def contrast(one: str, other: str) -> float:
 
 
 def _luminance(color: str) -> float:
-    red, green, blue = (_linear(channel / 255) for channel in _channels(color))
+    red, green, blue = (_linearize(channel / 255) for channel in _channels(color))
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def _linear(channel: float) -> float:
+def _linearize(channel: float) -> float:
     return channel / 12.92 if channel <= LINEAR_UNTIL else float(((channel + 0.055) / 1.055) ** 2.4)
 
 
-def _mixed(color: str, other: str, share: float) -> str:
+def _mix(color: str, other: str, share: float) -> str:
     pairs = zip(_channels(color), _channels(other), strict=True)
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 

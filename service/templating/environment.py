@@ -61,11 +61,13 @@ def load_template(templates: Environment, name: str, *contexts: Mapping[str, obj
             template.render(context)
     except Exception as exc:  # a template can raise anything
         reason = str(exc).rstrip(".")
-        raise InvalidSettings(f"TEMPLATES_DIR: {_place(exc) or name} cannot be used: {reason}.") from exc
+        raise InvalidSettings(
+            f"TEMPLATES_DIR: {_describe_place(exc) or name} cannot be used: {reason}."
+        ) from exc
     return template
 
 
-def _place(exc: Exception) -> str | None:
+def _describe_place(exc: Exception) -> str | None:
     """The file and line, if the exception has them."""
     if isinstance(exc, TemplateSyntaxError):
         return f"{exc.filename}, line {exc.lineno},"

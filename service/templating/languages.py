@@ -18,7 +18,7 @@ def choose_language(accept_language: str, offered: frozenset[str]) -> str:
 @lru_cache(maxsize=1024)
 def _choose_language(accept_language: str, offered: frozenset[str]) -> str:
     by_lower = {tag.lower(): tag for tag in offered}
-    for wish in _by_preference(accept_language.replace("_", "-")):  # many programs write de_DE
+    for wish in _sort_by_preference(accept_language.replace("_", "-")):  # many programs write de_DE
         while wish:
             if wish in by_lower:
                 return by_lower[wish]
@@ -26,7 +26,7 @@ def _choose_language(accept_language: str, offered: frozenset[str]) -> str:
     return DEFAULT
 
 
-def _by_preference(accept_language: str) -> Iterator[str]:
+def _sort_by_preference(accept_language: str) -> Iterator[str]:
     weighed = [_parse_weight(part) for part in accept_language.lower().split(",")]
     for weight, tag in sorted(weighed, key=lambda pair: -pair[0]):  # stable: equals stay in order
         if weight > 0:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import structlog
 from starlette.types import Scope
 
-from service.runtime.seldom import OncePerMinute
+from service.runtime.once_per_minute import OncePerMinute
 from service.settings.types import Network
 
 Address = IPv4Address | IPv6Address
@@ -35,7 +35,7 @@ class ClientAddresses:
 
     def __init__(self, trusted: Sequence[Network]) -> None:
         self._trusted = trusted
-        self._is_worth_a_line = OncePerMinute()
+        self._should_log = OncePerMinute()
 
     def address(self, scope: Scope) -> Address | None:
         client = self._client(scope)
@@ -56,10 +56,10 @@ class ClientAddresses:
         nearest = _parse(peer[0]) if peer else None
         if not self._trusted or nearest is None or not self._is_trusted(nearest):
             return nearest
-        for hop in reversed(_forwarded_for(scope)):
-            further = _parse(_without_port(hop))
+        for hop in reversed(_read_forwarded_for(scope)):
+            further = _parse(_strip_port(hop))
             if further is None:
-                if self._is_worth_a_line():
+                if self._should_log():
                     log.warning("forwarded_for.unreadable", proxy=str(nearest.address), characters=len(hop))
                 break
             nearest = further
@@ -71,7 +71,7 @@ class ClientAddresses:
         return any(client.address in network for network in self._trusted)
 
 
-def _without_port(hop: str) -> str:
+def _strip_port(hop: str) -> str:
     match = WITH_PORT.fullmatch(hop)
     return match[1] or match[2] if match else hop
 
@@ -99,6 +99,6 @@ def _network(address: Address, bits: int) -> str:
     return str(ip_network((address, bits), strict=False))
 
 
-def _forwarded_for(scope: Scope) -> list[str]:
+def _read_forwarded_for(scope: Scope) -> list[str]:
     lines = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
     return [hop.strip() for hop in ",".join(lines).split(",") if hop.strip()]

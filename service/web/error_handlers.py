@@ -32,7 +32,7 @@ def install(
 
     async def http_error(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)  # noqa: S101  # what it is installed for; the signature is Starlette's
-        return answer(request, _as_problem(request, exc))
+        return answer(request, _to_problem(request, exc))
 
     async def validation_error(request: Request, _: Exception) -> Response:
         """Of a route that FastAPI validates. Its own words are not for people."""
@@ -47,11 +47,15 @@ def install(
     app.add_exception_handler(Exception, bug)
 
 
-def _as_problem(request: Request, exc: HTTPException) -> Problem:
+def _to_problem(request: Request, exc: HTTPException) -> Problem:
     if isinstance(exc, Problem):
         return exc
     problem_type = TYPES_BY_STATUS.get(exc.status_code, ProblemType.OTHER)
-    headers = {"Allow": _allowed(request)} if problem_type is ProblemType.METHOD_NOT_ALLOWED else exc.headers
+    headers = (
+        {"Allow": _find_allowed_methods(request)}
+        if problem_type is ProblemType.METHOD_NOT_ALLOWED
+        else exc.headers
+    )
     return Problem(problem_type, status=exc.status_code, headers=headers)
 
 
@@ -66,7 +70,7 @@ def _document(request: Request, problem: Problem, language: str, translate: Tran
     )
 
 
-def _allowed(request: Request) -> str:
+def _find_allowed_methods(request: Request) -> str:
     """Starlette looks at the first route of a path alone, and there may be one for each method."""
     return ", ".join(
         method

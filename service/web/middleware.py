@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.runtime.seldom import OncePerMinute
+from service.runtime.once_per_minute import OncePerMinute
 from service.web.problems import STATE_KEY, ProblemType, problem_app
 
 OTHER_NAME = "This service does not answer under that name: open it under localhost, or set PUBLIC_URL."
@@ -63,12 +63,12 @@ class PublicPathMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_path(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [self._with_path(*header) for header in message.get("headers", ())]
+                message["headers"] = [self._prepend_path(*header) for header in message.get("headers", ())]
             await send(message)
 
         await self._app(scope, receive, send_with_path if self._path else send)
 
-    def _with_path(self, name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    def _prepend_path(self, name: bytes, value: bytes) -> tuple[bytes, bytes]:
         is_ours = name.lower() == b"location" and value.startswith(b"/")
         return name, self._path + value if is_ours else value
 
@@ -80,14 +80,14 @@ class OwnNamesMiddleware:
     def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
         self._app = app
         self._names = {"localhost", *(name.lower() for name in names)}
-        self._is_worth_a_line = OncePerMinute()
+        self._should_log = OncePerMinute()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
         if scope["type"] == "http" and not self._is_own(
             Headers(scope=scope).get("host", ""), scope["server"]
         ):
-            if self._is_worth_a_line():
+            if self._should_log():
                 log.warning("host.refused", fix="Open the page under localhost, or set HOST or PUBLIC_URL.")
             app = problem_app(ProblemType.NOT_FOUND, detail=OTHER_NAME)
         await app(scope, receive, send)
@@ -108,7 +108,7 @@ class CorsMiddleware(CORSMiddleware):
 
     def __init__(self, app: ASGIApp, **options: Any) -> None:
         super().__init__(app, **options)
-        self._is_worth_a_line = OncePerMinute()
+        self._should_log = OncePerMinute()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.allow_origins or scope.get("method") == "OPTIONS":
@@ -121,12 +121,12 @@ class CorsMiddleware(CORSMiddleware):
         if answer.status_code == HTTPStatus.OK:
             return answer
         reason, fix = self._explain(request_headers)
-        if self._is_worth_a_line():
+        if self._should_log():
             log.warning("cors.preflight_refused", reason=reason, fix=fix)
         return _RefusedPreflight(answer, detail=f"{reason} {fix}")
 
     def _explain(self, asked: Headers) -> tuple[str, str]:
-        origin, method = _quoted(asked["origin"]), _quoted(asked["access-control-request-method"])
+        origin, method = _quote(asked["origin"]), _quote(asked["access-control-request-method"])
         if not self.is_allowed_origin(asked["origin"]):
             return f"The origin {origin} is not allowed.", "Add it to CORS_ORIGINS."
         if asked["access-control-request-method"] not in self.allow_methods:
@@ -134,7 +134,7 @@ class CorsMiddleware(CORSMiddleware):
         headers = asked.get("access-control-request-headers")
         for name in headers.split(",") if headers is not None else ():
             if name.strip().lower() not in self.allow_headers:
-                return f"The header {_quoted(name.strip())} is not allowed.", "Do not send it."
+                return f"The header {_quote(name.strip())} is not allowed.", "Do not send it."
         return "Access from a public site to a private network is not allowed.", "Use the public address."
 
 
@@ -149,7 +149,7 @@ class _RefusedPreflight(Response):
         await self._refuse(scope, receive, send)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """Repeats an origin, a method or a header's name, and nothing that does not look like one."""
     return text if QUOTABLE.fullmatch(text) else "that was sent"
 

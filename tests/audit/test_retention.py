@@ -87,7 +87,7 @@ async def test_what_grows_old_meanwhile_is_left_for_the_next_round(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "BATCH", 1)
-    monkeypatch.setattr(retention, "BATCHES", 3)
+    monkeypatch.setattr(retention, "MAX_BATCHES", 3)
     await store(database, tmp_path, [9] * 5)
 
     assert await retention.prune(heads(database), keep=timedelta(days=5)) == 3

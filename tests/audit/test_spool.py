@@ -186,9 +186,9 @@ def test_what_is_written_after_a_file_was_cut_is_whole(tmp_path: Path, left: int
 
     whole = [*range(1, 1 + left // length), 4, 5]
     assert [entry.seq for entry in read(segment)] == whole
-    assert segment.lost == 5 - len(whole)
+    assert segment.lost_count == 5 - len(whole)
     segment.clear()
-    assert (segment.size, segment.lost, segment.last_seq) == (0, 0, 0)  # told once, and no more
+    assert (segment.size, segment.lost_count, segment.last_seq) == (0, 0, 0)  # told once, and no more
 
 
 def test_a_long_gap_costs_no_line_behind_it(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_long_gap_costs_no_line_behind_it(tmp_path: Path) -> None:
     segment = spool.segment_to_move()
 
     assert [entry.seq for entry in read(segment)] == [lost + 1]
-    assert segment.lost == lost
+    assert segment.lost_count == lost
 
 
 def test_one_process_segments_are_adopted_in_their_order(tmp_path: Path) -> None:
@@ -261,11 +261,11 @@ def test_what_waits_is_that_of_the_dead_too(tmp_path: Path) -> None:
     dead, alive = open_spool(tmp_path), open_spool(tmp_path)
     dead.append(ENTRY)
     die(dead)
-    assert alive.waiting == dead.size
+    assert alive.waiting_bytes == dead.size
 
     alive.append(ENTRY)
 
-    assert alive.waiting == dead.size + alive.size
+    assert alive.waiting_bytes == dead.size + alive.size
 
 
 @pytest.mark.parametrize("nanoseconds", [0, 1_795_384_925_000_000_999, 1_795_384_925_999_999_999])

@@ -30,7 +30,7 @@ async def log(database: Database, tmp_path: Path) -> Database:
 async def test_an_untouched_log_is_in_order(
     log: Database, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
-    monkeypatch.setattr(verify, "PAGE", page)
+    monkeypatch.setattr(verify, "PAGE_SIZE", page)
     verification = Verification(log, secret=b"")
 
     assert [finding async for finding in verification.findings()] == []
@@ -224,7 +224,7 @@ async def test_another_key_gives_every_entry_away(log: Database) -> None:
 
 
 async def test_a_log_of_many_pages_is_read_to_its_end(log: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "PAGE", 3)
+    monkeypatch.setattr(verify, "PAGE_SIZE", 3)
     await change(log, "DELETE FROM audit_log WHERE seq IN (3, 9, 10)")
 
     assert (

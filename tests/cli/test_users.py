@@ -13,7 +13,7 @@ from typing import Protocol
 
 import pytest
 
-from service.cli.users import disarm
+from service.cli.users import escape_formulas
 from service.database.engine import Database
 from service.database.models import OUTBOX, USERS
 from service.settings import Settings
@@ -91,7 +91,7 @@ async def test_the_export_for_a_spreadsheet_has_no_formula(users: Users, databas
 def test_no_cell_begins_with_a_formula_whatever_the_separator(separator: str) -> None:
     for text in (f"Ada{separator}=1+1{separator}", f'Ada{separator}"=1+1"{separator}'):
         line = io.StringIO()
-        csv.writer(line, quoting=csv.QUOTE_ALL).writerow([disarm(text), "next"])
+        csv.writer(line, quoting=csv.QUOTE_ALL).writerow([escape_formulas(text), "next"])
 
         cells = next(csv.reader([line.getvalue()], delimiter=separator))
         assert any("1+1" in cell for cell in cells)
@@ -100,14 +100,14 @@ def test_no_cell_begins_with_a_formula_whatever_the_separator(separator: str) ->
 
 @pytest.mark.parametrize("first", "=+-@\t\r\n＝＋－＠")
 def test_whatever_a_spreadsheet_may_take_for_a_formula_is_text(first: str) -> None:
-    assert disarm(f"{first}1+1") == f"'{first}1+1"
+    assert escape_formulas(f"{first}1+1") == f"'{first}1+1"
 
 
 @pytest.mark.parametrize(
     "text", ["", "Ada", "O'Neil", "1+1", "a=b", "Ada - Grace", "Jean-Luc", "ada+tag@example.com"]
 )
 def test_what_is_no_formula_stays_as_it_is(text: str) -> None:
-    assert disarm(text) == text
+    assert escape_formulas(text) == text
 
 
 async def test_a_user_is_found_by_any_spelling_of_the_address(users: Users, database: Database) -> None:

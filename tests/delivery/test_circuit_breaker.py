@@ -60,8 +60,8 @@ async def test_pauses_grow_up_to_a_minute(breaker: CircuitBreaker, clock: Clock)
     lengths = []
     for _ in range(12):
         breaker.pause("down")
-        lengths.append(breaker.paused_for)
-        clock.now += breaker.paused_for
+        lengths.append(breaker.pause_seconds)
+        clock.now += breaker.pause_seconds
 
     assert 0.5 <= lengths[0] <= 1
     assert 30 <= lengths[-1] <= 60
@@ -72,18 +72,18 @@ async def test_those_that_fail_together_count_as_one(breaker: CircuitBreaker, cl
     for _ in range(10):
         breaker.pause("down")
 
-    assert breaker.paused_for <= 1
+    assert breaker.pause_seconds <= 1
 
 
 async def test_a_message_taken_ends_the_row_of_pauses(breaker: CircuitBreaker, clock: Clock) -> None:
     for _ in range(8):
         breaker.pause("down")
-        clock.now += breaker.paused_for
+        clock.now += breaker.pause_seconds
     breaker.record_success()
 
     breaker.pause("down again")
 
-    assert breaker.paused_for <= 1
+    assert breaker.pause_seconds <= 1
 
 
 async def test_places_are_given_in_the_order_of_asking(metrics: Metrics) -> None:
@@ -215,4 +215,4 @@ async def _settle_at(breaker: CircuitBreaker, connections: int) -> None:
             async with AsyncExitStack() as more:
                 for _ in range(others):
                     await more.enter_async_context(breaker.place())
-                breaker.settle()
+                breaker.limit_connections()

@@ -72,8 +72,8 @@ def test_in_doubt_nothing_fails_however_often_it_is_refused(suspicion: Suspicion
 def test_only_what_is_for_a_refused_domain_waits(suspicion: Suspicion) -> None:
     begin_doubt(suspicion)
 
-    assert suspicion.keeps(email("attacked.example"))
-    assert not suspicion.keeps(email("example.com"))
+    assert suspicion.must_wait(email("attacked.example"))
+    assert not suspicion.must_wait(email("example.com"))
     assert list(suspicion.domains) == ["attacked.example"]
 
 
@@ -82,7 +82,7 @@ def test_one_recipient_who_is_always_refused_keeps_nobody_of_the_domain_waiting(
     for _ in range(20):
         accuse(suspicion, refused)
 
-    assert not suspicion.keeps(email())
+    assert not suspicion.must_wait(email())
     assert list(suspicion.domains) == []
 
 
@@ -94,7 +94,7 @@ def test_the_first_mail_that_is_taken_clears_the_relay_and_refused_again_is_fina
     suspicion.record_acceptance()
 
     assert not suspicion.in_doubt
-    assert not suspicion.keeps(email("attacked.example"))
+    assert not suspicion.must_wait(email("attacked.example"))
     assert suspicion.pop_cleared() == [(each.id, each.attempt) for each in held]
     assert suspicion.pop_cleared() == []
     assert all(accuse(suspicion, each) for each in held)
@@ -117,13 +117,13 @@ def test_now_and_then_any_email_is_tried(suspicion: Suspicion, monkeypatch: pyte
     probe, pauses = email("attacked.example"), []
 
     for _ in range(40):
-        pauses.append(suspicion.probe_in)
-        now += suspicion.probe_in
-        assert suspicion.probe_in == 0
+        pauses.append(suspicion.seconds_until_probe)
+        now += suspicion.seconds_until_probe
+        assert suspicion.seconds_until_probe == 0
         suspicion.begin_probe(probe)
 
-    assert not suspicion.keeps(probe)
-    assert suspicion.keeps(email("attacked.example"))
+    assert not suspicion.must_wait(probe)
+    assert suspicion.must_wait(email("attacked.example"))
     assert pauses[0] == pytest.approx(0.1)
     assert pauses[-1] == pytest.approx(5)
 

@@ -83,7 +83,7 @@ async def test_f75_retention_does_not_keep_new_entries_waiting(
     async with audit.running(), traffic(audit, age=timedelta(0), a_second=a_second):
         for _ in range(seconds * 10):
             await asyncio.sleep(0.1)
-            waiting = max(waiting, audit._spool.waiting)
+            waiting = max(waiting, audit._spool.waiting_bytes)
 
     [pruned, _] = sorted(row["first_seq"] for row in await rows(database, HEADS))[::-1]
     assert pruned > a_second  # it did something meanwhile
@@ -95,9 +95,9 @@ async def test_f76_verification_raises_no_alarm_while_retention_and_traffic_work
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log, "CLEAN_UP_EVERY", 0.01)
-    monkeypatch.setattr(log, "LINGER", 0.01)
+    monkeypatch.setattr(log, "MOVE_DELAY", 0.01)
     monkeypatch.setattr(retention, "BATCH", 20)
-    monkeypatch.setattr(verify, "PAGE", 50)
+    monkeypatch.setattr(verify, "PAGE_SIZE", 50)
     audit = audit_log(database, tmp_path, secret=b"key", keep=KEEP)
 
     async with audit.running(), traffic(audit, age=KEEP - timedelta(seconds=2)):

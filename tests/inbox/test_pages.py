@@ -223,7 +223,7 @@ async def test_a_waiting_page_is_told_of_a_new_mail(browser: AsyncClient, store:
 async def test_a_page_that_waits_in_vain_asks_again(
     browser: AsyncClient, store: MailStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.inbox.pages.PATIENCE", 0.01)
+    monkeypatch.setattr("service.inbox.pages.POLL_TIMEOUT", 0.01)
 
     answer = await browser.get(f"/changed?since={store.version}")
 

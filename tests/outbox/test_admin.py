@@ -229,7 +229,7 @@ async def test_the_newest_come_first_and_may_be_those_of_one_address(
     for name in ("first", "second", "third"):
         await finish(outbox, database, Failed("550 no"), name=name)
 
-    newest = await admin.newest(2)
+    newest = await admin.find_newest(2)
     assert [row["recipient"] for row in newest] == ["third@example.com", "second@example.com"]
-    assert await admin.newest(9, address="nobody@example.com") == []
-    assert await admin.newest(9, status=EmailStatus.SENT) == []
+    assert await admin.find_newest(9, address="nobody@example.com") == []
+    assert await admin.find_newest(9, status=EmailStatus.SENT) == []

@@ -308,6 +308,6 @@ async def test_what_was_held_is_due_at_once_unless_another_has_claimed_it(
     await outbox.record(held, Released("550 5.7.1 no", delay=60))
     assert await outbox.claim(10) == []
 
-    await outbox.hasten([(held.id, held.attempt), (claimed.id, claimed.attempt - 1)])
+    await outbox.make_due([(held.id, held.attempt), (claimed.id, claimed.attempt - 1)])
 
     assert [email.recipient for email in await outbox.claim(10)] == ["held@example.com"]

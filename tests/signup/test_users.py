@@ -22,7 +22,7 @@ def users(database: Database) -> Users:
 async def test_the_newest_come_first(users: Users, database: Database) -> None:
     await store(database, *numbered(4))
 
-    newest = await users.newest(2)
+    newest = await users.find_newest(2)
 
     assert [user["email"] for user in newest] == ["user3@example.com", "user2@example.com"]
     assert list(newest[0]) == ["id", "email", "name", "created_at"]
@@ -32,7 +32,7 @@ async def test_the_newest_come_first(users: Users, database: Database) -> None:
 async def test_all_come_page_by_page_the_oldest_first(
     users: Users, database: Database, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", 3)
+    monkeypatch.setattr(module, "PAGE_SIZE", 3)
     if count:
         await store(database, *numbered(count))
 
@@ -46,7 +46,7 @@ async def test_all_come_page_by_page_the_oldest_first(
 async def test_who_is_erased_between_two_pages_is_missed_by_nobody(
     users: Users, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", 2)
+    monkeypatch.setattr(module, "PAGE_SIZE", 2)
     await store(database, *numbered(5))
     pages = users.pages()
     await anext(pages)
@@ -73,7 +73,7 @@ async def test_any_spelling_of_the_address_erases(
 
     assert await users.erase(given) == ada
 
-    assert [user["email"] for user in await users.newest(9)] == ["grace@example.com"]
+    assert [user["email"] for user in await users.find_newest(9)] == ["grace@example.com"]
     assert await users.erase(given) is None
 
 

@@ -119,7 +119,7 @@ def test_what_cannot_be_read_leaves_one_line_a_minute_without_what_was_sent(
 ) -> None:
     clients = ClientAddresses(Settings(trusted_proxies="10.0.0.0/8").trusted_proxies)
     for moment in (1000.0, 1001.0, 1059.0, 1061.0):
-        monkeypatch.setattr("service.runtime.seldom.time.monotonic", lambda: moment)  # noqa: B023  # called in the same round
+        monkeypatch.setattr("service.runtime.once_per_minute.time.monotonic", lambda: moment)  # noqa: B023  # called in the same round
         address(clients, PROXY, "ada@example.com")
         address(clients, PROXY, "192.0.2.7:51234")
 

@@ -17,14 +17,14 @@ def find_misspelled_templates(folder: Path | None) -> Sequence[str]:
     if folder is None:
         return []
     built_in = {file.name for templates in BUILT_IN for file in templates.iterdir()}
-    known = built_in | {_without_language(name) for name in built_in}
+    known = built_in | {_remove_language(name) for name in built_in}
     return [
         f"{folder / name} is no template and is ignored: did you mean {near}?"
         for name in sorted(file.name for file in folder.iterdir())
-        if _without_language(name) not in known
-        and (near := find_near_miss(_without_language(name), sorted(known)))
+        if _remove_language(name) not in known
+        and (near := find_near_miss(_remove_language(name), sorted(known)))
     ]
 
 
-def _without_language(name: str) -> str:
+def _remove_language(name: str) -> str:
     return TAGGED.sub(r"\1.\2", name)
