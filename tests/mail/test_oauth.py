@@ -126,6 +126,10 @@ def refuse_logins(relay: ScriptedRelay, *replies: str) -> None:
     relay.answers["auth"] = lambda _: next(following, replies[-1])
 
 
+def refuse_token(relay: ScriptedRelay, token: str) -> None:
+    relay.answers["auth"] = lambda _: REVOKED if logins(relay)[-1] == login(token) else "235 welcome"
+
+
 async def trouble(settings: Settings, **changes: object) -> str:
     """What `send-test` says."""
     with pytest.raises(CommandFailed) as caught:
@@ -245,6 +249,30 @@ async def test_a_revoked_token_is_replaced_at_once(
     assert len(relay.accepted) == 1
     assert logins(relay) == [login("token-1"), login("token-2")]
     assert len(endpoint.forms) == 2
+
+
+async def test_many_connections_replace_a_revoked_token_once(
+    connections: Relay, relay: ScriptedRelay, endpoint: TokenEndpoint
+) -> None:
+    refuse_token(relay, "token-1")
+
+    await asyncio.gather(*(connections.send(MESSAGE) for _ in range(8)))
+
+    assert len(relay.accepted) == 8
+    assert len(endpoint.forms) == 2
+
+
+async def test_a_late_refusal_of_the_old_token_leaves_the_new_one(
+    settings: Settings, endpoint: TokenEndpoint
+) -> None:
+    tokens = oauth.AccessTokens(settings)
+    old = await tokens.get()
+    tokens.discard(old)
+    new = await tokens.get()
+
+    tokens.discard(old)
+
+    assert await tokens.get() == new
 
 
 async def test_a_refusal_in_two_steps_is_understood(connections: Relay, relay: ScriptedRelay) -> None:
@@ -416,6 +444,24 @@ async def test_an_endpoint_must_prove_who_it_is(settings: Settings, tls: ssl.SSL
     assert unknown.forms == []
     await known.stop()
     await unknown.stop()
+
+
+async def test_secrets_in_clear_go_through_no_proxy(
+    settings: Settings, endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+
+    assert await oauth.AccessTokens(settings).get() == "token-1"
+
+
+async def test_a_proxy_that_cannot_be_used_is_the_relays_trouble(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "gopher://127.0.0.1")
+
+    assert "cannot be used" in await trouble(settings, smtp_oauth_token_url="https://login.example.com/token")
 
 
 async def test_a_relay_that_offers_no_xoauth2_is_named(settings: Settings, relay: ScriptedRelay) -> None:
