@@ -86,11 +86,13 @@ def _settings_problems(settings: "Settings") -> Iterator[str]:
 
 def _find_unwritable(folder: Path) -> str | None:
     """Why entries could not be written there, without writing any."""
+    from service.settings import describe_unwritable
+
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
         return None
     reason = "no right to write" if existing.is_dir() else f"{existing} is not a folder"
-    return f"{folder} cannot be written ({reason}): fix that, or set DATA_DIR to another folder."
+    return describe_unwritable(folder, reason)
 
 
 def _database_problems(settings: "Settings") -> Iterator[str]:

@@ -108,15 +108,7 @@ def select_due_elsewhere(database: Database, *columns: ColumnElement[Any]) -> Se
 def make_due_statement(database: Database) -> UpdateBase:
     """Makes emails due that nobody has claimed since. The parameter `attempts` has their ids and attempts."""
     attempts = rows_from_json(database, OUTBOX.c.id, OUTBOX.c.attempt, parameter="attempts").c
-    return (
-        update(OUTBOX)
-        .where(
-            OUTBOX.c.id == attempts.id,
-            OUTBOX.c.attempt == attempts.attempt,
-            OUTBOX.c.status == EmailStatus.PENDING,
-        )
-        .values(due_at=database.clock())
-    )
+    return update(OUTBOX).where(_is_latest(attempts.id, attempts.attempt)).values(due_at=database.clock())
 
 
 def _select_due_unlocked(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
@@ -168,11 +160,7 @@ def record_statement(database: Database) -> UpdateBase:
     status = case((is_expired, EmailStatus.FAILED), else_=outcome.status)
     return (
         update(OUTBOX)
-        .where(
-            OUTBOX.c.id == outcome.id,
-            OUTBOX.c.attempt == outcome.attempt,
-            OUTBOX.c.status == EmailStatus.PENDING,
-        )
+        .where(_is_latest(outcome.id, outcome.attempt))
         .values(
             status=status,
             deferrals=outcome.deferrals,
@@ -180,4 +168,13 @@ def record_statement(database: Database) -> UpdateBase:
             last_reply=func.coalesce(outcome.last_reply, OUTBOX.c.last_reply),
             finished_at=case((status != EmailStatus.PENDING, database.clock())),
         )
+    )
+
+
+def _is_latest(email_id: ColumnElement[Any], attempt: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether the email still waits, and nobody has claimed it since this attempt."""
+    return and_(
+        OUTBOX.c.id == email_id,
+        OUTBOX.c.attempt == attempt,
+        OUTBOX.c.status == EmailStatus.PENDING,
     )

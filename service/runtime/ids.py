@@ -24,4 +24,12 @@ else:
         return uuid_utils.uuid7().hex
 
 
-__all__ = ["new_hex", "new_id"]
+def parse_id(text: str) -> UUID | None:
+    """None for what is no id, so that a path with it is not found."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+__all__ = ["new_hex", "new_id", "parse_id"]

@@ -261,6 +261,8 @@ def explain_write_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         reason = exc.strerror or str(exc)
-        raise InvalidSettings(
-            f"{folder} cannot be written ({reason}): fix that, or set DATA_DIR to another folder."
-        ) from exc
+        raise InvalidSettings(describe_unwritable(folder, reason)) from exc
+
+
+def describe_unwritable(folder: Path, reason: str) -> str:
+    return f"{folder} cannot be written ({reason}): fix that, or set DATA_DIR to another folder."

@@ -11,6 +11,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from service.database.engine import DatabaseUnavailable
+from service.runtime.ids import parse_id
 from service.signup.handler import SignupHandler
 from service.signup.pages import UNKNOWN, Pages
 from service.web.problems import accepts_html
@@ -46,7 +47,7 @@ def add_routes(router: APIRouter, *, handler: SignupHandler, pages: Pages) -> No
     @router.get(f"{NEUTRAL}/{{signup_id}}", include_in_schema=False)
     async def welcome_page(signup_id: str, request: Request) -> Response:
         """An unknown id looks like the neutral page."""
-        user_id = _uuid(signup_id)
+        user_id = parse_id(signup_id)
         state = await _state(handler, user_id) if user_id else UNKNOWN
         if state != UNKNOWN:
             request.state.user_id = user_id
@@ -63,10 +64,3 @@ async def _state(handler: SignupHandler, user_id: UUID) -> str:
     except DatabaseUnavailable:
         return UNKNOWN
     return found[0] if found else UNKNOWN
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

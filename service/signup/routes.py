@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
 from pydantic import BaseModel
@@ -10,6 +9,7 @@ from pydantic import BaseModel
 from service.database.email_status import EmailStatus
 from service.database.engine import DatabaseUnavailable
 from service.observability.metrics import Metrics
+from service.runtime.ids import parse_id
 from service.settings import DuplicatePolicy
 from service.signup import form_routes
 from service.signup.body import JSON, wants_page
@@ -86,12 +86,12 @@ def add_routes(
     )
     async def signup_state(signup_id: str, request: Request) -> SignupState:
         """What became of the welcome email."""
-        user_id = _uuid(signup_id)
+        user_id = parse_id(signup_id)
         try:
-            found = await handler.email_state(user_id)
+            found = await handler.email_state(user_id) if user_id else None
         except DatabaseUnavailable as exc:
             raise Problem(ProblemType.UNAVAILABLE, headers=RETRY_AFTER) from exc
-        if found is None:
+        if user_id is None or found is None:
             raise Problem(ProblemType.NOT_FOUND)
         request.state.user_id = user_id
         status, finished_at = found
@@ -125,10 +125,3 @@ def _answer(
     background: BackgroundTasks | None = None,
 ) -> Response:
     return Response(content.model_dump_json(), status, headers, JSON, background)
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as exc:
-        raise Problem(ProblemType.NOT_FOUND) from exc
