@@ -1,7 +1,7 @@
-"""The heads: what the table should hold of each process's entries, signed.
+"""The heads: for each process, the range of entries that the table should hold, signed.
 
-Numbers begin at 1, retention alone raises the first, and a head is never deleted: so a range that
-somebody shortened, or a head that is gone, shows.
+Numbers begin at 1, only retention raises the first number, and a head is never deleted. So verification
+notices a range that somebody shortened, and a head that is gone.
 """
 
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class Head(NamedTuple):
 
 
 class Heads:
-    """Reads, changes and checks them, with the key that signs them."""
+    """Reads, changes and checks heads, with the key that signs them."""
 
     def __init__(self, database: Database, *, secret: bytes) -> None:
         self.database = database
@@ -49,7 +49,7 @@ class Heads:
         )
 
     async def extend(self, connection: AsyncConnection, *, instance: UUID, last_seq: int) -> Head:
-        """Makes it reach to `last_seq`. Returns it as it was before."""
+        """Extends the range to `last_seq`. Returns the head as it was before."""
         head = await self._lock(connection, instance)
         if head is None:
             # Two processes may adopt what a third one left.
@@ -61,7 +61,7 @@ class Heads:
         return head
 
     async def advance_first(self, connection: AsyncConnection, head: Head, *, first_seq: int) -> None:
-        """Of a head that this transaction has locked."""
+        """For a head that this transaction has locked."""
         await self._write(connection, head, first_seq=first_seq, last_seq=head.last_seq)
 
     def is_genuine(self, head: Head) -> bool:

@@ -43,9 +43,8 @@ class AuditMiddleware:
 
         async def send_and_record(message: Message) -> None:
             if message["type"] == "http.response.start":
-                request.status = (
-                    request.status or message["status"]
-                )  # a second one is of an answer that broke
+                # If a response breaks off, an error may start after it. The client saw the first status.
+                request.status = request.status or message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
             elif message["type"] == "http.response.body":
                 request.response_bytes += len(message.get("body", b""))

@@ -102,7 +102,7 @@ class Segment:
         lines = text.replace(b"\0", b"\n").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(LINE_END)]
         for line in lines if len(whole) < len(lines) else ():
-            # A crash tore it: its response was never sent. If somebody tore it, `lost` counts it.
+            # A crash tore it: its response was never sent. If somebody tore it, `lost_count` has it.
             if not line.isspace() and not line.endswith(LINE_END):
                 log.warning("audit.torn_line", path=self.path.name, length=len(line))
         return whole
@@ -154,8 +154,8 @@ class Spool:
     def orphans(self) -> Iterator[Segment]:
         """The segments of dead processes. Raises OSError.
 
-        Those of one process in the order in which they were written, whoever adopts them: the table then
-        never has a later one without an earlier one.
+        Segments of one process come in the order in which they were written, so that the table never has a
+        later entry without the earlier ones.
         """
         others = set(self.folder.glob(SPOOLS)) - {self._active.path, self._resting.path}
         for _, paths in groupby(sorted(others, key=_sort_key), key=_instance_of):

@@ -19,13 +19,13 @@ UTC = "+00:00"  # SQLite keeps times without it
 
 class Fault(StrEnum):
     MISSING = "missing"  # within the range of its instance, and not there
-    ALTERED = "altered"  # its digest is of something else
+    ALTERED = "altered"  # its digest does not match its fields
     UNEXPECTED = "unexpected"  # outside of the range, or of an instance without one
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Of the entries from `first` to `last`, or of the instance's range itself if there is no first."""
+    """A fault of the entries from `first` to `last`, or, without a first, of the instance's range itself."""
 
     fault: Fault
     instance: UUID
@@ -60,10 +60,10 @@ class Verification:
         self._key = digest_key(secret)
         self.checked = 0
         self.total = 0
-        self.heads: list[Head] = []  # of all instances; complete once all findings are
+        self.heads: list[Head] = []  # of all instances; complete after the last finding
 
     async def findings(self) -> AsyncIterator[Finding]:
-        """Neighbors are one. Raises DatabaseUnavailable."""
+        """Faults of the same kind in a row are one finding. Raises DatabaseUnavailable."""
         last: Finding | None = None
         async for finding in self._single_findings():
             if last and last.is_continued_by(finding):
@@ -158,7 +158,7 @@ class Verification:
 def _entry_columns(database: Database) -> Sequence[ColumnElement[Any]]:
     columns: dict[str, ColumnElement[Any]] = {column.name: column for column in AUDIT_LOG.c}
     if database.is_sqlite:
-        # It stores any text in any column: what is no time and no id is altered, and no error.
+        # SQLite stores any text in any column. A value that is no time or no id is a finding, not an error.
         columns["occurred_at"] = (type_coerce(AUDIT_LOG.c.occurred_at, String) + UTC).label("occurred_at")
         columns["user_id"] = type_coerce(AUDIT_LOG.c.user_id, String).label("user_id")
     return [*columns.values()]

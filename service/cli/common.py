@@ -31,7 +31,7 @@ def examples(*commands: str) -> str:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Of the option --since."""
+    """Reads the value of the option --since."""
     match = re.fullmatch(r"(\d{1,5})([mhd])", text)
     if match is None:
         raise typer.BadParameter("a time such as 90m, 2h or 1d", param_hint="--since")

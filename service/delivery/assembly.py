@@ -1,4 +1,4 @@
-"""The parts that send, as the API and `service worker` both need them."""
+"""Builds the parts that deliver mail, for the API and for the command `worker`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -25,11 +25,11 @@ class Paused(Exception):
 
 
 class CircuitBreaker:
-    """One integer. Above zero it is how many deliveries are allowed at once; it doubles with each
-    message that the relay takes, up to the limit. At or below zero it counts the pauses since the
-    relay last took one: each is longer than the one before, and after it one delivery is allowed.
+    """One integer, the level, decides. Above zero it is how many deliveries are allowed at once; it doubles
+    with each message that the relay takes, up to the limit. At or below zero it counts the pauses since the
+    relay last took a message. Each pause is longer than the one before, and after it one delivery is allowed.
 
-    In doubt about the relay, one delivery after another is allowed.
+    While the relay is in doubt, one delivery at a time is allowed.
     """
 
     def __init__(self, limit: int, metrics: Metrics) -> None:
@@ -42,7 +42,7 @@ class CircuitBreaker:
         self._full_until = -math.inf
         self._in_doubt_since: float | None = None
         self._doubts = 0
-        self._begun_before_doubt = 0  # of those in use
+        self._begun_before_doubt = 0  # deliveries under way that began before the doubt
         self._is_reported = False
         self._closed = False
         self._queue: deque[asyncio.Future[None]] = deque()
@@ -72,7 +72,7 @@ class CircuitBreaker:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """One of the allowed places, in the order of asking. Raises Paused."""
+        """Occupies one of the allowed places; who asks first gets the first. Raises Paused."""
         if self.allowed == 0:
             raise Paused
         if self._in_use < self.allowed and not self._queue:
@@ -103,31 +103,30 @@ class CircuitBreaker:
             log.info("relay.recovered")
 
     def pause(self, reason: str, *, at_least: float = 0.0) -> None:
-        """The relay is in trouble: none is allowed for a while. Those that fail together count as one."""
+        """No delivery is allowed for a while. Deliveries that fail together cause one pause."""
         if self.pause_seconds:
             return
         self._level = min(self._level, 0) - 1
         longest = min(2.0 ** -(self._level + 1), MAX_PAUSE)
         seconds = max(longest * random.uniform(0.5, 1), at_least)  # noqa: S311  # not a secret
         self._paused_until = time.monotonic() + seconds
-        self._capacity, self._full_until = self._limit, -math.inf  # it took none at all
+        self._capacity, self._full_until = self._limit, -math.inf  # the relay took no connection at all
         self._set_trouble(reason)
         self._turn_away()
         self._report()
 
     def doubt(self, reason: str) -> None:
-        """Refusals may be the relay's fault: one delivery after another, until it takes a message."""
+        """Refusals may be the relay's fault: one delivery at a time, until the relay takes a message."""
         if self._in_doubt_since is None:
             self._in_doubt_since = time.monotonic()
             self._doubts += 1
             self._begun_before_doubt = self._in_use
         self._set_trouble(reason)
-        if time.monotonic() - self._in_doubt_since >= REPORT_DOUBT_AFTER:  # else others may have been taken
+        if time.monotonic() - self._in_doubt_since >= REPORT_DOUBT_AFTER:  # sooner, another may be taken
             self._report()
 
     def limit_connections(self) -> None:
-        """The relay takes no more connections than those there are: that many, until it may be asked for
-        more."""
+        """The relay refused one connection more: allows only as many as are open, for FULL_FOR seconds."""
         capacity = max(self._in_use - 1, 1)
         if time.monotonic() >= self._full_until + FULL_FOR:
             log.info("relay.connections_limited", connections=capacity)

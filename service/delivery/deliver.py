@@ -61,7 +61,7 @@ class Delivery:
 
     @property
     def in_flight(self) -> list[Email]:
-        """How many emails this process has claimed and not finished."""
+        """The emails that this process has claimed and not finished."""
         return list(self._in_flight)
 
     @property

@@ -1,4 +1,4 @@
-"""The safety net: claims what is due and delivers it, and keeps what is in hand."""
+"""The safety net: claims due emails, delivers them, and renews their leases."""
 
 import asyncio
 import time
@@ -44,7 +44,7 @@ class Worker:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Ends at once. `Delivery.drain` comes before; what it left is claimed again when its lease ends."""
+        """Ends at once: call `Delivery.drain` first. What is cut off is claimed again after its lease."""
         try:
             async with repeat_in_background(self._round, self._renew):
                 yield
@@ -54,7 +54,7 @@ class Worker:
             await asyncio.gather(*self._deliveries, return_exceptions=True)
 
     async def run_once(self) -> int:
-        """Claims what is due, up to what may be in hand, and starts delivering it; returns how many."""
+        """Claims due emails, up to the capacity, starts to deliver them, and returns how many."""
         self._delivery.cancel_slow_sends()
         if cleared := self._suspicion.pop_cleared():
             await self._outbox.make_due(cleared)
@@ -83,7 +83,7 @@ class Worker:
             claimed = await self.run_once()
             if not claimed and self._breaker.trouble:
                 await self._outbox.fail_expired(f"The relay could not be used: {self._breaker.trouble}")
-        # Without room no query was made. Trouble has pauses of its own.
+        # Without room nothing was claimed: it looks again soon, unless the relay's trouble sets the pause.
         looks_soon = claimed or not (self._delivery.capacity or self._breaker.trouble)
         pause = LOOK_AGAIN if looks_soon else self._breaker.pause_seconds or self._probe_pause or LOOK_EVERY
         return min(pause, LOOK_EVERY)
@@ -93,9 +93,9 @@ class Worker:
         return self._suspicion.seconds_until_probe if self._suspicion.in_doubt else 0.0
 
     async def _renew(self) -> float:
-        """Renews what is in hand, so that a slow relay does not look like a dead process."""
+        """Renews the leases of emails in flight, so that a slow relay does not look like a dead process."""
         await self._channel.close_stale()
         if emails := self._delivery.in_flight:
-            with self._database.tolerate_outage("renewal"):  # the next is due before the leases end
+            with self._database.tolerate_outage("renewal"):  # the next renewal comes before the leases end
                 await self._outbox.renew(emails)
         return RENEW_EVERY

@@ -15,7 +15,7 @@ from service.settings import Security, Settings, SmtpAuth
 if TYPE_CHECKING:
     from service.mail.oauth import AccessTokens
 
-# What a password crosses the network as does not matter: it is sent in clear to nobody but loopback.
+# The order is of no matter for secrecy: without TLS, passwords go to loopback only.
 AUTH_METHODS = "plain", "login", "cram-md5"
 NOT_AVAILABLE = 421  # RFC 5321, section 3.8: the server closes the connection, as a rule because it is busy
 WRONG_CREDENTIALS = 535  # RFC 4954, section 6
@@ -83,8 +83,8 @@ class Connector:
         return connection
 
     async def _connect(self, *, within: float) -> socket.socket:
-        """To the first address that takes the connection, the one of last time before all others. (uvloop
-        cannot race them, as RFC 8305 would.)"""
+        """Connects to the first address that accepts, and tries the last one that did before the others.
+        (uvloop cannot race them, as RFC 8305 would.)"""
         where = f"{self._host} on port {self._settings.smtp_port}"
         loop = asyncio.get_running_loop()
         try:
@@ -100,7 +100,7 @@ class Connector:
                 else:
                     self._last_address = address
                     return connected
-        except TimeoutError as exc:  # whose own words do not say who was asked
+        except TimeoutError as exc:  # whose text does not name the relay
             raise RelayTrouble(f"{self.address} did not answer within {within:g} s") from exc
         except OSError as exc:
             raise RelayTrouble(f"Error connecting to {where}: {exc}") from exc
@@ -141,12 +141,12 @@ async def _say_hello(connection: SMTP) -> None:
 
 
 async def _login(connection: SMTP, settings: Settings) -> None:
-    """By any method that both sides know: some servers offer what does not work there. Raises SMTPException
+    """Tries each method that both sides know: some servers offer one that does not work. Raises SMTPException
     or RelayTrouble."""
     credentials = settings.smtp_username, settings.smtp_password.get_secret_value()
     offered = [method for method in AUTH_METHODS if method in connection.server_auth_methods]
     if not offered:
-        await connection.login(*credentials)  # raises what fits
+        await connection.login(*credentials)  # raises the error for this
         return
     refusal: Exception | None = None
     for method in offered:
@@ -181,7 +181,7 @@ async def _login_with_token(connection: SMTP, username: str, tokens: "AccessToke
 
 
 async def _quit(connection: SMTP) -> None:
-    """RFC 5321, section 4.1.1.10: also of a server that is of no use."""
+    """RFC 5321, section 4.1.1.10 asks for QUIT, even if the connection cannot be used."""
     if connection.is_connected:
         with contextlib.suppress(SMTPException, OSError):
             await connection.quit(timeout=QUIT_TIMEOUT)

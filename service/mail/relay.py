@@ -22,12 +22,12 @@ from service.mail.smtp_session import SmtpSession
 from service.outbox.channel import Fault, LaterRefusal, Refusal, SendCancelled
 from service.settings import Settings
 
-# The first bound shows soon that a relay hangs. It doubles whenever it was too short, up to what
-# RFC 5321, section 4.5.3.2 grants, so that a slow relay is used too.
+# The first timeouts are short, to notice soon that a relay hangs. A timeout that was too short doubles, up to
+# what RFC 5321, section 4.5.3.2 grants, so that a slow relay can be used too.
 CONNECT_TIMEOUT = 10.0  # s, for name, connection, greeting, TLS, login and MAIL together
 COMMAND_TIMEOUT = 30.0  # for RCPT and DATA, each
 MAX_TIMEOUT = 300.0
-PROBE_TIMEOUT = 60.0  # for somebody who waits for the answer
+PROBE_TIMEOUT = 60.0  # a person waits for the result
 FINAL_DOT_TIMEOUT = 300.0  # RFC 5321, section 4.5.3.2.6 asks for 600; the whole attempt must stay bounded
 RESET_TIMEOUT = 5.0
 IDLE_TIMEOUT = 30.0  # then a connection is closed rather than used again
@@ -37,7 +37,7 @@ DATA = b"DATA\r\n"
 
 
 class _Stale(Exception):
-    """A connection that was used before is of no use any more. No message was sent on it."""
+    """A kept connection no longer works. No message was sent on it."""
 
 
 class Relay:
@@ -99,7 +99,7 @@ class Relay:
                 return await self._send_on(session, message, may_send, is_reused=True)
             except _Stale as stale:
                 session.close()
-                if stale.__cause__ is not None:  # the next one might meet with the same
+                if stale.__cause__ is not None:  # this recipient may be why, and would cost the next one too
                     break
         session = await self._open(message.sender)
         return await self._send_on(session, message, may_send, is_reused=False)
@@ -131,7 +131,7 @@ class Relay:
         return reply
 
     async def _open(self, sender: str, *, within: float | None = None) -> SmtpSession:
-        """A new one, in which MAIL was accepted. Raises RelayTrouble."""
+        """A new session, in which the relay has accepted MAIL. Raises RelayTrouble."""
         within = within or min(CONNECT_TIMEOUT * 2**self._connect_timeouts, MAX_TIMEOUT)
         try:
             async with asyncio.timeout(within):
@@ -142,7 +142,7 @@ class Relay:
                 except BaseException:
                     connection.close()
                     raise
-        except (TimeoutError, SMTPReadTimeoutError) as exc:  # whose own words do not say who was asked
+        except (TimeoutError, SMTPReadTimeoutError) as exc:  # whose text does not name the relay
             if within < MAX_TIMEOUT:
                 self._connect_timeouts += 1
             raise RelayTrouble(f"{self._connector.address} did not answer within {within:g} s") from exc
@@ -164,7 +164,7 @@ class Relay:
             raise _Stale
 
     async def _send_envelope(self, session: SmtpSession, recipient: str) -> None:
-        """Until the relay waits for the content. Raises Refusal or ChannelTrouble."""
+        """RCPT and DATA. The relay then waits for the content. Raises Refusal or ChannelTrouble."""
         within = min(COMMAND_TIMEOUT * 2**self._command_timeouts, MAX_TIMEOUT)
         rcpt = _rcpt_command(recipient)
         try:
@@ -182,7 +182,7 @@ class Relay:
             raise LaterRefusal(describe(exc), fault=Fault.CHANNEL) from exc
 
     async def _reset(self, session: SmtpSession) -> None:
-        """A refused recipient costs no connection, unless it is one of many."""
+        """Keeps the connection after a refusal, unless it has had too many."""
         session.refusals += 1
         try:
             if session.refusals < MAX_REFUSALS:

@@ -31,11 +31,11 @@ def classify(exc: SMTPResponseException, *, at_rcpt: bool) -> Refusal | ChannelT
 
 
 def describe(exc: BaseException | None) -> str:
-    """The relay's words where it said any, and nothing that JSON or a database cannot hold."""
+    """The relay's reply, or else the error's text, as JSON and a database can hold it."""
     text = f"{exc.code} {exc.message}" if isinstance(exc, SMTPResponseException) else str(exc)
     return to_unicode(text) or type(exc).__name__
 
 
 def to_unicode(text: str) -> str:
-    """Without the lone surrogates with which aiosmtplib stands in for bytes that are not UTF-8."""
+    """Replaces the lone surrogates that aiosmtplib puts in place of bytes that are not UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -14,7 +14,7 @@ logging.getLogger("dotenv.main").setLevel(logging.ERROR)  # it would warn of wha
 
 
 def find_problems(path: Path, *, names: Collection[str]) -> list[str]:
-    """A sentence for each line that says nothing to us, and was probably meant to. Raises OSError and
+    """A sentence for each line that is ignored but was probably meant as a setting. Raises OSError and
     UnicodeDecodeError."""
     return [
         f"{path}, line {_line(binding)}: {problem}"
