@@ -28,7 +28,7 @@ async def migrate(database: Database) -> None:
         if (revision := _find_revision(connection)) and _is_unknown(revision):
             if OUR_REVISION.fullmatch(revision):
                 return
-            raise DatabaseUnavailable(_foreign(revision))
+            raise DatabaseUnavailable(_describe_foreign_schema(revision))
         config = configuration()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -63,7 +63,7 @@ async def find_problem(database: Database) -> str | None:
     if revision in older:
         return f"The database is at revision {revision}, and this release needs {head}: {RUN_MIGRATE}."
     if _is_unknown(revision) and not OUR_REVISION.fullmatch(revision):
-        return f"The database cannot be used: {_foreign(revision)}."
+        return f"The database cannot be used: {_describe_foreign_schema(revision)}."
     return None
 
 
@@ -89,7 +89,7 @@ def _is_unknown(revision: str) -> bool:
     return revision != head and revision not in older
 
 
-def _foreign(revision: str) -> str:
+def _describe_foreign_schema(revision: str) -> str:
     return f"the schema is another application's (revision {revision}); set DATABASE_URL to our own database"
 
 

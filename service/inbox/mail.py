@@ -10,7 +10,7 @@ from email.message import Message
 from functools import cached_property
 
 BLANK_LINE = b"\r\n\r\n"
-QUADRATIC = ("punycode", "idna")  # codecs for names, which take minutes for a whole mail
+SLOW_CODECS = ("punycode", "idna")  # codecs for names, which take minutes for a whole mail
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,7 +47,7 @@ class CaughtMail:
         """The first value, with encoded words (RFC 2047) decoded; empty if there is none."""
         for other, value in self.headers:
             if other.lower() == name.lower():
-                return _decoded_words(value)
+                return _decode_words(value)
         return ""
 
     # Parsed each time: cached parts would take as much memory as the mails themselves.
@@ -79,7 +79,7 @@ def replace_surrogates(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _decoded_words(value: str) -> str:
+def _decode_words(value: str) -> str:
     try:
         words = decode_header(value)
         for _, charset in words:
@@ -107,5 +107,5 @@ def _content(part: Message) -> str:
 
 def _check_charset(charset: str | None) -> None:
     """Raises LookupError."""
-    if charset and codecs.lookup(charset).name in QUADRATIC:
+    if charset and codecs.lookup(charset).name in SLOW_CODECS:
         raise LookupError("not a charset of mails")

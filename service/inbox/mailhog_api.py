@@ -10,7 +10,7 @@ from service.inbox.store import MailStore
 
 ALL = 1_000  # how many mails version 1 of MailHog's API returns; it has no paging
 DEFAULT_LIMIT = 50
-HIGHEST_LIMIT = 250
+MAX_LIMIT = 250
 
 
 class MailhogApi:
@@ -64,7 +64,7 @@ class MailhogApi:
         return PlainTextResponse("No mail leaves here.", status_code=501)
 
     async def messages(self, request: Request) -> Response:
-        start, limit = _window(request)
+        start, limit = _parse_paging(request)
         mails = self._store.page(start=start, limit=limit)
         return _TextJson(mailhog_json.page(mails, start=start, total=len(self._store)))
 
@@ -72,7 +72,7 @@ class MailhogApi:
         kind, query = search_kind(request), request.query_params.get("query")
         if kind is None or not query:
             return Response(status_code=400)
-        start, limit = _window(request)
+        start, limit = _parse_paging(request)
         found = await self._store.search(query, kind=kind)
         return JSONResponse(mailhog_json.page(found[start : start + limit], start=start, total=len(found)))
 
@@ -85,6 +85,6 @@ def _not_found() -> Response:
     return _TextJson(None, status_code=404)
 
 
-def _window(request: Request) -> tuple[int, int]:
+def _parse_paging(request: Request) -> tuple[int, int]:
     limit = int_param(request, name="limit") or DEFAULT_LIMIT
-    return int_param(request, name="start"), min(limit, HIGHEST_LIMIT)
+    return int_param(request, name="start"), min(limit, MAX_LIMIT)

@@ -8,7 +8,7 @@ from typing import TypedDict
 from service.inbox.mail import CaughtMail, split_message
 from service.inbox.store import HOSTNAME
 
-DEEPEST = 20  # levels of nested multiparts; deeper parts are not split
+MAX_DEPTH = 20  # levels of nested multiparts; deeper parts are not split
 
 
 class Path(TypedDict):
@@ -95,7 +95,7 @@ def _content(raw: bytes, *, depth: int = 0) -> Content:
 
 def _mime(fields: Iterable[tuple[str, str]], *, body: bytes, depth: int) -> Mime | None:
     content_type = next((value for name, value in fields if name.lower() == "content-type"), "")
-    if not content_type.lower().startswith("multipart/") or depth == DEEPEST:
+    if not content_type.lower().startswith("multipart/") or depth == MAX_DEPTH:
         return None
     boundary = _boundary(content_type)
     # For MailHog everything between two boundaries is a part, so the last one is "--". Clients rely on the

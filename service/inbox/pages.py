@@ -45,7 +45,7 @@ class Pages:
     def routes(self) -> list[Route]:
         return [
             Route("/", self.mails),
-            Route("/changed", self.changed),
+            Route("/changed", self.wait_for_change),
             Route("/mails/delete", self.delete_found, methods=["POST"]),
             Route("/mails/{id}", self.mail),
             Route("/mails/{id}/html", self.html),
@@ -68,7 +68,7 @@ class Pages:
             older=start + PAGE_SIZE if start + PAGE_SIZE < len(found) else None,
         )
 
-    async def changed(self, request: Request) -> Response:
+    async def wait_for_change(self, request: Request) -> Response:
         """Returns the mailbox's version as soon as it differs from `since`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_TIMEOUT):

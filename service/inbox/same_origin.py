@@ -21,15 +21,15 @@ class SameOrigin:
             await self._app(scope, receive, send)
             return
 
-        async def send_guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _guard(MutableHeaders(scope=message))
+                _add_headers(MutableHeaders(scope=message))
             await send(message)
 
         app = self._app
         if scope["method"] not in SAFE_METHODS and _is_foreign(Headers(scope=scope)):
             app = PlainTextResponse("This request comes from another website.", status_code=403)
-        await app(scope, receive, send_guarded)
+        await app(scope, receive, send_with_headers)
 
 
 def _is_foreign(headers: Headers) -> bool:
@@ -39,7 +39,7 @@ def _is_foreign(headers: Headers) -> bool:
     return origin is not None and origin.partition("://")[2] != headers.get("host")
 
 
-def _guard(headers: MutableHeaders) -> None:
+def _add_headers(headers: MutableHeaders) -> None:
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Cross-Origin-Resource-Policy"] = "same-origin"
     headers["Referrer-Policy"] = "same-origin"

@@ -24,7 +24,7 @@ A_LETTER = re.compile(r"[^\W\d_]")
 BREAKS = re.compile(r"[^\S \u00a0\u3000]")  # white space other than spaces
 SEPARATORS = re.compile(rf"[{HYPHENS}{APOSTROPHES}{EASTERN_DOTS}·.,\s]+")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-LINKISH = re.compile("www|http|hxxp|xn--")
+LINK_PARTS = re.compile("www|http|hxxp|xn--")
 REPEATED = re.compile(r"(.)\1{3}", re.IGNORECASE)
 HAN_NUMBER = re.compile(r"(?:[零一二三四五六七八九]\s?){5}")
 HOUSE_NUMBER = re.compile(r"\d+\s.*\s")  # before a street and a town; no name of three words begins so
@@ -93,6 +93,6 @@ def _advertises(name: str) -> bool:
         not said.isdisjoint(TELLTALES)
         or len(said & EVERYDAY) > 1
         or not SPOKEN_STOPS.isdisjoint({*words[1:-1], *parts[1:-1]})
-        or LINKISH.search(text) is not None
+        or LINK_PARTS.search(text) is not None
         or any(part in text for part in TELLTALE_PARTS)
     )

@@ -27,7 +27,7 @@ def parse(typed: str) -> str | None:
         if len(name) > MAX_LENGTH:
             raise InvalidName(Reason.NAME_TOO_LONG)
         return name or None
-    name = ZERO_WIDTH_SPACES.sub(_typed_space, typed).strip(EDGES)
+    name = ZERO_WIDTH_SPACES.sub(_restore_space, typed).strip(EDGES)
     if not name:
         return None
     if len(name) > MAX_LENGTH:
@@ -38,12 +38,12 @@ def parse(typed: str) -> str | None:
         raise InvalidName(Reason.NAME_INVISIBLE)
     if any(_is_format(character) for character in name) or not joiners_are_valid(name):
         raise InvalidName(Reason.NAME_INVISIBLE)
-    if _most_marks(name) > MAX_MARKS:
+    if _count_marks_in_a_row(name) > MAX_MARKS:
         raise InvalidName(Reason.NAME_TOO_MANY_MARKS)
     return name
 
 
-def _typed_space(spaces: re.Match[str]) -> str:
+def _restore_space(spaces: re.Match[str]) -> str:
     """A space, where the script's keyboards have a zero-width one on the space bar."""
     beside = (
         spaces.string[max(spaces.start() - 1, 0) : spaces.start()]
@@ -65,7 +65,7 @@ def _is_format(character: str) -> bool:
     return unicodedata.category(character) == "Cf" and character not in JOINERS
 
 
-def _most_marks(name: str) -> int:
+def _count_marks_in_a_row(name: str) -> int:
     most = run = 0
     for character in name:
         run = run + 1 if unicodedata.category(character) in ("Mn", "Me") else 0

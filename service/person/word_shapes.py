@@ -56,11 +56,11 @@ def is_name_like(word: str) -> bool:
     """Takes a word in normal form C."""
     if fold(word) in PARTICLES:
         return True
-    shape = "".join(_kind(character) for character in ABBREVIATION.sub(_as_initial, word))
+    shape = "".join(_kind(character) for character in ABBREVIATION.sub(_replace_with_letter, word))
     return (
         WORD.fullmatch(shape) is not None
         and all(_is_of_one_script(part) for part in HYPHEN.split(word))
-        and not any(_runs_on(letters) for letters in JOINTS.split(word))
+        and not any(_is_too_long(letters) for letters in JOINTS.split(word))
         and not _has_small_letter_after_dot(word)
     )
 
@@ -76,7 +76,7 @@ def _kind(character: str) -> str:
     return CATEGORIES.get(unicodedata.category(character), "?")
 
 
-def _as_initial(abbreviation: re.Match[str]) -> str:
+def _replace_with_letter(abbreviation: re.Match[str]) -> str:
     return "A" if fold(abbreviation[0]) in ABBREVIATIONS else abbreviation[0]
 
 
@@ -96,7 +96,7 @@ def _script(character: str) -> str:
     return "EASTERN" if script in EASTERN else script.replace("COMBINING", "")
 
 
-def _runs_on(letters: str) -> bool:
+def _is_too_long(letters: str) -> bool:
     most = MAX_EASTERN_LETTERS if _script(letters[:1]) == "EASTERN" else MAX_LETTERS
     return sum(_kind(character) == "L" for character in letters) > most
 

@@ -87,7 +87,7 @@ def wants_page(request: Request) -> bool:
     return media_type(request.headers) in (FORM, MULTIPART) and accepts_html(request.headers)
 
 
-def invalid(reason: Reason, *loc: str) -> InvalidField:
+def invalid_field(reason: Reason, *loc: str) -> InvalidField:
     return InvalidField(loc=list(loc), msg=reason.sentence, type=reason)
 
 
@@ -118,13 +118,13 @@ def _check_depth(text: str) -> None:
 def _to_unique_dict(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise Problem(ProblemType.INVALID, errors=[invalid(Reason.FIELD_REPEATED, "body")])
+        raise Problem(ProblemType.INVALID, errors=[invalid_field(Reason.FIELD_REPEATED, "body")])
     return fields
 
 
 def _refuse_constant(_: str) -> Any:
     """NaN and Infinity, which are no JSON."""
-    raise Problem(ProblemType.INVALID, errors=[invalid(Reason.NUMBER_NOT_FINITE, "body")])
+    raise Problem(ProblemType.INVALID, errors=[invalid_field(Reason.NUMBER_NOT_FINITE, "body")])
 
 
 _STRICT = json.JSONDecoder(

@@ -23,7 +23,7 @@ REFUSED = (
 )
 
 # Besides JSON, which FastAPI describes.
-FORM_TOO: dict[str, Any] = {
+FORM_BODY: dict[str, Any] = {
     "requestBody": {
         "content": {
             FORM: {

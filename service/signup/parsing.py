@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from service.person.reason import Reason
-from service.signup.body import FORM, StrictRequest, invalid, media_type
+from service.signup.body import FORM, StrictRequest, invalid_field, media_type
 from service.signup.schemas import KEY_PATTERN, SignupRequest
 from service.web.problems import InvalidField, Problem, ProblemType
 
@@ -33,7 +33,7 @@ async def parse(request: StrictRequest) -> ParsedSignup | None:
     key = request.headers.get(KEY_HEADER)
     errors = []
     if key is not None and not VALID_KEY.fullmatch(key):
-        errors.append(invalid(Reason.IDEMPOTENCY_KEY_INVALID, "header", KEY_HEADER))
+        errors.append(invalid_field(Reason.IDEMPOTENCY_KEY_INVALID, "header", KEY_HEADER))
     page_key = fields.pop(KEY_FIELD, "") if media_type(request.headers) == FORM else ""
     try:
         body = _validate(fields)
@@ -41,7 +41,7 @@ async def parse(request: StrictRequest) -> ParsedSignup | None:
         raise Problem(ProblemType.INVALID, errors=[*errors, *problem.errors]) from problem
     if errors:
         raise Problem(ProblemType.INVALID, errors=errors)
-    return ParsedSignup(body, key or (_key_of_content(page_key, body) if page_key else None))
+    return ParsedSignup(body, key or (_derive_key(page_key, body) if page_key else None))
 
 
 async def _fields(request: StrictRequest) -> Any:
@@ -53,10 +53,10 @@ async def _fields(request: StrictRequest) -> Any:
 def _validate(fields: Any) -> SignupRequest:
     if not isinstance(fields, dict):
         reason = Reason.BODY_MISSING if fields is NOTHING else Reason.BODY_NOT_AN_OBJECT
-        raise Problem(ProblemType.INVALID, errors=[invalid(reason, "body")])
+        raise Problem(ProblemType.INVALID, errors=[invalid_field(reason, "body")])
     known = {name: fields[name] for name in SignupRequest.model_fields if name in fields}
     # The name of an unknown field is the client's text, and is not repeated.
-    unknown = [invalid(Reason.FIELD_UNKNOWN, "body")] if len(known) < len(fields) else []
+    unknown = [invalid_field(Reason.FIELD_UNKNOWN, "body")] if len(known) < len(fields) else []
     try:
         body = SignupRequest.model_validate(known)
     except ValidationError as exc:
@@ -70,10 +70,10 @@ def _validate(fields: Any) -> SignupRequest:
 def _field_error(error: ErrorDetails) -> InvalidField:
     # The name may be left out.
     reason = Reason.EMAIL_MISSING if error["type"] == "missing" else REASONS[error["type"]]
-    return invalid(reason, "body", *map(str, error["loc"]))
+    return invalid_field(reason, "body", *map(str, error["loc"]))
 
 
-def _key_of_content(page_key: str, body: SignupRequest) -> str:
+def _derive_key(page_key: str, body: SignupRequest) -> str:
     """The page sent again is the same signup; the page sent with another address is another one."""
     content = "\0".join([page_key, body.email.typed, body.name or ""])
     return f"page-{blake2b(content.encode(), digest_size=20).hexdigest()}"

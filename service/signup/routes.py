@@ -15,7 +15,7 @@ from service.signup import form_routes
 from service.signup.body import JSON, wants_page
 from service.signup.form_routes import NEUTRAL, see_other
 from service.signup.handler import RETRY_AFTER, SignupHandler
-from service.signup.openapi import BY_POLICY, FORM_TOO
+from service.signup.openapi import BY_POLICY, FORM_BODY
 from service.signup.pages import Pages
 from service.signup.preconditions import Precondition
 from service.signup.registration import RegisteredUser
@@ -73,7 +73,7 @@ def add_routes(
         summary="Sign up",
         route_class_override=Route,
         tags=TAGS,
-        openapi_extra=FORM_TOO,
+        openapi_extra=FORM_BODY,
         **BY_POLICY[policy],
     )
 

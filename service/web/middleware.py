@@ -43,14 +43,14 @@ class NoStoreMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_unstored(message: Message) -> None:
+        async def send_with_no_store(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = message.get("headers", ())
                 if not any(name.lower() == b"cache-control" for name, _ in headers):
                     message["headers"] = [*headers, (b"cache-control", b"no-store")]
             await send(message)
 
-        await self._app(scope, receive, send_unstored if scope["type"] == "http" else send)
+        await self._app(scope, receive, send_with_no_store if scope["type"] == "http" else send)
 
 
 class PublicPathMiddleware:

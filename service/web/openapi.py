@@ -9,7 +9,7 @@ from service.web.problems import InvalidField, ProblemDetails, ProblemResponse, 
 PROBLEM = ProblemResponse.media_type
 REQUEST_ID = "0190b6d76d247a579f4a0d8c6f2f2a11"
 INSTANCE = "urn:uuid:0190b6d7-6d24-7a57-9f4a-0d8c6f2f2a11"
-RETRIED = ("429", "503")
+WITH_RETRY_AFTER = ("429", "503")
 
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
@@ -31,7 +31,12 @@ HEADERS: dict[str, dict[str, Any]] = {
         "example": 2,
     },
 }
-ANYWHERE = (ProblemType.MALFORMED, ProblemType.TIMEOUT, ProblemType.HEADERS_TOO_LARGE, ProblemType.INTERNAL)
+PROBLEMS_OF_ALL_ROUTES = (
+    ProblemType.MALFORMED,
+    ProblemType.TIMEOUT,
+    ProblemType.HEADERS_TOO_LARGE,
+    ProblemType.INTERNAL,
+)
 
 
 def problem_responses(*problem_types: ProblemType) -> dict[int | str, dict[str, Any]]:
@@ -69,12 +74,12 @@ def _leave_out_null(schema: dict[str, Any]) -> None:
 def _describe_responses(responses: dict[str, Any]) -> None:
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
-    for status, response in problem_responses(*ANYWHERE).items():
+    for status, response in problem_responses(*PROBLEMS_OF_ALL_ROUTES).items():
         responses.setdefault(str(status), {name: response[name] for name in ("description", "content")})
     for status, response in responses.items():
         if PROBLEM in (content := response.get("content", {})):
             response["content"] = {PROBLEM: content[PROBLEM]}
-            if status in RETRIED:
+            if status in WITH_RETRY_AFTER:
                 response["headers"] = with_headers("Retry-After")
         response["headers"] = {**response.get("headers", {}), **with_headers("X-Request-ID")}
 

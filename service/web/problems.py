@@ -128,7 +128,7 @@ class Problem(HTTPException):
         """What is wrong and when to try again, in the reader's language."""
         sentence = translate(self.detail)
         seconds = (self.headers or {}).get("Retry-After")
-        return f"{sentence} {_when(int(seconds), translate)}" if seconds else sentence
+        return f"{sentence} {_describe_delay(int(seconds), translate)}" if seconds else sentence
 
 
 class ProblemResponse(JSONResponse):
@@ -179,7 +179,7 @@ def problem_app(
     return refuse
 
 
-def _when(seconds: int, translate: Translate) -> str:
+def _describe_delay(seconds: int, translate: Translate) -> str:
     if seconds <= MOMENT:
         return translate(TryAgain.IN_A_MOMENT)
     if seconds <= MINUTE:

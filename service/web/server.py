@@ -17,7 +17,7 @@ from service.web.protocol import HttpProtocol
 
 BACKLOG = 2048
 # What the system says of an address of another machine, and of a name that it does not know.
-NOT_HERE = (errno.EADDRNOTAVAIL, socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_FAIL)
+NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_FAIL)
 
 
 class PortInUse(Exception):
@@ -82,7 +82,7 @@ def explain_port_errors(host: str, port: int, *, setting: str) -> Iterator[None]
     try:
         yield
     except OSError as exc:
-        if exc.errno in NOT_HERE:
+        if exc.errno in NO_SUCH_ADDRESS:
             # conda sets HOST for its compilers, so that it may come from nowhere near .env.
             raise InvalidSettings(
                 f"HOST is {host}, which is no address of this machine: "
