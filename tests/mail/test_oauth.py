@@ -35,18 +35,12 @@ SECRETS = ("swordfish", "herring", "token-")
 REVOKED = "535 5.7.3 Authentication unsuccessful"
 
 
-@pytest.fixture
-def authority(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """The one that this machine trusts."""
-    authority = trustme.CA()
-    file = tmp_path_factory.mktemp("authority") / "authority.pem"
-    authority.cert_pem.write_to_path(str(file))
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    monkeypatch.setenv("SSL_CERT_DIR", str(file.parent / "none"))
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of whoever runs the tests."""
     for name in ("HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    return authority
 
 
 @pytest.fixture

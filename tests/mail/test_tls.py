@@ -20,17 +20,6 @@ ENCRYPTED = pytest.mark.parametrize("security", [Security.STARTTLS, Security.TLS
 
 
 @pytest.fixture
-def authority(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """The one that this machine trusts."""
-    authority = trustme.CA()
-    file = tmp_path_factory.mktemp("authority") / "authority.pem"
-    authority.cert_pem.write_to_path(str(file))
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    monkeypatch.setenv("SSL_CERT_DIR", str(file.parent / "none"))
-    return authority
-
-
-@pytest.fixture
 async def encrypted(
     authority: trustme.CA, security: Security
 ) -> AsyncIterator[Callable[[trustme.LeafCert], ScriptedRelay]]:
