@@ -176,12 +176,12 @@ async def test_a_relay_that_quotes_the_recipient_is_quoted_to_nobody(
 async def test_ten_refusals_in_a_row_that_quote_the_recipient_tell_nothing(
     service: Witness, relay: ScriptedRelay
 ) -> None:
-    relay.answers["rcpt"] = lambda envelope: f"550 5.1.1 no {NAME}: {envelope.recipient.partition('@')[0]}?"
+    relay.answers["rcpt"] = lambda envelope: f"550 no {NAME}: {envelope.recipient.partition('@')[0]}?"
 
     for number in range(11):
         await service.signup(201, json={"email": ADDRESS.replace("@", f"{number}@"), "name": NAME})
 
-    await service.shows_nothing_personal("relay.paused", "550 5.1.1")
+    await service.shows_nothing_personal("relay.paused", "550 no")
 
 
 async def test_a_bug_while_storing_tells_nothing(service: Witness) -> None:
@@ -211,7 +211,7 @@ async def test_a_database_in_trouble_tells_nothing(
     await service.signup(503, json={"email": f"x{ADDRESS}", "name": NAME})
     await make_due_whatever_refuses(service, database)
 
-    await service.shows_nothing_personal("worker.")
+    await service.shows_nothing_personal("database.unavailable")
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
