@@ -211,7 +211,9 @@ async def test_a_database_in_trouble_tells_nothing(
     await service.signup(503, json={"email": f"x{ADDRESS}", "name": NAME})
     await make_due_whatever_refuses(service, database)
 
-    await service.shows_nothing_personal("database.unavailable")
+    # SQLite has no error of its own for a trigger that refuses: it looks like a bug.
+    said = {"sqlite": "background.round_failed", "postgresql": "database.unavailable"}[engine_name]
+    await service.shows_nothing_personal(said)
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import ClassVar
 from uuid import UUID, uuid4
 
@@ -261,11 +261,13 @@ class TestDatabaseInTrouble:
             ):
                 await self.until(client, lambda _, seconds: seconds > STEP * 1.5)
 
-                known = [await self.ask(client, "ada@example.com") for _ in range(3)]
-                new = [await self.ask(client, f"grace{number}@example.com") for number in range(3)]
+                known = [await self.ask(client, "ada@example.com") for _ in range(7)]
+                new = [await self.ask(client, f"grace{number}@example.com") for number in range(7)]
 
         assert {status for status, _ in known + new} == {202}
-        assert min(seconds for _, seconds in known + new) > 2 * STEP
+        # Not each: what the server's own writer has flushed already is not delayed.
+        for asked in (known, new):
+            assert median(seconds for _, seconds in asked) > 2 * STEP
 
     async def test_the_file_is_full(self, relay: ScriptedRelay, migrated_file: Path, tmp_path: Path) -> None:
         shutil.copy(migrated_file, tmp_path / "service.db")
