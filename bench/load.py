@@ -20,7 +20,7 @@ from uuid import uuid4
 import uvloop
 
 CLIENTS = 64
-PATIENCE = 120.0  # s to wait for the last responses
+LAST_RESPONSE_TIMEOUT = 120.0  # s to wait for the last responses
 CREATED = "201"
 
 BODY = b'{"email":"%s%09d@example.com","name":"Ada"}'
@@ -66,7 +66,7 @@ class Load:
         await asyncio.gather(*(self.connect() for _ in range(clients)))
         await asyncio.sleep(seconds)
         self._over = True
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(LAST_RESPONSE_TIMEOUT):
             await self._idle.wait()
         return self.answers
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.load import CLIENTS, PATIENCE, prepare_request
+from bench.load import CLIENTS, LAST_RESPONSE_TIMEOUT, prepare_request
 
 SCRIPT = Path(__file__).with_name("signups.lua")
 
@@ -16,7 +16,7 @@ def command(port: int, *, seconds: float) -> Sequence[str]:
     wrk = _wrk()
     if not wrk:
         return sys.executable, "-m", "bench.load", str(port), str(seconds)
-    at_most = f"-d{seconds + PATIENCE:.0f}"
+    at_most = f"-d{seconds + LAST_RESPONSE_TIMEOUT:.0f}"
     options = ("-t1", f"-c{CLIENTS}", at_most, "-s", str(SCRIPT), f"http://127.0.0.1:{port}/signup")
     return wrk, *options, "--", prepare_request().decode(), str(CLIENTS), str(seconds)
 

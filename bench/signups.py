@@ -11,7 +11,7 @@ from bench.processes import Running
 from bench.smtp_sink import Counter
 from bench.testbed import Testbed
 
-PATIENCE = 10.0  # s without progress; what is missing then counts as lost
+STALL_TIMEOUT = 10.0  # s without progress; what is missing then counts as lost
 LOOK_EVERY = 0.01  # s
 
 
@@ -106,7 +106,7 @@ class _WholeJob:
 async def _wait_for(expected: int, count: Callable[[], Awaitable[int]]) -> tuple[float, int]:
     """The time of the last progress, and how many are missing then."""
     seen, moment = -1, time.monotonic()
-    while seen < expected and time.monotonic() - moment < PATIENCE:
+    while seen < expected and time.monotonic() - moment < STALL_TIMEOUT:
         if (found := await count()) != seen:
             seen, moment = found, time.monotonic()
         await asyncio.sleep(LOOK_EVERY)

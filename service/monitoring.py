@@ -67,9 +67,11 @@ class Health(BaseModel):
 class Readiness(BaseModel):
     status: Literal["ready", "not ready"]
     database: Annotated[str, Field(examples=["ok"])]
-    relay: Annotated[str, Field(examples=["ok"], description="Trouble here keeps signups going: mails wait.")]
+    relay: Annotated[
+        str, Field(examples=["ok"], description="While it is in trouble, signups go on and mails wait.")
+    ]
     audit: Annotated[
-        str, Field(examples=["ok"], description="Trouble here keeps signups going: entries wait.")
+        str, Field(examples=["ok"], description="While it is in trouble, signups go on and entries wait.")
     ]
 
 

@@ -60,7 +60,7 @@ class Messages:
         self._idempotency_header = settings.mail_idempotency_header
         self._words = {
             language: _load_words(templates, language, settings=settings)
-            # The one that the others build upon comes first, so that a fault is told of its own file.
+            # The default language first: a fault in a file that others use is then reported for that file.
             for language in sorted(self.languages, key=lambda language: language != DEFAULT)
         }
 

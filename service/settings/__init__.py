@@ -61,7 +61,7 @@ class SmtpAuth(StrEnum):
 
 
 class DuplicatePolicy(StrEnum):
-    CONFLICT = "conflict"  # a known address is told so
+    CONFLICT = "conflict"  # a known address gets an error
     UNIFORM = "uniform"  # nobody can tell a known address from a new one
 
 

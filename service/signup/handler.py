@@ -69,8 +69,8 @@ class SignupHandler:
         return await self._outbox.find_by_user(user_id) if self._reveals else None
 
     async def _accept_silently(self, body: SignupRequest, request: Request) -> None:
-        """Nothing but the row itself depends on whether there is one: the key is not kept, the mail is
-        left to the loop, the audit does not name the user, and a failure is told at a whole step too."""
+        """A new and a known address differ in nothing but the row: the key is not kept, the loop sends the
+        mail, the audit does not name the user, and even a failure is answered at a whole step."""
         try:
             await self._register(body, request, None)
         except Problem as problem:

@@ -56,10 +56,10 @@ Result = RegisteredUser | AddressTaken | KeyReused | MailboxLimitExceeded
 
 
 class Registration:
-    """`claims` tells, signup by signup, whether this process will send the email itself.
+    """`claims` returns, for each signup, whether this process will send the email itself.
 
-    What is too many for its mailbox is refused; with `DuplicatePolicy.UNIFORM`, where that would tell
-    who signed up before, it is stored, and its email is not sent.
+    A signup too many for its mailbox is refused. With `DuplicatePolicy.UNIFORM` a refusal would reveal who
+    signed up before: the signup is stored, and its email is not sent.
     """
 
     def __init__(

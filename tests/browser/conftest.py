@@ -7,7 +7,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, async_playwright, expect
 
 from tests.browser.site import Site, started
-from tests.browser.window import PATIENCE, Browsing, executable
+from tests.browser.window import TIMEOUT_MS, Browsing, executable
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -16,7 +16,7 @@ async def chromium() -> AsyncIterator[Browser]:
     if path is None:
         pytest.skip("there is no Chromium here: apt-get install chromium, or name one in CHROMIUM")
     async with async_playwright() as playwright:
-        expect.set_options(timeout=PATIENCE)
+        expect.set_options(timeout=TIMEOUT_MS)
         browser = await playwright.chromium.launch(executable_path=path, args=["--disable-gpu"])
         yield browser
         await browser.close()

@@ -12,7 +12,7 @@ from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 15_000  # ms until Playwright gives up
+TIMEOUT_MS = 15_000  # ms until Playwright gives up
 PHONE, DESKTOP, HEIGHT = 360, 1280, 720
 
 Scheme = Literal["light", "dark", "null"]  # null is the browser's default, from which a frame may differ
@@ -46,7 +46,7 @@ class Visit:
             java_script_enabled=scripts,
             locale="en-GB",
         )
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(TIMEOUT_MS)
         visit = cls(context, await context.new_page())
         context.on("request", lambda request: visit.requests.append(request.url))
         context.on("weberror", lambda error: visit.complaints.append(str(error.error)))

@@ -4,7 +4,7 @@ from tests.faults.world import World, http_client
 from tests.support.eventually import eventually
 from tests.support.processes import Process
 
-PATIENCE = 2.5  # s until a client has its 503
+MAX_WAIT = 2.5  # s until a client has its 503
 
 
 async def ready(service: Process) -> int:
@@ -23,7 +23,7 @@ async def recovered(world: World, service: Process) -> None:
 
 def in_time(world: World, *, long: bool) -> bool:
     """Every answer. Only `make faults` has the machine to itself."""
-    return world.answers.percentile(1) < (PATIENCE if long else 2 * PATIENCE)
+    return world.answers.percentile(1) < (MAX_WAIT if long else 2 * MAX_WAIT)
 
 
 async def quiet(world: World, service: Process, *, long: bool) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from service.database.engine import Database, DatabaseUnavailable
 from service.settings import Settings
-from tests.faults.recovery import PATIENCE, in_time, quiet, ready, recovered, signs_up
+from tests.faults.recovery import MAX_WAIT, in_time, quiet, ready, recovered, signs_up
 from tests.faults.world import Verdict, World, http_client
 from tests.support.database import rows
 from tests.support.eventually import eventually
@@ -391,7 +391,7 @@ async def test_f57_packets_are_dropped(proxied: Proxied, verdict: Verdict, long:
     await world.signups(service, 8)
     assert world.answers.statuses == {201: 50, 503: 8}
     assert in_time(world, long=long)
-    await eventually(lambda: signs_up(world, service), within=GIVEN_UP + (PATIENCE if long else 2 * PATIENCE))
+    await eventually(lambda: signs_up(world, service), within=GIVEN_UP + (MAX_WAIT if long else 2 * MAX_WAIT))
 
     await quiet(world, service, long=long)
     await verdict(world, "F57", "the packets of every database connection are dropped")
