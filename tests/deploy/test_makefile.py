@@ -1,5 +1,6 @@
 """What `make` does, without doing it."""
 
+import os
 import re
 import subprocess
 
@@ -11,9 +12,12 @@ TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.M
 
 
 def make(*arguments: str) -> str:
+    # Not as a part of the `make test` that may run this: it would say so, and pass on its options.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(
         ["make", *arguments],  # noqa: S607  # whichever make is on the path
         cwd=ROOT,
+        env=environment,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
