@@ -58,10 +58,10 @@ class Attack:
     async def all_came(self) -> None:
         await eventually(lambda: len(self.waits) == len(self._asked), within=AFTER)
 
-    def figures(self, *, most_seconds: float = MAX_WAIT) -> str:
+    def figures(self) -> str:
         waits = sorted(self.waits.values())
         median, most = waits[len(waits) // 2], waits[int(0.95 * (len(waits) - 1))]
-        assert most <= most_seconds, waits
+        assert most <= MAX_WAIT, waits
         return f"honest mail waits {median:.2f} s, 95 of 100 {most:.2f} s, all {waits[-1]:.2f} s"
 
 
@@ -121,8 +121,7 @@ async def test_f74_honest_mail_to_the_attacked_domain_goes_out_too(world: World,
 
     await attack.all_came()
     await world.settled(within=SOON)
-    figures = attack.figures(most_seconds=2 * MAX_WAIT)  # it waits until the doubt about the relay is over
-    await verdict(world, "F74", f"550 unknown users and honest ones of one domain: {figures}")
+    await verdict(world, "F74", f"550 unknown users and honest ones of one domain: {attack.figures()}")
 
 
 @pytest.mark.long
