@@ -17,8 +17,11 @@ from service.cli.common import (
 )
 from service.cli.output import complain, say, show
 from service.database.email_status import EmailStatus
+from service.database.outbox_kinds import Kind
 
 if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
     from service.database.engine import Database
     from service.outbox.admin import OutboxAdmin, Selection
     from service.settings import Settings
@@ -39,16 +42,18 @@ outbox = typer.Typer(help="The emails: what waits, what failed and why.", no_arg
 def list_outbox(
     status: Annotated[EmailStatus | None, typer.Option(help="Emails in this state.")] = None,
     address: Address = None,
+    kind: Annotated[Kind | None, typer.Option(help="Only this kind of email or event.")] = None,
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Show emails, the newest first; with a status those whose time comes or came last."""
-    from service.outbox.admin import OutboxAdmin
+    """Show emails and events, the newest first; with a status those whose time comes or came last."""
+    from service.outbox.admin import OutboxAdmin, Selection
 
     async def find(database: "Database", _: "Settings") -> None:
-        found = await OutboxAdmin(database).find_newest(limit, status=status, address=address)
-        # One time is enough on a line: when it is tried next, or when it was sent or failed.
-        rows = found if as_json else [{**row, "at": row["finished_at"] or row["due_at"]} for row in found]
+        found = await OutboxAdmin(database).find_newest(
+            limit, status=status, selection=Selection(address=address, kind=kind)
+        )
+        rows = found if as_json else [{**row, **_shorten(row)} for row in found]
         columns = [name for name in COLUMNS if not (status and name == "status")]
         show(rows, columns=columns, as_json=as_json)
 
@@ -109,6 +114,15 @@ def drop(
         say(f"{_emails(dropped)} dropped. An email already being sent may still arrive.")
 
     run_with_database(give_up)
+
+
+def _shorten(row: "RowMapping") -> dict[str, object]:
+    """What a line shows: one time, when it is tried next or was sent or failed; the recipient of an email, or
+    what an event is."""
+    return {
+        "at": row["finished_at"] or row["due_at"],
+        "recipient": row["recipient"] or f"({row['kind']})",
+    }
 
 
 def _require_one(**options: object) -> None:

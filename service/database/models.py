@@ -8,6 +8,7 @@ from sqlalchemy.schema import Table
 from sqlmodel import Field, SQLModel
 
 from service.database.email_status import EmailStatus
+from service.database.outbox_kinds import ChannelName, Kind
 
 MAX_LANGUAGE_TAG = 35  # characters of a language tag; RFC 5646, section 4.4.1
 
@@ -48,14 +49,16 @@ class User(SQLModel, table=True):
     created_at: datetime
 
 
-class OutboxEmail(SQLModel, table=True):
-    """A welcome email, with everything that is needed to send it."""
+class OutboxRow(SQLModel, table=True):
+    """What is owed to the outside because of a signup: an email with everything that is needed to send it, or
+    an event, whose content is made when it is sent."""
 
     __tablename__ = "outbox"
     __table_args__ = (
         # Partial: claims look at waiting rows only, so a million finished ones do not slow them down.
         Index(
             "ix_outbox_due",
+            "channel",
             "due_at",
             postgresql_where=text("status = 'pending'"),
             sqlite_where=text("status = 'pending'"),
@@ -63,6 +66,7 @@ class OutboxEmail(SQLModel, table=True):
         # To find what waits for other domains than those whose mail is refused, and what waits for one.
         Index(
             "ix_outbox_domain",
+            "channel",
             "domain",
             "due_at",
             postgresql_where=text("status = 'pending'"),
@@ -78,8 +82,13 @@ class OutboxEmail(SQLModel, table=True):
     )
 
     id: UUID = Field(primary_key=True)
-    user_id: UUID = Field(foreign_key="users.id", ondelete="CASCADE", unique=True)
-    recipient: str = Field(max_length=320)  # in ASCII, for the envelope and the header
+    channel: str = Field(default=ChannelName.MAIL, max_length=7, sa_column_kwargs={"server_default": "mail"})
+    kind: str = Field(default=Kind.WELCOME, max_length=20, sa_column_kwargs={"server_default": "welcome"})
+    # None for `user.erased`, which outlives the user; all else is erased with them.
+    user_id: UUID | None = Field(default=None, foreign_key="users.id", ondelete="CASCADE", index=True)
+    subject_id: UUID | None = None  # what an event is about: the erased user, or the failed email
+    reason: str | None = Field(default=None, max_length=1000)  # why that email failed
+    recipient: str = Field(max_length=320)  # in ASCII, for the envelope and the header; empty for an event
     domain: str = Field(max_length=255)  # of the recipient, in lower case
     name: str | None = Field(default=None, max_length=100)
     locale: str | None = Field(default=None, max_length=MAX_LANGUAGE_TAG)
@@ -89,7 +98,9 @@ class OutboxEmail(SQLModel, table=True):
     deferrals: int = 0  # temporary refusals so far; decides the backoff
     due_at: datetime = Field()  # when a pending row may be claimed
     give_up_at: datetime
-    last_reply: str | None = Field(default=None, max_length=1000)  # what the relay said, or our reason
+    last_reply: str | None = Field(
+        default=None, max_length=1000
+    )  # what the relay or the endpoint said, or our reason
     created_at: datetime
     finished_at: datetime | None = None
 
@@ -153,6 +164,6 @@ def table(model: type[SQLModel]) -> Table:
 
 
 USERS = table(User)
-OUTBOX = table(OutboxEmail)
+OUTBOX = table(OutboxRow)
 AUDIT_LOG = table(AuditEntry)
 AUDIT_INSTANCES = table(AuditInstance)

@@ -1,4 +1,4 @@
-"""An operator's actions on emails: list, count, retry and drop them."""
+"""An operator's actions on emails and events: list, count, retry and drop them."""
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, RowMapping, and_, func, literal_column, or
 from service.database.email_status import EmailStatus
 from service.database.engine import Database
 from service.database.models import OUTBOX, USERS
+from service.database.outbox_kinds import ChannelName, Kind
 from service.outbox.row import LEASE
 from service.outbox.sql import GIVE_UP_AFTER
 from service.person import address as addresses
@@ -38,6 +39,7 @@ class Selection:
     email_id: UUID | None = None
     address: str | None = None  # in any spelling
     domain: str | None = None  # of the recipient, in Unicode or ASCII
+    kind: Kind | None = None
     failed_since: timedelta | None = None  # only emails that failed within this time
 
     def conditions(self, database: Database) -> list[ColumnElement[bool]]:
@@ -48,6 +50,8 @@ class Selection:
             chosen.append(_has_address(self.address))
         if self.domain is not None:
             chosen.append(OUTBOX.c.domain == _to_ascii(self.domain))
+        if self.kind is not None:
+            chosen += [OUTBOX.c.channel == self.kind.channel, OUTBOX.c.kind == self.kind]
         if self.failed_since:
             chosen.append(OUTBOX.c.status == EmailStatus.FAILED)
             chosen.append(OUTBOX.c.finished_at >= database.clock(after=-self.failed_since))
@@ -65,23 +69,35 @@ class OutboxAdmin:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def queue_depth(self) -> QueueDepth:
+    async def queue_depth(self, channel: ChannelName = ChannelName.MAIL) -> QueueDepth:
+        return (await self.queue_depths())[channel]
+
+    async def queue_depths(self) -> Mapping[ChannelName, QueueDepth]:
+        """Of every channel."""
         oldest = func.min(OUTBOX.c.created_at)
         could_leave = (OUTBOX.c.deferrals == 0) & (OUTBOX.c.due_at <= self._database.clock(after=LEASE))
+        waiting = select(OUTBOX.c.channel, func.count(), oldest, oldest.filter(could_leave))
+        failed = select(OUTBOX.c.channel, func.count())
         async with self._database.read_only() as connection:
             now = await self._database.now(connection)
             found = await connection.execute(
-                select(func.count(), oldest, oldest.filter(could_leave)).where(
-                    OUTBOX.c.status == EmailStatus.PENDING
-                )
+                waiting.where(OUTBOX.c.status == EmailStatus.PENDING).group_by(OUTBOX.c.channel)
             )
-            pending, oldest_at, overdue_at = found.one()
-            failed = await connection.scalar(
-                select(func.count()).select_from(OUTBOX).where(OUTBOX.c.status == EmailStatus.FAILED)
+            pending = {channel: rest for channel, *rest in found}
+            found = await connection.execute(
+                failed.where(OUTBOX.c.status == EmailStatus.FAILED).group_by(OUTBOX.c.channel)
             )
-        return QueueDepth(
-            pending, failed or 0, oldest=_elapsed(oldest_at, now), overdue=_elapsed(overdue_at, now)
-        )
+            failures = {channel: count for channel, count in found}
+        depths = {}
+        for channel in ChannelName:
+            count, oldest_at, overdue_at = pending.get(channel, (0, None, None))
+            depths[channel] = QueueDepth(
+                count,
+                failures.get(channel, 0),
+                oldest=_elapsed(oldest_at, now),
+                overdue=_elapsed(overdue_at, now),
+            )
+        return depths
 
     async def find(self, prefix: str) -> Sequence[UUID]:
         """The ids that begin with these hexadecimal digits, with or without hyphens. At most two, which is
@@ -95,23 +111,32 @@ class OutboxAdmin:
             return (await connection.execute(found)).scalars().all()
 
     async def find_newest(
-        self, limit: int, *, status: EmailStatus | None = None, address: str | None = None
+        self,
+        limit: int,
+        *,
+        status: EmailStatus | None = None,
+        selection: Selection = EVERYTHING,
     ) -> Sequence[RowMapping]:
-        """The newest emails first. With a status, those with the latest time first. `address` may have any
-        spelling."""
-        chosen = Selection(address=address).conditions(self._database)
+        """The newest rows first. With a status, those with the latest time first."""
+        chosen = selection.conditions(self._database)
         newest = OUTBOX.c.id  # ids sort by time
         if status:
             # A literal: with a parameter SQLite would not use the partial index.
             chosen.append(OUTBOX.c.status == literal_column(f"'{status}'"))
             newest = BY_TIME.get(status, newest)
         listed = select(OUTBOX).where(*chosen).order_by(newest.desc()).limit(limit)
+        lists = [listed]
+        if status is EmailStatus.PENDING:  # one channel after the other, as in the index
+            lists = [listed.where(OUTBOX.c.channel == channel) for channel in ChannelName]
         async with self._database.read_only(timeout=None) as connection:
-            return (await connection.execute(listed)).mappings().all()
+            found = [row for each in lists for row in (await connection.execute(each)).mappings()]
+        return sorted(found, key=lambda row: row[newest.name], reverse=True)[:limit]
 
     async def last_accepted_reply(self) -> str | None:
         """What the relay said to the newest email that was sent."""
-        newest = select(OUTBOX.c.last_reply).where(OUTBOX.c.status == EmailStatus.SENT)
+        newest = select(OUTBOX.c.last_reply).where(
+            OUTBOX.c.status == EmailStatus.SENT, OUTBOX.c.channel == ChannelName.MAIL
+        )
         async with self._database.read_only(timeout=None) as connection:
             reply: str | None = await connection.scalar(newest.order_by(OUTBOX.c.id.desc()).limit(1))
             return reply

@@ -18,6 +18,7 @@ from service.database.engine import Database
 from service.database.group_commit import GroupCommit
 from service.database.json_rows import encode_rows
 from service.database.models import OUTBOX
+from service.database.outbox_kinds import ChannelName, Kind
 from service.observability.metrics import Metrics
 from service.outbox import sql
 from service.outbox.row import LEASE, Email, Outcome, Released, clip_reply, encode_outcome, lease_end
@@ -36,11 +37,22 @@ CHOICES: tuple[Choice, ...] = (
 
 
 class Outbox:
-    def __init__(self, database: Database, metrics: Metrics, quota: SendQuota | None = None) -> None:
+    """The rows of one channel."""
+
+    def __init__(
+        self,
+        database: Database,
+        metrics: Metrics,
+        quota: SendQuota | None = None,
+        *,
+        channel: ChannelName = ChannelName.MAIL,
+    ) -> None:
         self._database = database
         self._quota = quota
+        self._channel = channel
         self._claims = {
-            choice: sql.claim_statement(database, choice(database, OUTBOX.c.id)) for choice in CHOICES
+            choice: sql.claim_statement(database, choice(database, channel, OUTBOX.c.id))
+            for choice in CHOICES
         }
         self._make_due = sql.make_due_statement(database)
         self._record_outcomes = sql.record_statement(database)
@@ -52,7 +64,7 @@ class Outbox:
         """Inserts emails that nobody has claimed, in the caller's transaction."""
         await connection.execute(
             update(OUTBOX)
-            .where(OUTBOX.c.user_id.in_(user_ids))
+            .where(OUTBOX.c.user_id.in_(user_ids), OUTBOX.c.channel == self._channel)
             .values(status=EmailStatus.FAILED, last_reply=reason, finished_at=self._database.clock())
         )
 
@@ -112,7 +124,7 @@ class Outbox:
         now: datetime,
     ) -> QuotaDecision:
         limit = parameters["most"]
-        due = choice(self._database, OUTBOX.c.id, OUTBOX.c.recipient, OUTBOX.c.give_up_at)
+        due = choice(self._database, self._channel, OUTBOX.c.id, OUTBOX.c.recipient, OUTBOX.c.give_up_at)
         found = await connection.execute(due, {**parameters, "most": max(limit, QUOTA_LOOKAHEAD)})
         decision = await quota.allocate(connection, found.all(), limit=limit, now=now)
         if decision.postponed:
@@ -153,6 +165,7 @@ class Outbox:
                 select(OUTBOX.c.id)
                 .where(
                     OUTBOX.c.status == EmailStatus.PENDING,
+                    OUTBOX.c.channel == self._channel,
                     OUTBOX.c.due_at <= now,
                     OUTBOX.c.give_up_at <= now,
                 )
@@ -177,7 +190,9 @@ class Outbox:
         """Status and when it was finished; None if there is no such user. Raises DatabaseUnavailable."""
         async with self._database.read_only() as connection:
             found = await connection.execute(
-                select(OUTBOX.c.status, OUTBOX.c.finished_at).where(OUTBOX.c.user_id == user_id)
+                select(OUTBOX.c.status, OUTBOX.c.finished_at).where(
+                    OUTBOX.c.user_id == user_id, OUTBOX.c.kind == Kind.WELCOME
+                )
             )
             row = found.one_or_none()
             return (row.status, row.finished_at) if row else None

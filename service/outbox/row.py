@@ -1,4 +1,4 @@
-"""New and claimed emails, the outcomes of a delivery, and what an outcome changes in the row."""
+"""New and claimed rows, the outcomes of a delivery, and what an outcome changes in the row."""
 
 import random
 import re
@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from service.database.email_status import EmailStatus
+from service.database.outbox_kinds import Kind
 from service.runtime.ids import new_id
 
 LEASE = timedelta(seconds=60)
@@ -70,6 +71,8 @@ class NewEmail:
         """For `enqueue_statement`."""
         return (
             self.id.hex,
+            Kind.WELCOME.channel,
+            Kind.WELCOME,
             self.user_id.hex,
             self.recipient,
             get_domain(self.recipient),

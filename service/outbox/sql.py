@@ -23,7 +23,8 @@ from sqlalchemy import (
 from service.database.email_status import EmailStatus
 from service.database.engine import Database
 from service.database.json_rows import rows_from_json
-from service.database.models import OUTBOX, OutboxEmail
+from service.database.models import OUTBOX, OutboxRow
+from service.database.outbox_kinds import ChannelName
 from service.outbox.row import LEASE
 
 GIVE_UP_AFTER = timedelta(days=5)
@@ -45,6 +46,8 @@ def enqueue_statement(database: Database, users: FromClause) -> Insert:
     emails = rows_from_json(
         database,
         OUTBOX.c.id,
+        OUTBOX.c.channel,
+        OUTBOX.c.kind,
         OUTBOX.c.user_id,
         OUTBOX.c.recipient,
         OUTBOX.c.domain,
@@ -63,7 +66,7 @@ def enqueue_statement(database: Database, users: FromClause) -> Insert:
         "created_at": users.c.created_at,
     }
     return (
-        database.insert(OutboxEmail)
+        database.insert(OutboxRow)
         .from_select(
             [*emails.c.keys(), *others],
             select(*emails.c, *others.values()).where(users.c.id == emails.c.user_id),
@@ -72,36 +75,39 @@ def enqueue_statement(database: Database, users: FromClause) -> Insert:
     )
 
 
-def select_due(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
+def select_due(database: Database, channel: ChannelName, *columns: ColumnElement[Any]) -> Select[Any]:
     """The longest due first, up to the parameter `most`."""
     # SQLite has no row locks, and SQLAlchemy omits FOR UPDATE there.
-    return _select_due_unlocked(database, *columns).limit(bindparam("most")).with_for_update(skip_locked=True)
+    due = _select_due_unlocked(database, channel, *columns)
+    return due.limit(bindparam("most")).with_for_update(skip_locked=True)
 
 
-def select_any_overdue(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
-    oldest = _select_due_unlocked(database, OUTBOX.c.id).limit(PROBE_POOL)
-    of_those = select_due(database, *columns).where(OUTBOX.c.id.in_(oldest))
+def select_any_overdue(database: Database, channel: ChannelName, *columns: ColumnElement[Any]) -> Select[Any]:
+    oldest = _select_due_unlocked(database, channel, OUTBOX.c.id).limit(PROBE_POOL)
+    of_those = select_due(database, channel, *columns).where(OUTBOX.c.id.in_(oldest))
     return of_those.order_by(None).order_by(func.random())
 
 
-def select_due_elsewhere(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
+def select_due_elsewhere(
+    database: Database, channel: ChannelName, *columns: ColumnElement[Any]
+) -> Select[Any]:
     """The longest due email of each domain that is not in the parameter `refused`, encoded rows of one value.
     It skips from domain to domain in the index, however many emails a domain has."""
     pending = OUTBOX.alias("pending")
-    is_pending = pending.c.status == EmailStatus.PENDING
+    is_pending = and_(pending.c.status == EmailStatus.PENDING, pending.c.channel == channel)
     first = select(func.min(pending.c.domain)).where(is_pending).scalar_subquery()
     domains = select(first.label("domain")).cte("domains", recursive=True)
     following = select(func.min(pending.c.domain)).where(is_pending, pending.c.domain > domains.c.domain)
     domains = domains.union_all(select(following.scalar_subquery()).where(domains.c.domain.is_not(None)))
     refused = rows_from_json(database, OUTBOX.c.domain, parameter="refused")
-    oldest = _select_due_unlocked(database, OUTBOX.c.id).where(OUTBOX.c.domain == domains.c.domain)
+    oldest = _select_due_unlocked(database, channel, OUTBOX.c.id).where(OUTBOX.c.domain == domains.c.domain)
     one_of_each = (
         select(oldest.limit(1).correlate(domains).scalar_subquery())
         .where(domains.c.domain.not_in(select(refused.c.domain)))
         .limit(ELSEWHERE_AT_MOST)
     )
     # In any order, which is fair, and keeps PostgreSQL from looking for them in the order of `due_at`.
-    chosen = select_due(database, *columns).where(OUTBOX.c.id.in_(one_of_each))
+    chosen = select_due(database, channel, *columns).where(OUTBOX.c.id.in_(one_of_each))
     return chosen.order_by(None).order_by(func.random())
 
 
@@ -111,9 +117,11 @@ def make_due_statement(database: Database) -> UpdateBase:
     return update(OUTBOX).where(_is_latest(attempts.id, attempts.attempt)).values(due_at=database.clock())
 
 
-def _select_due_unlocked(database: Database, *columns: ColumnElement[Any]) -> Select[Any]:
-    is_due = OUTBOX.c.status == EmailStatus.PENDING, OUTBOX.c.due_at <= database.clock()
-    return select(*columns).where(*is_due).order_by(OUTBOX.c.due_at)
+def _select_due_unlocked(
+    database: Database, channel: ChannelName, *columns: ColumnElement[Any]
+) -> Select[Any]:
+    is_pending = OUTBOX.c.status == EmailStatus.PENDING, OUTBOX.c.channel == channel
+    return select(*columns).where(*is_pending, OUTBOX.c.due_at <= database.clock()).order_by(OUTBOX.c.due_at)
 
 
 def claim_statement(database: Database, chosen: Select[Any]) -> UpdateBase:

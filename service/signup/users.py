@@ -9,6 +9,7 @@ from sqlalchemy import RowMapping, delete, func, select
 
 from service.database.engine import Database
 from service.database.models import OUTBOX, USERS
+from service.database.outbox_kinds import ChannelName
 from service.person.address import InvalidAddress, parse
 
 PAGE_SIZE = 1_000
@@ -57,13 +58,15 @@ class Users:
         async with self._database.read_only(timeout=None) as connection:
             users = (await connection.execute(page)).mappings().all()
             ids = [user["id"] for user in users]
-            mails = await connection.execute(
+            owed = await connection.execute(
                 select(OUTBOX).where(OUTBOX.c.user_id.in_(ids)).order_by(OUTBOX.c.id)
             )
-            emails = defaultdict(list)
-            for email in mails.mappings():
-                emails[email["user_id"]].append(email)
-        return [{**user, "emails": emails[user["id"]]} for user in users]
+            emails: defaultdict[UUID, list[RowMapping]] = defaultdict(list)
+            events: defaultdict[UUID, list[RowMapping]] = defaultdict(list)
+            for row in owed.mappings():
+                kept = emails if row["channel"] == ChannelName.MAIL else events
+                kept[row["user_id"]].append(row)
+        return [{**user, "emails": emails[user["id"]], "events": events[user["id"]]} for user in users]
 
 
 def _canonicalize(address: str) -> str:

@@ -51,6 +51,28 @@ async def test_emails_are_listed_whole_and_harmless(
     assert json.loads(only_failed.stdout)["last_reply"] == HOSTILE
 
 
+async def test_only_the_kind_that_is_asked_for_is_listed(outbox_command: Command, database: Database) -> None:
+    await enqueue(database)
+    await enqueue(database, name="grace")
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql(
+            "UPDATE outbox SET channel = 'webhook', kind = 'user.created', recipient = '' WHERE name = 'Ada'"
+        )
+
+    event, email, all_pending = (
+        outbox_command("list", *options)
+        for options in (["--kind", "user.created"], ["--kind", "welcome"], ["--status", "pending"])
+    )
+
+    assert [line.split("\t")[3] for line in event.stdout.splitlines()] == ["recipient", "(user.created)"]
+    assert [line.split("\t")[3] for line in email.stdout.splitlines()] == ["recipient", "grace@example.com"]
+    assert [line.split("\t")[2] for line in all_pending.stdout.splitlines()] == [
+        "recipient",
+        "grace@example.com",
+        "(user.created)",
+    ]
+
+
 async def test_on_a_terminal_of_80_columns_each_email_is_one_line_with_its_id(
     outbox: Outbox, database: Database, database_url: str, tmp_path: Path
 ) -> None:

@@ -134,7 +134,7 @@ async def test_the_export_for_programs_has_everything_that_is_kept_of_a_person(
 
     ada, *others = [json.loads(line) for line in users("export", "--json").stdout.splitlines()]
 
-    assert ada.keys() - {"emails"} == set(USERS.c.keys())
+    assert ada.keys() - {"emails", "events"} == set(USERS.c.keys())
     assert (ada["email"], ada["canonical_email"]) == ("Ada+tag@Example.com", "ada+tag@example.com")
     assert (ada["locale"], ada["idempotency_key"]) == ("de", "key-1")
     [email] = ada["emails"]

@@ -9,12 +9,20 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, TableClause, column, insert, inspect
+from sqlalchemy import table as table_of
+from sqlalchemy.schema import Table
 
 from service.database import migrations
+from service.database.email_status import EmailStatus
 from service.database.engine import Database, DatabaseUnavailable
+from service.database.models import OUTBOX, USERS
+from service.runtime.ids import new_id
 from service.settings import Settings
+from tests.support.database import rows
 from tests.support.forks import ROOT
+
+NEW_COLUMNS = ("channel", "kind", "subject_id", "reason")
 
 
 @pytest.fixture
@@ -54,6 +62,63 @@ async def test_the_models_and_the_migrations_say_the_same(empty: Database) -> No
     await migrations.migrate(empty)
 
     await run(empty, "check")
+
+
+async def test_what_is_stored_outlives_newer_columns(empty: Database) -> None:
+    await run(empty, "upgrade", "0001")
+    await store_as_in_the_first_release(empty, "ada")
+
+    await migrations.migrate(empty)
+    await store_as_in_the_first_release(empty, "grace")  # by a replica that is not updated yet
+
+    found = await rows(empty, "SELECT recipient, channel, kind FROM outbox ORDER BY id")
+    assert [tuple(row.values()) for row in found] == [
+        ("ada@example.com", "mail", "welcome"),
+        ("grace@example.com", "mail", "welcome"),
+    ]
+    await run(empty, "downgrade", "0001")
+    users = await rows(empty, "SELECT id FROM users ORDER BY id")
+    emails = await rows(empty, "SELECT user_id FROM outbox ORDER BY user_id")
+    assert [row["id"] for row in users] == [row["user_id"] for row in emails]
+    assert len(users) == 2
+
+
+async def test_erasing_a_user_erases_what_is_owed_because_of_them(empty: Database) -> None:
+    await run(empty, "upgrade", "0001")
+    await store_as_in_the_first_release(empty, "ada")
+    await migrations.migrate(empty)
+
+    async with empty.transaction() as connection:
+        await connection.execute(USERS.delete())
+
+    assert await rows(empty, "SELECT * FROM outbox") == []
+
+
+async def store_as_in_the_first_release(database: Database, name: str) -> None:
+    user_id, address = new_id(), f"{name}@example.com"
+    async with database.transaction() as connection:
+        now = await database.now(connection)
+        user = {"id": user_id, "email": address, "canonical_email": address, "created_at": now}
+        email = {
+            "id": new_id(),
+            "user_id": user_id,
+            "recipient": address,
+            "domain": "example.com",
+            "request_id": "r",
+            "status": EmailStatus.PENDING,
+            "attempt": 0,
+            "deferrals": 0,
+            "due_at": now,
+            "give_up_at": now,
+            "created_at": now,
+        }
+        for stored, row in ((USERS, user), (OUTBOX, email)):
+            await connection.execute(insert(_of_the_first_release(stored)).values(**row))
+
+
+def _of_the_first_release(stored: Table) -> TableClause:
+    columns = (column(each.name, each.type) for each in stored.columns if each.name not in NEW_COLUMNS)
+    return table_of(stored.name, *columns)
 
 
 async def test_two_replicas_may_migrate_at_once(

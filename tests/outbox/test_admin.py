@@ -231,5 +231,5 @@ async def test_the_newest_come_first_and_may_be_those_of_one_address(
 
     newest = await admin.find_newest(2)
     assert [row["recipient"] for row in newest] == ["third@example.com", "second@example.com"]
-    assert await admin.find_newest(9, address="nobody@example.com") == []
+    assert await admin.find_newest(9, selection=Selection(address="nobody@example.com")) == []
     assert await admin.find_newest(9, status=EmailStatus.SENT) == []

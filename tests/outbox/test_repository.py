@@ -11,6 +11,7 @@ from service.database.email_status import EmailStatus
 from service.database.engine import Database
 from service.database.json_rows import encode_rows
 from service.database.models import OUTBOX, User, table
+from service.database.outbox_kinds import ChannelName, Kind
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
 from service.outbox.row import (
@@ -311,3 +312,20 @@ async def test_what_was_held_is_due_at_once_unless_another_has_claimed_it(
     await outbox.make_due([(held.id, held.attempt), (claimed.id, claimed.attempt - 1)])
 
     assert [email.recipient for email in await outbox.claim(10)] == ["held@example.com"]
+
+
+async def test_each_channel_claims_its_own_rows(outbox: Outbox, database: Database, metrics: Metrics) -> None:
+    await enqueue(database, name="grace")
+    await enqueue(database)
+    async with database.transaction() as connection:
+        await connection.execute(
+            OUTBOX.update()
+            .where(OUTBOX.c.recipient == "ada@example.com")
+            .values(channel=ChannelName.WEBHOOK, kind=Kind.USER_CREATED, give_up_at=LONG_AGO)
+        )
+    webhook = Outbox(database, metrics, channel=ChannelName.WEBHOOK)
+
+    assert await outbox.fail_expired("the relay is away") == 0
+    assert [email.recipient for email in await outbox.claim_elsewhere(9, refused=[])] == ["grace@example.com"]
+    assert [email.recipient for email in await webhook.claim(9, probing=True)] == ["ada@example.com"]
+    assert await outbox.claim(9) == await webhook.claim(9) == []

@@ -1,0 +1,20 @@
+"""What the outbox owes, and by which channel. In a module of its own, so that `--help` need not import the
+tables."""
+
+from enum import StrEnum
+
+
+class ChannelName(StrEnum):
+    MAIL = "mail"  # to people, through the relay
+    WEBHOOK = "webhook"  # to the system behind, at WEBHOOK_URL
+
+
+class Kind(StrEnum):
+    WELCOME = "welcome"
+    USER_CREATED = "user.created"
+    USER_ERASED = "user.erased"
+    EMAIL_FAILED = "email.failed"
+
+    @property
+    def channel(self) -> ChannelName:
+        return ChannelName.MAIL if self is Kind.WELCOME else ChannelName.WEBHOOK
