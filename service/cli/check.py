@@ -117,11 +117,11 @@ def _database_problems(settings: "Settings") -> Iterator[str]:
 
 def _relay_problems(settings: "Settings") -> Iterator[str]:
     from service.mail.diagnosis import explain
-    from service.mail.relay import Relay
+    from service.mail.relay import PATIENCE, Relay
     from service.outbox.channel import ChannelTrouble
 
     async def probe() -> None:
-        relay = Relay(settings)
+        relay = Relay(settings, patience=PATIENCE)
         try:
             await relay.probe()
         finally:
@@ -154,7 +154,7 @@ async def send_one(mailbox: str, settings: "Settings") -> str:
     """The words of the relay. Raises CommandFailed."""
     from service.mail.diagnosis import explain
     from service.mail.message import Messages
-    from service.mail.relay import Relay
+    from service.mail.relay import PATIENCE, Relay
     from service.outbox.channel import ChannelTrouble, Refusal
     from service.outbox.row import Email
     from service.runtime.ids import new_id
@@ -168,7 +168,7 @@ async def send_one(mailbox: str, settings: "Settings") -> str:
         deferrals=0,
         held_until=math.inf,
     )
-    relay = Relay(settings)
+    relay = Relay(settings, patience=PATIENCE)
     try:
         with progress() as bar:
             bar.add_task("Sending", total=None)

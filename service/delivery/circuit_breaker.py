@@ -125,11 +125,10 @@ class CircuitBreaker:
         if time.monotonic() - self._in_doubt_since >= REPORT_DOUBT_AFTER:  # sooner, another may be taken
             self._report()
 
-    def limit_connections(self) -> None:
-        """The relay refused one connection more: allows only as many as are open, for FULL_FOR seconds."""
-        capacity = max(self._in_use - 1, 1)
+    def limit_connections(self, capacity: int, reason: str) -> None:
+        """The relay takes no more connections than these: allows no more for FULL_FOR seconds."""
         if time.monotonic() >= self._full_until + FULL_FOR:
-            log.info("relay.connections_limited", connections=capacity)
+            log.info("relay.connections_limited", reason=redact_addresses(reason))
         self._full_until = time.monotonic() + FULL_FOR
         self._capacity = capacity
         self._level = min(self._level, capacity)

@@ -15,6 +15,7 @@ from service.observability.metrics import Metrics
 from service.outbox.channel import (
     CannotBuild,
     Channel,
+    ChannelFull,
     ChannelTrouble,
     Fault,
     FinalRefusal,
@@ -123,14 +124,14 @@ class Delivery:
                     return await self._attempt(email)
             except Paused:
                 return Released()
-            except ChannelTrouble:  # it is full; another delivery will free a connection
-                continue
+            except ChannelFull as exc:  # the next delivery that ends frees a connection
+                self._breaker.limit_connections(exc.connections, exc.reason)
 
     async def _attempt(self, email: Email) -> Outcome | None:
         """None if this process no longer holds the email: its next holder sends it."""
         if not email.is_held():
             return None
-        if self._suspicion.must_wait(email):
+        if not self._suspicion.may_try(email):
             return Released()
         if not self._slow_sends.has_room(email):
             return Released(delay=SLOW_AGAIN_AFTER)
@@ -140,6 +141,8 @@ class Delivery:
                     reply = await self._channel.send(email, may_send=may_send)
         except SendCancelled:
             return None
+        except ChannelFull:
+            raise
         except Exception as exc:
             return self._handle(email, exc)
         self._suspicion.record_acceptance()
@@ -163,9 +166,6 @@ class Delivery:
                 return Deferred("The service itself failed; its log says how.")
 
     def _handle_trouble(self, email: Email, trouble: ChannelTrouble) -> Outcome:
-        if trouble.full:
-            self._breaker.limit_connections()
-            raise trouble
         self._breaker.pause(email.redact(trouble.reason), at_least=trouble.pause)
         return Released(trouble.reason)
 

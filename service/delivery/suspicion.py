@@ -3,7 +3,7 @@ addresses must not stop everybody's mail, and a relay that refuses everybody mus
 
 import random
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection
 from uuid import UUID
 
@@ -12,14 +12,39 @@ from service.outbox.row import Email
 MAX_STREAK = 10  # refusals of unclear fault in a row, without an accepted mail, before the relay is in doubt
 DOMAIN_REFUSALS = 3  # emails refused in doubt, before the other emails to the domain wait
 MAX_REMEMBERED = 10_000  # emails
+MAX_PROBES = 20  # more than are allowed to wait for a connection
 MAX_HOLD = 60.0  # s
-FIRST_PROBE, PROBE_GROWTH, LAST_PROBE = 0.1, 1.2, 5.0  # s between two probes: the first, its growth, the last
+FIRST_PROBE, PROBE_GROWTH, LAST_PROBE = 0.05, 1.1, 5.0  # s between probes: the first, its growth, the last
+
+
+class Pace:
+    """When the next probe may begin: soon at first, because people wait for their mail, and later seldom,
+    because the relay may refuse everybody."""
+
+    def __init__(self) -> None:
+        self._pause = FIRST_PROBE
+        self._next_at = time.monotonic() + FIRST_PROBE
+
+    @property
+    def seconds_left(self) -> float:
+        return max(self._next_at - time.monotonic(), 0.0)
+
+    def take(self) -> bool:
+        """Whether a probe begins."""
+        if self.seconds_left:
+            return False
+        self._next_at = time.monotonic() + self._pause
+        self._pause = min(self._pause * PROBE_GROWTH, LAST_PROBE)
+        return True
 
 
 class Suspicion:
     """While the relay is in doubt, nothing fails. Refused emails are held. So are all emails to a domain with
-    several refused ones, except for one probe at a time. All others go ahead. The first accepted email clears
-    the relay; then the held emails are tried once more, and a second refusal is their own fault.
+    several refused ones, except for probes. All others go ahead. The first accepted email clears the relay;
+    then the held emails are tried once more, and a second refusal is their own fault.
+
+    Probes are new emails and, in any order, those that wait. Each kind has its own pace, so that a new email
+    need not wait for its turn among many that are refused.
     """
 
     def __init__(self) -> None:
@@ -29,26 +54,29 @@ class Suspicion:
         self._held: dict[UUID, tuple[int, int]] = {}  # attempt, refusals
         self._second_tries: dict[UUID, None] = {}
         self._cleared: list[tuple[UUID, int]] = []
-        self._probe: UUID | None = None
-        self._probe_pause = FIRST_PROBE
-        self._probe_at = 0.0
+        self._probes: deque[UUID] = deque(maxlen=MAX_PROBES)
+        self._new_probes, self._waiting_probes = Pace(), Pace()
 
     @property
     def domains(self) -> Collection[str]:
         """The domains whose emails wait for the doubt to end."""
         return [domain for domain, ids in self._refused.items() if len(ids) >= DOMAIN_REFUSALS]
 
-    def must_wait(self, email: Email) -> bool:
-        """Whether this email has to wait for the doubt to end."""
-        if not self.in_doubt or email.id == self._probe:
-            return False
-        return len(self._refused.get(email.domain, ())) >= DOMAIN_REFUSALS
+    def may_try(self, email: Email) -> bool:
+        """Whether this email need not wait for the doubt to end. A new one may become a probe."""
+        if not self.in_doubt or len(self._refused.get(email.domain, ())) < DOMAIN_REFUSALS:
+            return True
+        is_new = email.attempt == 1 and email.id not in self._probes
+        if is_new and self._new_probes.take():
+            self._probes.append(email.id)
+        return email.id in self._probes
 
     def record_acceptance(self) -> None:
         """The relay took an email."""
         self._streak = 0
         self.in_doubt = False
         self._refused.clear()
+        self._probes.clear()
         for email_id, (attempt, _) in self._held.items():
             self._second_tries[email_id] = None
             self._cleared.append((email_id, attempt))
@@ -68,7 +96,7 @@ class Suspicion:
             self._refused[email.domain].add(email.id)
         if not self.in_doubt and (accuses_relay or self._streak > MAX_STREAK):
             self.in_doubt = True
-            self._probe_pause, self._probe_at = FIRST_PROBE, time.monotonic() + FIRST_PROBE
+            self._new_probes, self._waiting_probes = Pace(), Pace()
         return self._hold(email) if self.in_doubt else None
 
     def pop_cleared(self) -> list[tuple[UUID, int]]:
@@ -78,13 +106,12 @@ class Suspicion:
 
     @property
     def seconds_until_probe(self) -> float:
-        """Seconds until any email, of a refused domain too, may be tried."""
-        return max(self._probe_at - time.monotonic(), 0.0)
+        """Seconds until any email that waits, of a refused domain too, may be tried."""
+        return self._waiting_probes.seconds_left
 
     def begin_probe(self, email: Email) -> None:
-        self._probe = email.id
-        self._probe_at = time.monotonic() + self._probe_pause
-        self._probe_pause = min(self._probe_pause * PROBE_GROWTH, LAST_PROBE)
+        if self._waiting_probes.take():
+            self._probes.append(email.id)
 
     def _hold(self, email: Email) -> float:
         _, refusals = self._held.get(email.id, (0, 0))

@@ -28,6 +28,10 @@ class RelayTrouble(ChannelTrouble):
     """The relay cannot be used now."""
 
 
+class RelayBusy(RelayTrouble):
+    """The relay refused this connection. It may take others."""
+
+
 class TokenTrouble(RelayTrouble):
     """There is no access token to log in with. `error` is the token endpoint's code (RFC 6749, section 5.2),
     if it gave one."""
@@ -73,7 +77,7 @@ class Connector:
                 await _login(connection, settings)
         except (SMTPException, OSError) as exc:
             await _quit(connection)
-            raise _to_trouble(exc) from exc
+            raise to_trouble(exc) from exc
         except RelayTrouble:
             await _quit(connection)
             raise
@@ -182,11 +186,14 @@ async def _login_with_token(connection: SMTP, username: str, tokens: "AccessToke
 
 async def _quit(connection: SMTP) -> None:
     """RFC 5321, section 4.1.1.10 asks for QUIT, even if the connection cannot be used."""
-    if connection.is_connected:
-        with contextlib.suppress(SMTPException, OSError):
-            await connection.quit(timeout=QUIT_TIMEOUT)
-    connection.close()
+    try:
+        if connection.is_connected:
+            with contextlib.suppress(SMTPException, OSError):
+                await connection.quit(timeout=QUIT_TIMEOUT)
+    finally:
+        connection.close()
 
 
-def _to_trouble(exc: Exception) -> RelayTrouble:
-    return RelayTrouble(describe(exc), full=getattr(exc, "code", None) == NOT_AVAILABLE)
+def to_trouble(exc: Exception) -> RelayTrouble:
+    kind = RelayBusy if getattr(exc, "code", None) == NOT_AVAILABLE else RelayTrouble
+    return kind(describe(exc))

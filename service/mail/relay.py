@@ -15,11 +15,11 @@ from aiosmtplib import (
     SMTPStatus,
 )
 
-from service.mail.connection import Connector, RelayTrouble
+from service.mail.connection import Connector, RelayBusy, RelayTrouble, to_trouble
 from service.mail.message import Message
 from service.mail.replies import classify, describe
 from service.mail.smtp_session import SmtpSession
-from service.outbox.channel import Fault, LaterRefusal, Refusal, SendCancelled
+from service.outbox.channel import ChannelFull, Fault, LaterRefusal, Refusal, SendCancelled
 from service.settings import Settings
 
 # The first timeouts are short, to notice soon that a relay hangs. A timeout that was too short doubles, up to
@@ -27,11 +27,11 @@ from service.settings import Settings
 CONNECT_TIMEOUT = 10.0  # s, for name, connection, greeting, TLS, login and MAIL together
 COMMAND_TIMEOUT = 30.0  # for RCPT and DATA, each
 MAX_TIMEOUT = 300.0
-PROBE_TIMEOUT = 60.0  # a person waits for the result
+PATIENCE = 60.0  # in place of both, where a person waits for the result of a single try
 FINAL_DOT_TIMEOUT = 300.0  # RFC 5321, section 4.5.3.2.6 asks for 600; the whole attempt must stay bounded
 RESET_TIMEOUT = 5.0
 IDLE_TIMEOUT = 30.0  # then a connection is closed rather than used again
-MAX_REFUSALS = 8  # on one connection: Postfix slows down after ten, and hangs up after twenty
+MAX_ERRORS = 7  # on one connection, after the last message that was taken: Postfix slows down after ten
 
 DATA = b"DATA\r\n"
 
@@ -43,21 +43,21 @@ class _Stale(Exception):
 class Relay:
     """A pool of connections, each used for one message at a time.
 
-    How many are in use at once is for the caller to bound.
+    How many are in use at once is for the caller to bound. `patience` is for callers that try only once.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, patience: float | None = None) -> None:
         self._sender = settings.envelope_sender
         self._connector = Connector(settings)
         self._idle: deque[tuple[SmtpSession, float]] = deque()
         self._in_use = 0
-        self._connect_timeouts = 0
-        self._command_timeouts = 0
+        self._connect_timeout = patience or CONNECT_TIMEOUT
+        self._command_timeout = patience or COMMAND_TIMEOUT
 
     async def send(self, message: Message, *, may_send: Callable[[], bool] = lambda: True) -> str:
         """The relay's reply after taking the message. Asks `may_send` right before the content.
 
-        Raises FinalRefusal, LaterRefusal, RelayTrouble or SendCancelled.
+        Raises FinalRefusal, LaterRefusal, RelayTrouble, ChannelFull or SendCancelled.
         """
         self._in_use += 1
         try:
@@ -68,9 +68,9 @@ class Relay:
     async def probe(self) -> None:
         """Connects, logs in, and asks to mail the sender's own address, without sending anything. A refusal
         that is about this address alone is no trouble. Raises RelayTrouble."""
-        session = await self._open(self._sender, within=PROBE_TIMEOUT)
+        session = await self._open(self._sender)
         try:
-            reply = await session.command(_rcpt_command(self._sender), within=PROBE_TIMEOUT)
+            reply = await session.command(_rcpt_command(self._sender), within=self._command_timeout)
         except SMTPException as exc:
             raise RelayTrouble(describe(exc)) from exc
         await session.quit()
@@ -101,7 +101,13 @@ class Relay:
                 session.close()
                 if stale.__cause__ is not None:  # this recipient may be why, and would cost the next one too
                     break
-        session = await self._open(message.sender)
+        try:
+            session = await self._open(message.sender)
+        except RelayBusy as exc:
+            # Those that are kept for the next message count at the relay too.
+            if others := self._in_use - 1 + len(self._idle):
+                raise ChannelFull(exc.reason, connections=others) from exc
+            raise
         return await self._send_on(session, message, may_send, is_reused=False)
 
     async def _send_on(
@@ -127,12 +133,13 @@ class Relay:
         except BaseException:
             session.close()
             raise
+        session.errors = 0
         self._keep(session)
         return reply
 
-    async def _open(self, sender: str, *, within: float | None = None) -> SmtpSession:
+    async def _open(self, sender: str) -> SmtpSession:
         """A new session, in which the relay has accepted MAIL. Raises RelayTrouble."""
-        within = within or min(CONNECT_TIMEOUT * 2**self._connect_timeouts, MAX_TIMEOUT)
+        within = self._connect_timeout
         try:
             async with asyncio.timeout(within):
                 connection = await self._connector.open(within=within)
@@ -143,14 +150,10 @@ class Relay:
                     connection.close()
                     raise
         except (TimeoutError, SMTPReadTimeoutError) as exc:  # whose text does not name the relay
-            if within < MAX_TIMEOUT:
-                self._connect_timeouts += 1
+            self._connect_timeout = _longer_than(within, self._connect_timeout)
             raise RelayTrouble(f"{self._connector.address} did not answer within {within:g} s") from exc
-        except RelayTrouble as exc:
-            exc.full = exc.full and self._in_use > 1
-            raise
         except (SMTPException, OSError) as exc:
-            raise RelayTrouble(describe(exc)) from exc
+            raise to_trouble(exc) from exc
         return session
 
     async def _reuse(self, session: SmtpSession, message: Message) -> None:
@@ -165,7 +168,7 @@ class Relay:
 
     async def _send_envelope(self, session: SmtpSession, recipient: str) -> None:
         """RCPT and DATA. The relay then waits for the content. Raises Refusal or ChannelTrouble."""
-        within = min(COMMAND_TIMEOUT * 2**self._command_timeouts, MAX_TIMEOUT)
+        within = self._command_timeout
         rcpt = _rcpt_command(recipient)
         try:
             reply = await session.command(rcpt, DATA, within=within)
@@ -177,24 +180,33 @@ class Relay:
         except SMTPResponseException as exc:
             raise classify(exc, at_rcpt=isinstance(exc, SMTPRecipientRefused)) from exc
         except SMTPException as exc:  # the recipient may be why: others are tried before the relay is blamed
-            if isinstance(exc, SMTPReadTimeoutError) and within < MAX_TIMEOUT:
-                self._command_timeouts += 1
+            if isinstance(exc, SMTPReadTimeoutError):
+                self._command_timeout = _longer_than(within, self._command_timeout)
             raise LaterRefusal(describe(exc), fault=Fault.CHANNEL) from exc
 
     async def _reset(self, session: SmtpSession) -> None:
         """Keeps the connection after a refusal, unless it has had too many."""
-        session.refusals += 1
+        session.errors += 1
+        if session.errors >= MAX_ERRORS:
+            await session.quit()
+            return
         try:
-            if session.refusals < MAX_REFUSALS:
-                await session.reset(within=RESET_TIMEOUT)
-                self._keep(session)
-            else:
-                await session.quit()
+            await session.reset(within=RESET_TIMEOUT)
         except SMTPException:
             session.close()
+        except BaseException:  # cancelled
+            session.close()
+            raise
+        else:
+            self._keep(session)
 
     def _keep(self, session: SmtpSession) -> None:
         self._idle.append((session, time.monotonic()))
+
+
+def _longer_than(too_short: float, timeout: float) -> float:
+    """The next timeout. Those that run out together double it once."""
+    return max(timeout, min(too_short * 2, MAX_TIMEOUT))
 
 
 def _mail_command(sender: str) -> bytes:

@@ -9,8 +9,9 @@ from service.outbox.channel import ChannelTrouble, Fault, FinalRefusal, LaterRef
 CLOSING = 421
 NOT_AUTHENTICATED = 530, 535  # RFC 4954, section 6
 MAY_NOT_RELAY = 454  # what Postfix says for "Relay access denied" until it is told to say 554
-# RFC 3463, sections 3.2 and 3.3: what is wrong with the recipient's address or mailbox. Not 5.1.0, 5.1.7
-# and 5.1.8, which are said about senders too, nor 5.2.0 and 5.2.252, with which Exchange refuses a sender.
+# What is wrong with the recipient's address or mailbox: RFC 3463, sections 3.2 and 3.3, and RFC 7505.
+# Of the others in IANA's registry 5.1.0, 5.1.7 and 5.1.8 are said about senders, 5.2.0 too (by Exchange,
+# as 5.2.252), 5.1.9 of a mail that was passed on, and 5.4 and 5.7 about routes and policies.
 ABOUT_RECIPIENT = re.compile(r"5\.(?:1\.(?:[1-6]|10)|2\.[1-4])(?!\d)")
 POLICY = re.compile(r"[45]\.7\.\d")  # RFC 3463, section 3.8: at RCPT it says that we may not relay
 

@@ -46,7 +46,7 @@ class SmtpSession(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._failure: SMTPException | None = None
         self._is_closing = False
-        self.refusals = 0
+        self.errors = 0  # replies of 4xx and 5xx since the last message that was taken
         self._transport.set_protocol(self)
 
     async def command(self, command: bytes, *following: bytes, within: float) -> Reply:
@@ -81,10 +81,12 @@ class SmtpSession(asyncio.Protocol):
             raise SMTPResponseException(reply.code, reply.message)
 
     async def quit(self) -> None:
-        with contextlib.suppress(SMTPException):
-            await self._read_pipelined(QUIT_TIMEOUT)
-            await self.command(b"QUIT\r\n", within=QUIT_TIMEOUT)
-        self.close()
+        try:
+            with contextlib.suppress(SMTPException):
+                await self._read_pipelined(QUIT_TIMEOUT)
+                await self.command(b"QUIT\r\n", within=QUIT_TIMEOUT)
+        finally:
+            self.close()
 
     def close(self) -> None:
         self._transport.close()
@@ -107,6 +109,7 @@ class SmtpSession(asyncio.Protocol):
             self._pipelined -= 1
             if (await self.read_reply(within=within)).code == START_INPUT:
                 raise SMTPServerDisconnected("The relay waits for content without a recipient")
+            self.errors += 1
 
     def _send(self, data: bytes, *, replies: int) -> None:
         if self._failure or self._transport.is_closing():

@@ -45,15 +45,22 @@ class LaterRefusal(Refusal):
 class ChannelTrouble(Exception):
     """The channel cannot be used now; the row is not at fault.
 
-    `full` if it only takes no more connections than there are; `pause` is how many seconds it
-    should be left alone at least.
+    `pause` is how many seconds it should be left alone at least.
     """
 
-    def __init__(self, reason: str, *, full: bool = False, pause: float = 0.0) -> None:
+    def __init__(self, reason: str, *, pause: float = 0.0) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.full = full
         self.pause = pause
+
+
+class ChannelFull(Exception):
+    """The channel refused one connection more than the `connections` that are open. Nothing was sent."""
+
+    def __init__(self, reason: str, *, connections: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.connections = connections
 
 
 class SendCancelled(Exception):
@@ -68,7 +75,7 @@ class Channel(Protocol):
     async def send(self, email: Email, *, may_send: Callable[[], bool]) -> str:
         """Sends the row and returns the channel's reply. Asks `may_send` right before the content.
 
-        Raises Refusal, ChannelTrouble, SendCancelled or CannotBuild.
+        Raises Refusal, ChannelTrouble, ChannelFull, SendCancelled or CannotBuild.
         """
 
     async def close_stale(self) -> None:

@@ -78,7 +78,7 @@ async def test_what_the_relay_does_is_explained(
     changes: dict[str, object],
     words: str,
 ) -> None:
-    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(module, "PATIENCE", 0.5)
     relay.answers |= answers
 
     told = await trouble(settings, **changes)

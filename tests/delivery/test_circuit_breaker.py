@@ -202,7 +202,9 @@ async def test_a_relay_that_takes_two_connections_is_given_two_and_asked_for_mor
                 breaker.record_success()
             assert breaker.allowed == 10
 
-    assert [(line["event"], line["connections"]) for line in lines] == [("relay.connections_limited", 9)]
+    assert [(line["event"], line["reason"]) for line in lines] == [
+        ("relay.connections_limited", "421 too many")
+    ]
     assert breaker.trouble is None
 
 
@@ -215,4 +217,4 @@ async def _settle_at(breaker: CircuitBreaker, connections: int) -> None:
             async with AsyncExitStack() as more:
                 for _ in range(others):
                     await more.enter_async_context(breaker.place())
-                breaker.limit_connections()
+                breaker.limit_connections(connections + others - 1, "421 too many")

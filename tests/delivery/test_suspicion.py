@@ -9,16 +9,30 @@ from service.delivery.suspicion import DOMAIN_REFUSALS, MAX_STREAK, Suspicion
 from service.outbox.row import Email
 
 
-def email(domain: str = "example.com") -> Email:
+def email(domain: str = "example.com", *, attempt: int = 2) -> Email:
     return Email(
         id=uuid4(),
         recipient=f"ada@{domain}",
         name=None,
         request_id="r",
-        attempt=1,
+        attempt=attempt,
         deferrals=0,
         held_until=0.0,
     )
+
+
+class Clock:
+    now = 100.0
+
+    def read(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("service.delivery.suspicion.time.monotonic", clock.read)
+    return clock
 
 
 @pytest.fixture
@@ -72,8 +86,8 @@ def test_in_doubt_nothing_fails_however_often_it_is_refused(suspicion: Suspicion
 def test_only_what_is_for_a_refused_domain_waits(suspicion: Suspicion) -> None:
     begin_doubt(suspicion)
 
-    assert suspicion.must_wait(email("attacked.example"))
-    assert not suspicion.must_wait(email("example.com"))
+    assert not suspicion.may_try(email("attacked.example"))
+    assert suspicion.may_try(email("example.com"))
     assert list(suspicion.domains) == ["attacked.example"]
 
 
@@ -82,7 +96,7 @@ def test_one_recipient_who_is_always_refused_keeps_nobody_of_the_domain_waiting(
     for _ in range(20):
         accuse(suspicion, refused)
 
-    assert not suspicion.must_wait(email())
+    assert suspicion.may_try(email())
     assert list(suspicion.domains) == []
 
 
@@ -94,7 +108,7 @@ def test_the_first_mail_that_is_taken_clears_the_relay_and_refused_again_is_fina
     suspicion.record_acceptance()
 
     assert not suspicion.in_doubt
-    assert not suspicion.must_wait(email("attacked.example"))
+    assert suspicion.may_try(email("attacked.example"))
     assert suspicion.pop_cleared() == [(each.id, each.attempt) for each in held]
     assert suspicion.pop_cleared() == []
     assert all(accuse(suspicion, each) for each in held)
@@ -110,22 +124,46 @@ def test_those_held_wait_longer_each_time(suspicion: Suspicion) -> None:
     assert 30 <= holds[-1] <= 60
 
 
-def test_now_and_then_any_email_is_tried(suspicion: Suspicion, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr("service.delivery.suspicion.time.monotonic", lambda: now)
+def test_now_and_then_an_email_that_waits_is_tried(suspicion: Suspicion, clock: Clock) -> None:
     begin_doubt(suspicion)
     probe, pauses = email("attacked.example"), []
 
-    for _ in range(40):
+    for _ in range(80):
         pauses.append(suspicion.seconds_until_probe)
-        now += suspicion.seconds_until_probe
+        clock.now += suspicion.seconds_until_probe
         assert suspicion.seconds_until_probe == 0
         suspicion.begin_probe(probe)
 
-    assert not suspicion.must_wait(probe)
-    assert suspicion.must_wait(email("attacked.example"))
-    assert pauses[0] == pytest.approx(0.1)
+    assert suspicion.may_try(probe)
+    assert not suspicion.may_try(email("attacked.example"))
+    assert sum(pauses[:25]) < 5
     assert pauses[-1] == pytest.approx(5)
+
+
+def test_a_new_email_is_tried_too_and_need_not_wait_for_its_turn_among_the_others(
+    suspicion: Suspicion, clock: Clock
+) -> None:
+    begin_doubt(suspicion)
+    for _ in range(80):
+        clock.now += suspicion.seconds_until_probe
+        suspicion.begin_probe(email("attacked.example"))
+
+    new = email("attacked.example", attempt=1)
+
+    assert suspicion.may_try(new)
+    assert suspicion.may_try(new), "a second time, after it found no connection"
+    assert not suspicion.may_try(email("attacked.example", attempt=1)), "at the same moment"
+
+
+def test_new_emails_are_tried_seldom_if_all_are_refused(suspicion: Suspicion, clock: Clock) -> None:
+    begin_doubt(suspicion)
+    tried = 0
+
+    for _ in range(60 * 20):
+        clock.now += 1 / 20
+        tried += suspicion.may_try(email("attacked.example", attempt=1))
+
+    assert 30 <= tried <= 60
 
 
 def test_what_is_remembered_is_bounded(suspicion: Suspicion, monkeypatch: pytest.MonkeyPatch) -> None:

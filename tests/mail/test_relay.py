@@ -13,6 +13,7 @@ from service.mail import smtp_session
 from service.mail.message import Message
 from service.mail.relay import Relay
 from service.outbox.channel import (
+    ChannelFull,
     ChannelTrouble,
     Fault,
     FinalRefusal,
@@ -23,7 +24,7 @@ from service.outbox.channel import (
 from service.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.mail import MESSAGE
-from tests.support.relay import DROP, HANG, ScriptedRelay
+from tests.support.relay import DROP, HANG, Answer, ScriptedRelay
 
 
 @pytest.fixture
@@ -145,7 +146,6 @@ async def test_what_is_the_relays_trouble(
         await connections.send(MESSAGE)
 
     assert caught.value.reason == reply
-    assert not caught.value.full
     assert relay.accepted == []
 
 
@@ -293,11 +293,51 @@ async def test_many_refusals_end_a_connection_before_the_relay_does(
     connections: Relay, relay: ScriptedRelay
 ) -> None:
     relay.answers["rcpt"] = "550 5.1.1 no such user"
-    for _ in range(2 * module.MAX_REFUSALS):
+    for _ in range(20):
         with pytest.raises(FinalRefusal):
             await connections.send(MESSAGE)
 
-    assert relay.stages["greeting"] == relay.stages["quit"] == 2
+    errors = relay.stages["rcpt"] + relay.commands.count("DATA")  # which is refused without a recipient
+    assert module.MAX_ERRORS * relay.stages["quit"] <= errors <= 8 * relay.stages["greeting"]
+    assert relay.stages["quit"] > 1
+
+
+async def test_refusals_among_others_end_no_connection(connections: Relay, relay: ScriptedRelay) -> None:
+    for _ in range(10):
+        relay.answers["rcpt"] = "550 5.1.1 no such user"
+        for _ in range(2):
+            with pytest.raises(FinalRefusal):
+                await connections.send(MESSAGE)
+        del relay.answers["rcpt"]
+        await connections.send(MESSAGE)
+
+    assert relay.stages["greeting"] == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "answers"),
+    [
+        ("greeting", {}),
+        ("ehlo", {}),
+        ("mail", {}),
+        ("rcpt", {}),
+        ("data", {}),
+        ("dot", {}),
+        ("rset", {"rcpt": "550 5.1.1 no such user"}),
+        ("quit", {"mail": "550 not this sender"}),
+    ],
+)
+async def test_whoever_is_cancelled_leaves_no_connection_open(
+    connections: Relay, relay: ScriptedRelay, stage: str, answers: dict[str, Answer]
+) -> None:
+    relay.answers |= {**answers, stage: HANG}
+    sending = asyncio.create_task(connections.send(MESSAGE))
+    await eventually(lambda: relay.stages[stage])
+
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+
+    await eventually(lambda: relay.connections == 0, within=5)
 
 
 @pytest.mark.parametrize("reply", ["251 forwarded", "252 cannot tell, but will try"])
@@ -360,11 +400,29 @@ async def test_a_relay_that_has_no_more_connections_is_full_while_others_are_use
     await eventually(lambda: relay.stages["dot"])
     relay.answers["greeting"] = "421 4.7.0 too many connections"
 
-    with pytest.raises(ChannelTrouble) as caught:
+    with pytest.raises(ChannelFull) as caught:
         await connections.send(MESSAGE)
 
-    assert caught.value.full
+    assert caught.value.connections == 1
     await first
+
+
+@pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail"])
+async def test_a_relay_that_has_no_more_connections_is_full_while_others_are_kept(
+    connections: Relay, relay: ScriptedRelay, stage: str
+) -> None:
+    relay.delays["dot"] = 0.1
+    begun = [asyncio.create_task(connections.send(MESSAGE)) for _ in range(2)]
+    await eventually(lambda: relay.stages["dot"] == 2)
+    relay.answers[stage] = "421 4.7.0 too many connections"
+    relay.delays[stage] = 0.3
+    refused = asyncio.create_task(connections.send(MESSAGE))
+    await asyncio.gather(*begun)
+
+    with pytest.raises(ChannelFull) as caught:
+        await refused
+
+    assert caught.value.connections == 2
 
 
 @pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail", "rcpt"])
@@ -409,13 +467,18 @@ async def test_a_probe_notices_that_we_may_not_relay(
     await eventually(lambda: relay.stages["quit"] == 1)
 
 
+@pytest.mark.parametrize("stage", ["greeting", "mail", "rcpt"])
 @pytest.mark.usefixtures("short_deadlines")
-async def test_a_probe_is_as_patient_as_somebody_who_waits_for_the_answer(
-    connections: Relay, relay: ScriptedRelay
+async def test_somebody_who_waits_for_the_result_of_one_try_is_patient(
+    relay: ScriptedRelay, stage: str
 ) -> None:
-    relay.delays["greeting"] = 0.5
+    relay.delays[stage] = 0.5
+    connections = Relay(Settings(smtp_host="127.0.0.1", smtp_port=relay.port), patience=5)
 
     await connections.probe()
+    assert await connections.send(MESSAGE) == "250 2.0.0 queued"
+
+    await connections.close()
 
 
 async def test_the_next_address_is_tried_when_the_first_says_nothing(
