@@ -29,7 +29,7 @@ class RelayTrouble(ChannelTrouble):
 
 
 class RelayBusy(RelayTrouble):
-    """The relay refused this connection. It may take others."""
+    """The relay refused one connection more. It may go on with others."""
 
 
 class TokenTrouble(RelayTrouble):
@@ -77,7 +77,7 @@ class Connector:
                 await _login(connection, settings)
         except (SMTPException, OSError) as exc:
             await _quit(connection)
-            raise to_trouble(exc) from exc
+            raise _to_trouble(exc) from exc
         except RelayTrouble:
             await _quit(connection)
             raise
@@ -194,6 +194,6 @@ async def _quit(connection: SMTP) -> None:
         connection.close()
 
 
-def to_trouble(exc: Exception) -> RelayTrouble:
+def _to_trouble(exc: Exception) -> RelayTrouble:
     kind = RelayBusy if getattr(exc, "code", None) == NOT_AVAILABLE else RelayTrouble
     return kind(describe(exc))

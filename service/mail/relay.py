@@ -15,7 +15,7 @@ from aiosmtplib import (
     SMTPStatus,
 )
 
-from service.mail.connection import Connector, RelayBusy, RelayTrouble, to_trouble
+from service.mail.connection import Connector, RelayBusy, RelayTrouble
 from service.mail.message import Message
 from service.mail.replies import classify, describe
 from service.mail.smtp_session import SmtpSession
@@ -153,7 +153,7 @@ class Relay:
             self._connect_timeout = _longer_than(within, self._connect_timeout)
             raise RelayTrouble(f"{self._connector.address} did not answer within {within:g} s") from exc
         except (SMTPException, OSError) as exc:
-            raise to_trouble(exc) from exc
+            raise RelayTrouble(describe(exc)) from exc
         return session
 
     async def _reuse(self, session: SmtpSession, message: Message) -> None:

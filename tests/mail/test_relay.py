@@ -407,7 +407,7 @@ async def test_a_relay_that_has_no_more_connections_is_full_while_others_are_use
     await first
 
 
-@pytest.mark.parametrize("stage", ["greeting", "ehlo", "mail"])
+@pytest.mark.parametrize("stage", ["greeting", "ehlo"])
 async def test_a_relay_that_has_no_more_connections_is_full_while_others_are_kept(
     connections: Relay, relay: ScriptedRelay, stage: str
 ) -> None:
