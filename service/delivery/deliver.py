@@ -178,7 +178,8 @@ class Delivery:
         seconds = self._suspicion.record_refusal(email, accuses_relay=refusal.fault is Fault.CHANNEL)
         if seconds is None:
             return own
-        self._breaker.doubt(email.redact(refusal.reason))
+        if self._suspicion.in_doubt:
+            self._breaker.doubt(email.redact(refusal.reason))
         # Each retry after an unknown outcome may be one more mail to a person, so it always counts.
         return own if refusal.unknown else Released(refusal.reason, delay=seconds)
 

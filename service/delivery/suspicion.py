@@ -5,15 +5,18 @@ import random
 import time
 from collections import defaultdict, deque
 from collections.abc import Collection
+from typing import Any
 from uuid import UUID
 
 from service.outbox.row import Email
+from service.runtime.ids import new_id
 
 MAX_STREAK = 10  # refusals of unclear fault in a row, without an accepted mail, before the relay is in doubt
 DOMAIN_REFUSALS = 3  # emails refused in doubt, before the other emails to the domain wait
 MAX_REMEMBERED = 10_000  # emails
 MAX_PROBES = 20  # more than are allowed to wait for a connection
 MAX_HOLD = 60.0  # s
+NO_ID = UUID(int=0)
 FIRST_PROBE, PROBE_GROWTH, LAST_PROBE = 0.05, 1.1, 5.0  # s between probes: the first, its growth, the last
 
 
@@ -41,7 +44,8 @@ class Pace:
 class Suspicion:
     """While the relay is in doubt, nothing fails. Refused emails are held. So are all emails to a domain with
     several refused ones, except for probes. All others go ahead. The first accepted email clears the relay;
-    then the held emails are tried once more, and a second refusal is their own fault.
+    then the held emails are tried once more, and a second refusal is their own fault. Emails that waited
+    because of their domain are tried twice.
 
     Probes are new emails and, in any order, those that wait. Each kind has its own pace, so that a new email
     need not wait for its turn among many that are refused.
@@ -53,6 +57,7 @@ class Suspicion:
         self._refused: defaultdict[str, set[UUID]] = defaultdict(set)  # by domain, since the last success
         self._held: dict[UUID, tuple[int, int]] = {}  # attempt, refusals
         self._second_tries: dict[UUID, None] = {}
+        self._waited: dict[str, UUID] = {}  # by domain, an id that is newer than all that waited
         self._cleared: list[tuple[UUID, int]] = []
         self._probes: deque[UUID] = deque(maxlen=MAX_PROBES)
         self._new_probes, self._waiting_probes = Pace(), Pace()
@@ -74,15 +79,9 @@ class Suspicion:
     def record_acceptance(self) -> None:
         """The relay took an email."""
         self._streak = 0
-        self.in_doubt = False
+        if self.in_doubt:
+            self._clear()
         self._refused.clear()
-        self._probes.clear()
-        for email_id, (attempt, _) in self._held.items():
-            self._second_tries[email_id] = None
-            self._cleared.append((email_id, attempt))
-        self._held.clear()
-        while len(self._second_tries) > MAX_REMEMBERED:
-            del self._second_tries[next(iter(self._second_tries))]
 
     def record_refusal(self, email: Email, *, accuses_relay: bool) -> float | None:
         """How many seconds to hold the email; None if the refusal is the email's own fault.
@@ -91,6 +90,10 @@ class Suspicion:
         """
         if not self.in_doubt and email.id in self._second_tries:
             return None
+        if not self.in_doubt and email.id < self._waited.get(email.domain, NO_ID):
+            self._second_tries[email.id] = None
+            _forget_oldest(self._second_tries)
+            return _hold_seconds(0)
         self._streak += 1
         if email.domain in self._refused or len(self._refused) < MAX_REMEMBERED:
             self._refused[email.domain].add(email.id)
@@ -115,7 +118,27 @@ class Suspicion:
 
     def _hold(self, email: Email) -> float:
         _, refusals = self._held.get(email.id, (0, 0))
-        seconds = min(2.0**refusals, MAX_HOLD) * random.uniform(0.5, 1)  # noqa: S311  # not a secret
         if email.id in self._held or len(self._held) < MAX_REMEMBERED:
             self._held[email.id] = email.attempt, refusals + 1
-        return seconds
+        return _hold_seconds(refusals)
+
+    def _clear(self) -> None:
+        """Ends the doubt."""
+        self.in_doubt = False
+        self._waited |= dict.fromkeys(self.domains, new_id())
+        for email_id, (attempt, _) in self._held.items():
+            self._second_tries[email_id] = None
+            self._cleared.append((email_id, attempt))
+        self._held.clear()
+        self._probes.clear()
+        for remembered in self._second_tries, self._waited:
+            _forget_oldest(remembered)
+
+
+def _hold_seconds(refusals: int) -> float:
+    return min(2.0**refusals, MAX_HOLD) * random.uniform(0.5, 1)  # noqa: S311  # not a secret
+
+
+def _forget_oldest(remembered: dict[Any, Any]) -> None:
+    while len(remembered) > MAX_REMEMBERED:
+        del remembered[next(iter(remembered))]

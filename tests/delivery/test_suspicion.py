@@ -1,17 +1,16 @@
 """Whose fault a refusal is: one email after another, without a relay."""
 
-from uuid import uuid4
-
 import pytest
 
 from service.delivery import suspicion as module
 from service.delivery.suspicion import DOMAIN_REFUSALS, MAX_STREAK, Suspicion
 from service.outbox.row import Email
+from service.runtime.ids import new_id
 
 
 def email(domain: str = "example.com", *, attempt: int = 2) -> Email:
     return Email(
-        id=uuid4(),
+        id=new_id(),
         recipient=f"ada@{domain}",
         name=None,
         request_id="r",
@@ -113,6 +112,19 @@ def test_the_first_mail_that_is_taken_clears_the_relay_and_refused_again_is_fina
     assert suspicion.pop_cleared() == []
     assert all(accuse(suspicion, each) for each in held)
     assert not suspicion.in_doubt
+
+
+def test_those_that_waited_for_their_domain_are_tried_twice_and_begin_no_doubt(suspicion: Suspicion) -> None:
+    begin_doubt(suspicion)
+    waited = [email("attacked.example") for _ in range(2 * MAX_STREAK)]
+    suspicion.record_acceptance()
+
+    assert not any(refuse(suspicion, each) for each in waited)
+    assert all(accuse(suspicion, each) for each in waited)
+    assert not suspicion.in_doubt
+
+    new = [refuse(suspicion, email("attacked.example")) for _ in range(MAX_STREAK + 1)]
+    assert new == [True] * MAX_STREAK + [False]
 
 
 def test_those_held_wait_longer_each_time(suspicion: Suspicion) -> None:
