@@ -11,7 +11,6 @@ from service.database.email_status import EmailStatus
 from service.database.engine import Database, DatabaseUnavailable
 from service.delivery import deliver as module
 from service.delivery import slow_sends as slow_module
-from service.delivery import worker as worker_module
 from service.delivery.assembly import DeliverySystem
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
@@ -298,25 +297,6 @@ async def test_recipients_that_the_relay_is_slow_with_keep_nobody_waiting(
         await asyncio.gather(*deliveries)
         await eventually(lambda: len(relay.accepted) == 14, within=60)
         assert set(relay.recipients.values()) == {1}
-
-
-async def test_a_mail_whose_content_the_relay_has_is_waited_for(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(slow_module, "SLOW", 0.1)
-    monkeypatch.setattr(worker_module, "LOOK_EVERY", 0.05)
-
-    async def think(stage: str, envelope: Envelope) -> None:
-        if stage == "dot" and envelope.recipient.startswith("slow"):
-            await asyncio.sleep(0.5)
-
-    relay.on_stage = think
-    await mailing.delivery.deliver(await claimed(mailing, database, name="first"))
-    async with mailing.worker.running():
-        emails = [await claimed(mailing, database, name=f"slow{number}") for number in range(11)]
-        await asyncio.gather(*(mailing.delivery.deliver(email) for email in emails))
-
-    assert len(relay.accepted) == relay.stages["dot"] == 12
 
 
 async def test_a_relay_that_is_slow_with_all_is_waited_for(
