@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -57,11 +57,13 @@ async def execute(database: Database, *statements: str) -> None:
 class Witness:
     """A service at its most talkative, and everything that it told anybody but the person."""
 
-    def __init__(self, process: Process, database: Database, engine_name: str) -> None:
+    def __init__(
+        self, process: Process, client: httpx.AsyncClient, database: Database, engine_name: str
+    ) -> None:
         self.process = process
+        self._client = client
         self._database = database
         self._engine = engine_name
-        self._client = httpx.AsyncClient(base_url=process.url)
         self.problems: list[str] = []
 
     async def signup(self, expected: int, *, headers: dict[str, str] | None = None, **body: Any) -> None:
@@ -98,7 +100,6 @@ class Witness:
         for place, text in told.items():
             for personal in PERSONAL:
                 assert personal not in text.lower(), place
-        await self._client.aclose()
 
     async def _audited_signups(self) -> list[dict[str, object]]:
         return await rows(self._database, "SELECT * FROM audit_log WHERE route = '/signup'")
@@ -119,9 +120,14 @@ async def service(
             "LOG_LEVEL": "debug",
             "LOG_FORMAT": "console" if engine_name == "sqlite" else "json",
         },
+        constants={
+            "service.delivery.circuit_breaker.REPORT_DOUBT_AFTER": 0.1,
+            "service.outbox.row.BACKOFF": (timedelta(seconds=1),),
+        },
     )
     await process.start()
-    yield Witness(await process.ready(), database, engine_name)
+    async with httpx.AsyncClient(base_url=process.url) as client:
+        yield Witness(await process.ready(), client, database, engine_name)
     await process.stop()
 
 
@@ -200,6 +206,7 @@ async def test_a_bug_while_recording_tells_nothing(service: Witness) -> None:
     await service.shows_nothing_personal("outbox.delivery_broke", "Traceback")
 
 
+@pytest.mark.deadlines
 async def test_a_database_in_trouble_tells_nothing(
     service: Witness, database: Database, relay: ScriptedRelay, engine_name: str
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from typing import cast as typed
 
 import asyncpg
 from sqlalchemy import (
@@ -25,7 +26,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import UTCDateTime
 
@@ -43,6 +44,7 @@ CHECKOUT_TIMEOUT = 2.0  # s to wait for a connection, from the pool or new
 READ_TIMEOUT = 2.0  # s for a query, when somebody waits for its answer
 PING_AFTER_IDLE = 1.0  # s that a connection may be idle and still be used without a check
 CLOSE_TIMEOUT = 0.3  # s to say goodbye to the server
+LAST_TRANSACTIONS_TIMEOUT = 0.5  # s that transactions under way have to finish when the database is closed
 BUSY_TIMEOUT_MS = 5_000  # SQLite: how long to wait for another process's write
 
 NO_TIME = timedelta(0)
@@ -197,6 +199,11 @@ class Database:
         return (sqlite.insert if self.is_sqlite else postgresql.insert)(table(model))  # type: ignore[return-value]  # see above
 
     async def close(self) -> None:
+        """Lets what is under way finish first: a connection that comes back later would stay open."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_TRANSACTIONS_TIMEOUT):
+                while typed(QueuePool, self.engine.pool).checkedout():  # noqa: ASYNC110  # it has no event
+                    await asyncio.sleep(0.005)
         await self.engine.dispose()
 
 

@@ -43,8 +43,10 @@ def fork(
     stdout: Path,
     stderr: Path | Descriptor,
     files: int | None = None,
+    constants: Mapping[str, object] | None = None,
 ) -> ForkServerProcess:
-    """`python -m service COMMAND`, with that environment alone. `files` is how many it may open."""
+    """`python -m service COMMAND`, with that environment alone. `files` is how many it may open; `constants`
+    of the service, by their whole names, have other values in it."""
     process = _server().Process(
         target=_run,
         args=(
@@ -53,6 +55,7 @@ def fork(
             {"PYTHONPATH": ROOT, **environment},
             (stdin, stdout, stderr),
             files,
+            constants or {},
             is_patient(),
         ),
     )
@@ -76,11 +79,15 @@ def _run(
     environment: Mapping[str, object],
     streams: tuple[Path, Path, Path | Descriptor],
     files: int | None,
+    constants: Mapping[str, object],
     patient: bool,
 ) -> None:
     """In the forked process."""
+    patch = pytest.MonkeyPatch()
     if patient:
-        be_patient(pytest.MonkeyPatch())
+        be_patient(patch)
+    for name, value in constants.items():
+        patch.setattr(name, value)
     for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, WRITE, WRITE), strict=True)):
         os.dup2(os.open(stream, flags, 0o644) if isinstance(stream, Path) else stream.number, number)
     sys.stdin = os.fdopen(0)  # multiprocessing has put another there, and uvicorn hands its own on

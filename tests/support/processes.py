@@ -25,10 +25,12 @@ class Process:
         environment: Mapping[str, object],
         files: int | None = None,
         stderr: int | None = None,
+        constants: Mapping[str, object] | None = None,
     ) -> None:
         self._command = command
         self._folder = folder
         self._files = files  # how many it may open
+        self._constants = constants  # see `fork`
         self._stderr = None if stderr is None else Descriptor(stderr)  # without one it goes to a file
         self._environment = {name: str(value) for name, value in environment.items()}
         self._process: ForkServerProcess | None = None
@@ -46,6 +48,7 @@ class Process:
             stdout=log,
             stderr=self._stderr or log,
             files=self._files,
+            constants=self._constants,
         )
         return self
 

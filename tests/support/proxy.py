@@ -61,6 +61,10 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
+        if not self.up:  # since it was asked
+            writer.transport.abort()
+            server_writer.transport.abort()
+            return
         pair = (writer, server_writer)
         self._pairs.add(pair)
         pumps = [
