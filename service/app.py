@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
 from datetime import timedelta
 from typing import Any
 
@@ -204,10 +205,6 @@ def _answer_head(router: APIRouter) -> None:
     """HEAD works where GET does, as with Starlette's own routes."""
     for route in list(router.routes):
         if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
-            router.add_api_route(
-                route.path,
-                route.endpoint,
-                methods=["HEAD"],
-                include_in_schema=False,
-                route_class_override=type(route),
-            )
+            head = copy(route)  # building it anew would take a third of the time for the whole app
+            head.methods, head.include_in_schema = {"HEAD"}, False
+            router.routes.append(head)
