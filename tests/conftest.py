@@ -7,17 +7,20 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from functools import partialmethod
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 import structlog
 from jinja2 import Environment
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service.database import migrations
 from service.database.engine import Database
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
+from service.runtime.gc_tuning import tune_gc
 from service.settings import Settings
 from tests.support.app import running
 from tests.support.database import execute, with_database
@@ -25,6 +28,7 @@ from tests.support.patience import be_patient
 from tests.support.postgres import Postgres
 from tests.support.relay import ScriptedRelay
 from tests.support.reused_database import ReusedDatabase
+from tests.support.statement_cache import StatementCache
 from tests.support.template_cache import TemplateCache
 
 
@@ -41,6 +45,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if _is_long(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish() -> None:
+    tune_gc()  # thousands of collected tests are not garbage
 
 
 def _is_long(item: pytest.Item) -> bool:
@@ -63,9 +71,12 @@ def _plain_log_lines() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _counters_are_written_often() -> Iterator[None]:
+def _background_loops_go_round_often() -> Iterator[None]:
+    """A test that waits for one of them would wait for a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("service.observability.shared_counters.WRITE_EVERY", 0.05)
+        patch.setattr("service.audit.log.MOVE_DELAY", 0.01)
+        patch.setattr("service.delivery.worker.LOOK_EVERY", 0.1)
         yield
 
 
@@ -75,6 +86,21 @@ def _templates_are_compiled_once() -> Iterator[None]:
     with_cache = partialmethod(Environment.__init__, bytecode_cache=TemplateCache())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Environment, "__init__", with_cache)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_are_compiled_once() -> Iterator[None]:
+    """Every engine compiles the same ones: half of what a test's first signup takes."""
+    cache = StatementCache()
+
+    def create_engine(*arguments: Any, **options: Any) -> AsyncEngine:
+        engine = create_async_engine(*arguments, **options)
+        engine.sync_engine._compiled_cache = cache
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("service.database.engine.create_async_engine", create_engine)
         yield
 
 

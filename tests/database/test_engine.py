@@ -175,6 +175,7 @@ async def test_silent_connections_are_closed_all_the_same(behind_proxy: Database
         await behind_proxy.close()
 
 
+@pytest.mark.deadlines
 async def test_a_query_that_is_given_up_ends_on_the_server_too(
     behind_proxy: Database, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

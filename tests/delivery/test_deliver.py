@@ -269,7 +269,7 @@ async def test_draining_does_not_wait_for_ever(
     await asyncio.gather(delivery, return_exceptions=True)
 
 
-THINKING = 8.0  # s
+THINKING = 4.0  # s
 
 
 async def test_recipients_that_the_relay_is_slow_with_keep_nobody_waiting(

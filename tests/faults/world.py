@@ -39,6 +39,7 @@ class World:
         self.folder = folder
         self.answers = Answers()
         self.allowed_duplicates = 0
+        self.constants: dict[str, object] = {}  # of the processes that are started from now on; see `fork`
         self.processes: list[Process] = []
         self._run = uuid4().hex[:8]
         self._number = 0
@@ -198,6 +199,7 @@ class World:
             command,
             folder=self.folder / f"process-{len(self.processes)}",
             files=files,
+            constants=self.constants,
             environment=defaults | environment,
         )
         self.processes.append(process)

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from service.database.engine import Database
 from service.database.group_commit import COMMIT_TIMEOUT
+from service.delivery import worker
 from service.settings import DuplicatePolicy, Settings
 from service.signup.handler import STEP
 from tests.support.app import running
@@ -57,7 +58,7 @@ async def test_a_known_address_gets_what_a_new_one_gets(
     assert set(new.json()) == {"message"}
     assert "Location" not in new.headers
     assert len(await rows(database, "SELECT * FROM users")) == 1
-    await asyncio.sleep(1.2)  # the next look of the worker
+    await asyncio.sleep(3 * worker.LOOK_EVERY)
     assert len(relay.accepted) == 1
 
 
