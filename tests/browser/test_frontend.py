@@ -17,13 +17,13 @@ from playwright.async_api import Page, Route, expect
 from tests.browser.pages import fill_in, somebody
 from tests.browser.site import Site, started
 from tests.browser.window import Browsing
+from tests.support import npm
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "frontend"
 REACT = Path(__file__).parent / "react"
-INSTALL = ("--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=20000")
 SENT = "Check your inbox: your welcome email has been sent."
 AWAY = {
     "status": 503,
@@ -151,16 +151,10 @@ async def test_a_corrected_address_has_a_key_of_its_own(frontend: tuple[Site, st
 @pytest.fixture(scope="module")
 def react(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A form that uses the hook, with React in one file."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("there is no npm here")
-    folder = shutil.copytree(REACT, tmp_path_factory.mktemp("npm") / "react")
-    installed = subprocess.run([npm, "ci", *INSTALL], cwd=folder, capture_output=True, text=True, check=False)
-    if installed.returncode:
-        pytest.skip(f"npm could not install the packages: {installed.stderr.strip().splitlines()[-1:]}")
+    folder = npm.install(REACT, folder=tmp_path_factory.mktemp("npm"))
     for file in EXAMPLE.glob("*.js"):
         shutil.copy(file, folder)
-    bundle = [npm, "exec", "--", "esbuild", "form.js", "--bundle", "--outfile=bundle.js"]
+    bundle = ["npm", "exec", "--", "esbuild", "form.js", "--bundle", "--outfile=bundle.js"]
     subprocess.run(bundle, cwd=folder, check=True, capture_output=True)
     return folder / "bundle.js"
 

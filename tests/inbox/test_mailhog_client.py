@@ -1,7 +1,6 @@
 """The inbox of `signup-service up`, read by the npm package with which many test suites read MailHog."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support import npm
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.processes import Process
@@ -23,15 +23,7 @@ Call = Callable[..., Any]
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package installed."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("there is no npm here")
-    folder = shutil.copytree(PACKAGE, tmp_path_factory.mktemp("npm") / "mailhog")
-    options = ("--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=20000")
-    installed = subprocess.run([npm, "ci", *options], cwd=folder, capture_output=True, text=True, check=False)
-    if installed.returncode:
-        pytest.skip(f"npm could not install the package: {installed.stderr.strip().splitlines()[-1:]}")
-    return folder
+    return npm.install(PACKAGE, folder=tmp_path_factory.mktemp("npm"))
 
 
 @pytest.fixture
