@@ -4,7 +4,7 @@ from typing import Any
 
 from service.settings import DuplicatePolicy
 from service.signup.body import FORM
-from service.signup.schemas import SignupAccepted, SignupConfirmation
+from service.signup.schemas import ABOUT_TRAP, SignupAccepted, SignupConfirmation
 from service.web.openapi import problem_responses, with_headers
 from service.web.problems import ProblemType
 
@@ -32,6 +32,11 @@ FORM_BODY: dict[str, Any] = {
                     "properties": {
                         "email": {"type": "string", "format": "email", "maxLength": 254},
                         "name": {"type": "string", "maxLength": 100, "description": "Empty is none."},
+                        "website": {"type": "string", "description": ABOUT_TRAP},
+                        "idempotency_key": {
+                            "type": "string",
+                            "description": "Makes the same form sent again harmless.",
+                        },
                     },
                     "required": ["email"],
                     "additionalProperties": False,
@@ -42,7 +47,8 @@ FORM_BODY: dict[str, Any] = {
 }
 SEE_OTHER: dict[int | str, dict[str, Any]] = {
     303: {
-        "description": "For a form whose `Accept` names `text/html`: the page `/welcome/{id}`.",
+        "description": "For a form whose `Accept` names `text/html`: `/welcome/{id}`, or `/welcome`, which "
+        "says nothing about the address.",
         "headers": with_headers("Location"),
     }
 }
@@ -51,7 +57,13 @@ BY_POLICY: dict[DuplicatePolicy, dict[str, Any]] = {
         "status_code": 201,
         "response_model": SignupConfirmation,
         "response_description": "The user is on disk.",
-        "responses": {201: {"headers": with_headers("Location")}}
+        "responses": {
+            201: {"headers": with_headers("Location")},
+            202: {
+                "model": SignupAccepted,
+                "description": "A bot filled in `website`: nothing is stored.",
+            },
+        }
         | SEE_OTHER
         | problem_responses(
             *REFUSED,

@@ -1,7 +1,7 @@
 """What a frontend sends, and what it gets."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 from uuid import UUID
 
 from fastapi import Header
@@ -68,6 +68,7 @@ IdempotencyKey = Annotated[
 ]
 
 
+ABOUT_TRAP = "A trap for bots. Leave it out, or leave it empty where people could see it."
 ACCEPTED = "If this address is new to us, your welcome email is on its way."
 ID = "0190b6d7-6d24-7a57-9f4a-0d8c6f2f2a11"
 CONFIRMED: JsonDict = {
@@ -80,8 +81,16 @@ CONFIRMED: JsonDict = {
 SENT: JsonDict = {"id": ID, "welcome_email": "sent", "sent_at": "2026-11-22T12:49:25.691204Z"}
 
 
+def _describe_trap(schema: JsonDict) -> None:
+    """It is read before the model, and whatever is in it, the answer is friendly."""
+    schema["properties"] = {**cast(JsonDict, schema["properties"]), "website": {"description": ABOUT_TRAP}}
+    schema["example"] = {"email": "ada@example.com", "name": "Ada"}  # of all fields a tool would fill in
+
+
 class SignupRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, json_schema_extra=_describe_trap
+    )
 
     email: EmailField = Field(repr=False)
     name: NameField = Field(default=None, repr=False)

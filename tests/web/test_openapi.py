@@ -52,7 +52,7 @@ def test_every_operation_has_a_name(document: Any) -> None:
 def test_each_status_has_its_own_types_and_an_example_of_each(document: Any) -> None:
     responses = document["paths"]["/signup"]["post"]["responses"]
 
-    assert set(responses) == {"201", "303", *BY_STATUS}
+    assert set(responses) == {"201", "202", "303", *BY_STATUS}
     for status, slugs in BY_STATUS.items():
         content = responses[status]["content"][PROBLEM]
         assert set(content["schema"]["allOf"][1]["properties"]["type"]["enum"]) == {
@@ -85,6 +85,20 @@ def test_types_and_reasons_are_lists_to_choose_from(document: Any) -> None:
     assert schemas["ProblemDetails"]["properties"]["errors"]["type"] == "array"
 
 
+def test_the_trap_is_described_and_in_no_example(document: Any) -> None:
+    body = document["components"]["schemas"]["SignupRequest"]
+    form = document["paths"]["/signup"]["post"]["requestBody"]["content"]["application/x-www-form-urlencoded"]
+
+    for schema in (body, form["schema"]):
+        assert "bots" in schema["properties"]["website"]["description"]
+        assert "website" not in schema["required"]
+    assert body["example"] == {"email": "ada@example.com", "name": "Ada"}
+    accepted = document["paths"]["/signup"]["post"]["responses"]["202"]
+    assert accepted["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/SignupAccepted"
+    }
+
+
 def test_nothing_of_the_inside_is_shown(document: Any) -> None:
     assert set(document["components"]["schemas"]) == {
         "EmailStatus",
@@ -93,6 +107,7 @@ def test_nothing_of_the_inside_is_shown(document: Any) -> None:
         "ProblemDetails",
         "Readiness",
         "Reason",
+        "SignupAccepted",
         "SignupConfirmation",
         "SignupRequest",
         "SignupState",

@@ -11,10 +11,14 @@ type Reason = components["schemas"]["Reason"];
 
 async function signUp(body: components["schemas"]["SignupRequest"]) {
   const { data, error, response } = await client.POST("/signup", { body });
-  if (data) {
+  if (data && "id" in data) {
     const id: string = data.id;
     const state: "pending" = data.welcome_email;
     return { id, state };
+  }
+  if (data) {
+    const message: string = data.message;
+    return { trapped: message };
   }
   switch (error.type) {
     case "/problems/address-taken": {
@@ -35,8 +39,9 @@ async function signUp(body: components["schemas"]["SignupRequest"]) {
 }
 
 const first = await signUp({ email, name: "Ada" });
+const trapped = await signUp({ email, website: "https://evil.example" });
 const state = first.id ? await client.GET("/signup/{signup_id}", { params: { path: { signup_id: first.id } } }) : null;
 const sent: "pending" | "sent" | "failed" | undefined = state?.data?.welcome_email;
 console.log(
-  JSON.stringify([first, sent, await signUp({ email }), await signUp({ email: "nobody" }), await signUp({ email })]),
+  JSON.stringify([first, sent, trapped, await signUp({ email }), await signUp({ email: "nobody" }), await signUp({ email })]),
 );
