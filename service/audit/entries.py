@@ -106,6 +106,6 @@ def digest(payload: bytes, *, key: bytes) -> str:
     return blake2b(payload, key=key, digest_size=DIGEST_SIZE).hexdigest()
 
 
-def is_equal(one: str, other: str) -> bool:
-    """Whether two digests are the same, whatever somebody put in place of one."""
-    return hmac.compare_digest(one.encode(), other.encode())
+def is_equal(one: str, other: object) -> bool:
+    """Whether two digests are the same, whatever somebody put in place of the other."""
+    return hmac.compare_digest(one.encode(), str(other).encode())

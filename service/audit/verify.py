@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, String, func, select, true, type_coerce
+from sqlalchemy import ColumnElement, RowMapping, String, Table, func, select, true, type_coerce
 
 from service.audit.entries import NumberedEntry, digest, digest_key, is_equal
 from service.audit.heads import Head, Heads
@@ -14,6 +14,7 @@ from service.database.engine import Database
 from service.database.models import AUDIT_INSTANCES, AUDIT_LOG
 
 PAGE_SIZE = 2_000
+LOWEST = -(2**63)  # of all numbers that the database can hold
 UTC = "+00:00"  # SQLite keeps times without it
 
 
@@ -25,12 +26,15 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A fault of the entries from `first` to `last`, or, without a first, of the instance's range itself."""
+    """A fault of the entries from `first` to `last`, or, without a first, of the instance's range itself.
+
+    Instance and numbers are whatever the database holds in their place.
+    """
 
     fault: Fault
-    instance: UUID
-    first: int | None = None
-    last: int | None = None
+    instance: object
+    first: object = None
+    last: object = None
 
     def __str__(self) -> str:
         match self.first, self.last:
@@ -40,12 +44,12 @@ class Finding:
                 what = f"entry {first}"
             case first, last:
                 what = f"entries {first} to {last}"
-        return f"{self.fault}: {what} of instance {self.instance}"
+        return f"{self.fault}: {what} of instance {_parse_id(self.instance) or self.instance}"
 
     def is_continued_by(self, other: "Finding") -> bool:
         return (
             (self.fault, self.instance) == (other.fault, other.instance)
-            and self.last is not None
+            and isinstance(self.last, int)
             and self.last + 1 == other.first
         )
 
@@ -56,7 +60,8 @@ class Verification:
     def __init__(self, database: Database, *, secret: bytes) -> None:
         self._database = database
         self._heads = Heads(database, secret=secret)
-        self._columns = _entry_columns(database)
+        self._entry_columns = _readable(AUDIT_LOG, database)
+        self._head_columns = _readable(AUDIT_INSTANCES, database)
         self._key = digest_key(secret)
         self.checked = 0
         self.total = 0
@@ -77,43 +82,44 @@ class Verification:
 
     async def _single_findings(self) -> AsyncIterator[Finding]:
         without_head = (
-            select(AUDIT_LOG.c.instance, func.min(AUDIT_LOG.c.seq), func.max(AUDIT_LOG.c.seq))
+            select(self._entry_columns["instance"], func.min(AUDIT_LOG.c.seq), func.max(AUDIT_LOG.c.seq))
             .where(AUDIT_LOG.c.instance.not_in(select(AUDIT_INSTANCES.c.instance)))
             .group_by(AUDIT_LOG.c.instance)
         )
         async with self._database.read_only(timeout=None) as connection:
             self.total = await connection.scalar(select(func.count()).select_from(AUDIT_LOG)) or 0
             strangers = (await connection.execute(without_head)).all()
-            instances = (await connection.execute(select(AUDIT_INSTANCES.c.instance))).scalars().all()
+            instances = (await connection.execute(select(self._head_columns["instance"]))).scalars().all()
         for instance, first, last in strangers:
             yield Finding(Fault.UNEXPECTED, instance, first, last)
         for instance in instances:
             async for finding in self._verify_instance(instance):
                 yield finding
 
-    async def _verify_instance(self, instance: UUID) -> AsyncIterator[Finding]:
+    async def _verify_instance(self, instance: object) -> AsyncIterator[Finding]:
         """Every number from the first to the last is there, with the digest of its fields, and no other.
 
         The range is read with each page, in one snapshot: what comes or goes meanwhile is no fault.
         """
-        seen: int | None = None
+        last: object = None
+        expected = LOWEST
         while True:
-            head, page = await self._read_page(instance, after=seen)
-            if head is None:
-                yield Finding(Fault.MISSING, instance)
+            head, page = await self._read_page(instance, after=last)
+            if head is None or not _is_range(head):
+                yield Finding(Fault.ALTERED if head else Fault.MISSING, instance)
                 return
-            expected = head.first_seq if seen is None else max(seen + 1, head.first_seq)
+            expected = max(expected, head.first_seq)
             for row in page:
-                seen = row["seq"]
+                seq = last = row["seq"]
                 self.checked += 1
-                if not head.first_seq <= seen <= head.last_seq:
-                    yield Finding(Fault.UNEXPECTED, instance, seen, seen)
+                if not (isinstance(seq, int) and head.first_seq <= seq <= head.last_seq):
+                    yield Finding(Fault.UNEXPECTED, instance, seq, seq)
                     continue
-                if expected < seen:
-                    yield Finding(Fault.MISSING, instance, expected, seen - 1)
+                if expected < seq:
+                    yield Finding(Fault.MISSING, instance, expected, seq - 1)
                 if not self._is_genuine(row):
-                    yield Finding(Fault.ALTERED, instance, seen, seen)
-                expected = seen + 1
+                    yield Finding(Fault.ALTERED, instance, seq, seq)
+                expected = seq + 1
             if len(page) < PAGE_SIZE:
                 break
         if expected <= head.last_seq:
@@ -123,21 +129,24 @@ class Verification:
         self.heads.append(head)
 
     async def _read_page(
-        self, instance: UUID, *, after: int | None
+        self, instance: object, *, after: object
     ) -> tuple[Head | None, Sequence[RowMapping]]:
         """The head and the next entries, in one statement, which sees one state of both."""
         entries = (
-            select(*self._columns)
-            .where(AUDIT_LOG.c.instance == instance, true() if after is None else AUDIT_LOG.c.seq > after)
+            select(*self._entry_columns.values())
+            .where(
+                self._entry_columns["instance"] == instance,
+                true() if after is None else AUDIT_LOG.c.seq > after,
+            )
             .order_by(AUDIT_LOG.c.seq)
             .limit(PAGE_SIZE)
             .subquery()
         )
-        head = [column.label(f"head_{column.name}") for column in AUDIT_INSTANCES.c]
+        head = [column.label(f"head_{name}") for name, column in self._head_columns.items()]
         page = (
             select(*head, entries)
             .select_from(AUDIT_INSTANCES.outerjoin(entries, true()))
-            .where(AUDIT_INSTANCES.c.instance == instance)
+            .where(self._head_columns["instance"] == instance)
             .order_by(entries.c.seq)
         )
         async with self._database.read_only(timeout=None) as connection:
@@ -145,6 +154,7 @@ class Verification:
         if not rows:
             return None, ()
         found = Head(*(rows[0][column.name] for column in head))
+        found = found._replace(instance=_parse_id(found.instance) or found.instance)
         return found, [row for row in rows if row["seq"] is not None]
 
     def _is_genuine(self, row: RowMapping) -> bool:
@@ -155,10 +165,25 @@ class Verification:
         return is_equal(digest(payload, key=self._key), row["digest"])
 
 
-def _entry_columns(database: Database) -> Sequence[ColumnElement[Any]]:
-    columns: dict[str, ColumnElement[Any]] = {column.name: column for column in AUDIT_LOG.c}
+def _readable(table: Table, database: Database) -> dict[str, ColumnElement[Any]]:
+    """The table's columns by name, so that each row can be read whatever somebody wrote into it: SQLite
+    stores any value in any column, and one that is no time, id or number is a finding and not an error."""
+    columns: dict[str, ColumnElement[Any]] = {column.name: column for column in table.c}
     if database.is_sqlite:
-        # SQLite stores any text in any column. A value that is no time or no id is a finding, not an error.
-        columns["occurred_at"] = (type_coerce(AUDIT_LOG.c.occurred_at, String) + UTC).label("occurred_at")
-        columns["user_id"] = type_coerce(AUDIT_LOG.c.user_id, String).label("user_id")
-    return [*columns.values()]
+        columns = {name: type_coerce(column, String).label(name) for name, column in columns.items()}
+        if "occurred_at" in columns:
+            columns["occurred_at"] = (type_coerce(table.c.occurred_at, String) + UTC).label("occurred_at")
+    return columns
+
+
+def _is_range(head: Head) -> bool:
+    return (
+        isinstance(head.instance, UUID) and isinstance(head.first_seq, int) and isinstance(head.last_seq, int)
+    )
+
+
+def _parse_id(value: object) -> UUID | None:
+    try:
+        return value if isinstance(value, UUID) else UUID(hex=str(value))
+    except ValueError:
+        return None

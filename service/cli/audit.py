@@ -4,8 +4,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.common import AsJson, Limit, examples, parse_duration, progress, run_with_database
-from service.cli.output import complain, say, show
+from service.cli.common import (
+    AsJson,
+    CommandFailed,
+    Limit,
+    examples,
+    parse_duration,
+    progress,
+    run_with_database,
+)
+from service.cli.output import complain, escape, say, show
 
 if TYPE_CHECKING:
     from service.database.engine import Database
@@ -43,9 +51,14 @@ def list_audit(
     age = parse_duration(since) if since else None
 
     async def find(database: "Database", _: "Settings") -> None:
-        found = await listing.find_newest(
-            database, limit=limit, request_id=request_id, status=status, route=route, since=age
-        )
+        try:
+            found = await listing.find_newest(
+                database, limit=limit, request_id=request_id, status=status, route=route, since=age
+            )
+        except ValueError as exc:  # somebody wrote into SQLite's table, which takes any value
+            raise CommandFailed(
+                "An entry was altered so that it cannot be shown: `signup-service audit verify` names it."
+            ) from exc
         show(found, columns=COLUMNS, as_json=as_json)
 
     run_with_database(find)
@@ -69,7 +82,7 @@ def verify() -> None:
         with progress() as bar:
             task = bar.add_task("Verifying", total=None)
             async for finding in verification.findings():
-                say(str(finding))
+                say(escape(str(finding)))
                 faults += 1
                 bar.update(task, completed=verification.checked, total=verification.total)
         for head in sorted(verification.heads):

@@ -199,12 +199,45 @@ async def test_retention_does_not_cover_up_entries_that_were_deleted(
 @pytest.mark.parametrize("engine_name", ["sqlite"])
 @pytest.mark.parametrize(
     "value",
-    ["occurred_at = 'yesterday'", "user_id = 'ada'", "status = 'fine'", "method = x'ff'", "digest = 'é'"],
+    [
+        *("occurred_at = 'yesterday'", "user_id = 'ada'", "status = 'fine'", "method = x'ff'"),
+        *("digest = 'é'", "digest = x'ff'"),
+    ],
 )
 async def test_what_is_no_value_of_its_column_is_altered(log: Database, value: str) -> None:
     await change(log, f"UPDATE audit_log SET {value} WHERE seq = 7")  # ours
 
     assert await faults(log) == ["altered: entry 7"] * 2
+
+
+@pytest.mark.parametrize("engine_name", ["sqlite"])
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        (
+            "UPDATE audit_log SET instance = 'nobody' WHERE seq = 7",
+            ["unexpected: entry 7", "missing: entry 7"],
+        ),
+        (
+            "UPDATE audit_log SET instance = x'ff' WHERE seq = 7",
+            ["unexpected: entry 7", "missing: entry 7"],
+        ),
+        ("UPDATE audit_log SET seq = 'seven' WHERE seq = 7", ["missing: entry 7", "unexpected: entry seven"]),
+        ("UPDATE audit_log SET seq = 7.5 WHERE seq = 7", ["missing: entry 7", "unexpected: entry 7.5"]),
+        ("UPDATE audit_instances SET instance = 'nobody'", ["unexpected: entries 1 to 10", "altered: range"]),
+        ("UPDATE audit_instances SET first_seq = 'one'", ["altered: range"]),
+        ("UPDATE audit_instances SET last_seq = x'ff'", ["altered: range"]),
+    ],
+)
+async def test_what_is_no_id_and_no_number_is_named(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str, found: list[str]
+) -> None:
+    monkeypatch.setattr(verify, "PAGE_SIZE", 3)
+    await store(database, tmp_path, [0] * 10)
+
+    await change(database, statement)
+
+    assert sorted(await faults(database)) == sorted(found)
 
 
 async def test_a_digest_of_a_range_that_is_none_is_named(log: Database) -> None:

@@ -65,6 +65,26 @@ def test_a_filter_that_is_none_is_refused(tmp_path: Path, filters: list[str]) ->
     assert run("audit", "list", *filters, folder=tmp_path).returncode == 2
 
 
+@pytest.mark.usefixtures("entries")
+@pytest.mark.parametrize("engine_name", ["sqlite"])
+async def test_what_is_no_entry_is_left_to_verify(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    await change(database, "UPDATE audit_log SET instance = 'nobody\x1b[2J' WHERE seq = 3")
+
+    listed, verified = (
+        run("audit", command, folder=tmp_path, DATABASE_URL=database_url) for command in ("list", "verify")
+    )
+
+    assert (listed.returncode, listed.stdout) == (1, "")
+    assert listed.stderr == (
+        "An entry was altered so that it cannot be shown: `signup-service audit verify` names it.\n"
+    )
+    assert verified.returncode == 1
+    assert "unexpected: entry 3 of instance nobody\\x1b[2J\n" in verified.stdout
+    assert "Traceback" not in verified.stderr
+
+
 async def test_verify_names_what_is_wrong_and_fails(
     database: Database, database_url: str, tmp_path: Path
 ) -> None:
