@@ -1,6 +1,7 @@
 """The inbox of `signup-service up`, and everything that a person does there."""
 
 import asyncio
+from datetime import datetime, timedelta, timezone
 from email.message import EmailMessage
 
 import aiosmtplib
@@ -141,6 +142,69 @@ async def test_all_mails_are_deleted_by_whoever_is_sure(
     await page.goto(site.inbox)
     await expect(page.get_by_role("listitem")).to_have_count(left)
     assert asked == ["Delete all mails?"]
+
+
+async def test_during_a_search_it_says_how_many_mails_would_be_deleted(site: Site, visit: Browsing) -> None:
+    for to in ("ada@example.com", "grace@example.com"):
+        await send(site, f"For {to}", to=to)
+    page = (await visit(f"{site.inbox}/?kind=to&query=grace%40")).page
+    asked: list[str] = []
+
+    async def accept(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        await dialog.accept()
+
+    page.on("dialog", accept)
+    await page.get_by_role("button", name="Delete found").click()
+
+    await expect(page.get_by_role("listitem")).to_contain_text(["For ada@example.com"])
+    assert asked == ["Delete the 1 mail that this search finds?"]
+
+
+async def test_a_mail_is_unread_until_it_was_opened(site: Site, visit: Browsing) -> None:
+    for subject in ("Old", "New"):
+        await send(site, subject)
+    page = (await visit(site.inbox)).page
+    await expect(page.get_by_text("Unread:")).to_have_count(2)
+
+    await open_mail(page, "Old")
+    await page.get_by_role("link", name="Newer").click()
+    await expect(page.get_by_role("heading")).to_have_text("New")
+    await page.get_by_role("link", name="Older").click()
+    await expect(page.get_by_role("heading")).to_have_text("Old")
+    await page.get_by_role("link", name="Inbox").click()
+
+    await expect(page.get_by_role("listitem")).to_have_count(2)
+    await expect(page.get_by_text("Unread:")).to_have_count(0)
+
+
+async def test_times_are_those_of_the_reader(site: Site, visit: Browsing) -> None:
+    await send(site, "Hello")
+    window = await visit()
+    browser = await window.context.new_cdp_session(window.page)
+    await browser.send("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kathmandu"})  # 5 h 45 min ahead
+    await window.page.goto(site.inbox)
+    await open_mail(window.page, "Hello")
+
+    shown = window.page.locator("time")
+
+    received = datetime.fromisoformat(await shown.get_attribute("datetime") or "")
+    there = received.astimezone(timezone(timedelta(hours=5, minutes=45)))
+    await expect(shown).to_have_text(f"{there:%d/%m/%Y, %H:%M:%S}")
+
+
+async def test_a_lost_connection_shows_until_it_is_back(site: Site, visit: Browsing) -> None:
+    page = (await visit()).page
+    await page.clock.install()
+    await page.route("**/changed*", lambda route: route.abort())
+    await page.goto(site.inbox)
+    lost = page.get_by_text("The connection to the inbox is lost.")
+    await expect(lost).to_be_visible()
+
+    await page.unroute("**/changed*")
+    await page.clock.fast_forward(2_000)
+
+    await expect(lost).to_be_hidden()
 
 
 async def test_the_keyboard_is_enough(site: Site, visit: Browsing) -> None:
