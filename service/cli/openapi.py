@@ -1,7 +1,6 @@
 """The command `openapi`."""
 
 import json
-from tempfile import TemporaryDirectory
 
 from service.cli.output import say
 
@@ -11,5 +10,4 @@ def openapi() -> None:
     from service.app import create_app
     from service.settings.loading import load
 
-    with TemporaryDirectory() as folder:  # an app makes the folder of its database
-        say(json.dumps(create_app(load(data_dir=folder)).openapi(), indent=2))
+    say(json.dumps(create_app(load()).openapi(), indent=2))

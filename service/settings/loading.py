@@ -1,6 +1,7 @@
 """Reads the settings from the environment, `.env` and secrets, and says what is wrong with them."""
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
@@ -20,8 +21,13 @@ MESSAGES: dict[str, str] = {
 def load(**overrides: object) -> Settings:
     """The settings of this process. Raises InvalidSettings."""
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]  # names and types are checked by pydantic
-    except (OSError, UnicodeDecodeError, SettingsError) as exc:
+        with warnings.catch_warnings():
+            # Of a folder in the place of a secret. Docker makes one where the file to mount does not exist.
+            warnings.simplefilter("error", UserWarning)
+            if os.path.isdir(ENV_FILE):  # which would be ignored as well
+                raise IsADirectoryError(ENV_FILE)
+            return Settings(**overrides)  # type: ignore[arg-type]  # names and types are checked by pydantic
+    except (OSError, UnicodeDecodeError, SettingsError, UserWarning) as exc:
         raise InvalidSettings(_find_unreadable_file() or f"The settings cannot be read: {exc}.") from exc
     except ValidationError as exc:
         lines = [_sentence(error) for error in exc.errors(include_url=False, include_context=False)]
@@ -48,6 +54,8 @@ def _find_unreadable_file() -> str | None:
             return f"{path} is not a text file in UTF-8."
         except (FileNotFoundError, NotADirectoryError):
             continue
+        except IsADirectoryError:
+            return f"{path} is a folder: put the file in its place, or remove it."
         except OSError as exc:
             return (
                 f"{path if path.is_absolute() else f'{path} in the working directory'} cannot be read "

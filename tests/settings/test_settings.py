@@ -468,6 +468,16 @@ def test_a_secret_that_is_no_text_gets_a_sentence(secrets: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".env", "secrets/audit_key"])
+def test_a_folder_in_the_place_of_a_file_gets_a_sentence(folder: Path, secrets: Path, name: str) -> None:
+    (folder / name).mkdir()
+
+    with pytest.raises(
+        InvalidSettings, match=rf"{name} is a folder: put the file in its place, or remove it\.$"
+    ):
+        load()
+
+
+@pytest.mark.parametrize("name", [".env", "secrets/audit_key"])
 def test_a_file_that_cannot_be_read_gets_a_sentence(
     folder: Path, secrets: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
