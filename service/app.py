@@ -32,6 +32,7 @@ from service.signup.handler import SignupHandler
 from service.signup.pages import Pages
 from service.signup.preconditions import build_preconditions
 from service.signup.registration import Registration
+from service.signup.route import refusal_counter
 from service.web import docs, error_handlers
 from service.web.client_address import ClientAddresses
 from service.web.middleware import (
@@ -78,6 +79,7 @@ class Application(FastAPI):
 def create_app(settings: Settings) -> Application:
     """Opens no file and no connection: the lifespan does that. Raises InvalidSettings."""
     metrics = Metrics()
+    count_refusal = refusal_counter(metrics)
     database = Database(settings)
     clients = ClientAddresses(settings.trusted_proxies)
     audit = _build_audit_log(settings, database=database, metrics=metrics)
@@ -102,7 +104,9 @@ def create_app(settings: Settings) -> Application:
         return AuditMiddleware(
             NoStoreMiddleware(
                 CorsMiddleware(
-                    MalformedRequestMiddleware(PublicPathMiddleware(app, path=settings.public_path)),
+                    MalformedRequestMiddleware(
+                        PublicPathMiddleware(app, path=settings.public_path), on_problem=count_refusal
+                    ),
                     allow_origins=settings.cors_origins,
                     allow_methods=("GET", "POST"),
                     allow_headers=ACCEPTED_HEADERS,
@@ -128,7 +132,7 @@ def create_app(settings: Settings) -> Application:
         servers=[{"url": settings.public_path}] if settings.public_path else None,
     )
     pages = Pages(settings)
-    error_handlers.install(app, translator=pages.translator, page=pages.problem)
+    error_handlers.install(app, translator=pages.translator, page=pages.problem, on_problem=count_refusal)
     # On the app itself: matching an included router takes an eighth of a signup's time.
     signup.add_routes(
         app.router,

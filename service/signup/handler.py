@@ -76,6 +76,7 @@ class SignupHandler:
         except Problem as problem:
             if problem.problem_type is not ProblemType.ADDRESS_TAKEN:
                 raise
+            self._metrics.signups.labels(problem.problem_type.slug).inc()
         finally:
             await _wait_for_next_step(request.state.began)
 
@@ -90,9 +91,7 @@ class SignupHandler:
         try:
             registered = await self._signups.register(signup)
         except tuple(REFUSALS) as exc:
-            kind = REFUSALS[type(exc)]
-            self._metrics.signups.labels(kind.slug).inc()
-            raise Problem(kind, headers=_retry_after(exc)) from exc
+            raise Problem(REFUSALS[type(exc)], headers=_retry_after(exc)) from exc
         self._metrics.signups.labels("registered").inc()
         return registered
 

@@ -9,25 +9,26 @@ import structlog
 from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
+from starlette.types import Scope
 
 from service.observability.metrics import Metrics
 from service.signup.body import StrictRequest, wants_page
 from service.signup.parsing import ParsedSignup, parse
 from service.signup.preconditions import Precondition
 from service.signup.schemas import IdempotencyKey, SignupRequest
-from service.web.problems import Problem, ProblemType
+from service.web.problems import OnProblem, Problem, ProblemType
 
 # What the route calls its endpoint with; FastAPI describes the endpoint by them.
 PARAMETERS = {"body": SignupRequest, "request": Request, "idempotency_key": IdempotencyKey}
+PATH = "/signup"
 TRAPPED = "trapped"
 BEFORE_THE_BODY = (ProblemType.RATE_LIMITED, ProblemType.PAUSED)
-
 
 log = structlog.get_logger()
 
 
 class SignupRoute(APIRoute):
-    """Reads no body before the preconditions are met, and counts what is refused before it is stored.
+    """Reads no body before the preconditions are met.
 
     It calls the endpoint itself: FastAPI finds out anew each time what an endpoint takes, for 50 µs of 200.
     So no other parameter would ever be filled in, and an endpoint that has one is refused.
@@ -44,11 +45,7 @@ class SignupRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         async def answer(plain: Request) -> Response:
             request = StrictRequest(plain.scope, plain.receive)
-            try:
-                signup = await self._receive(request)
-            except Problem as problem:
-                self.metrics.signups.labels(problem.problem_type.slug).inc()
-                raise
+            signup = await self._receive(request)
             if signup is None:
                 self.metrics.signups.labels(TRAPPED).inc()
                 log.info("signup.trapped", request_id=request.state.request_id)
@@ -68,6 +65,17 @@ class SignupRoute(APIRoute):
                     await request.fields()  # the page shows again what was typed
             raise
         return await parse(request)
+
+
+def refusal_counter(metrics: Metrics) -> OnProblem:
+    """Counts a refused signup by its problem, whichever part of the app refuses it."""
+
+    def count(scope: Scope, problem_type: ProblemType) -> None:
+        # A client that has left gets no answer, and is of the other type.
+        if (scope["method"], scope["path"]) == ("POST", PATH) and problem_type is not ProblemType.OTHER:
+            metrics.signups.labels(problem_type.slug).inc()
+
+    return count
 
 
 def _check_parameters(endpoint: Callable[..., Any]) -> None:

@@ -19,7 +19,7 @@ from service.signup.openapi import BY_POLICY, FORM_BODY
 from service.signup.pages import Pages
 from service.signup.preconditions import Precondition
 from service.signup.registration import RegisteredUser
-from service.signup.route import SignupRoute
+from service.signup.route import PATH, SignupRoute
 from service.signup.schemas import (
     ACCEPTED,
     IdempotencyKey,
@@ -66,7 +66,7 @@ def add_routes(
         return _confirm(request, registered, background) if registered else accept(request)
 
     router.add_api_route(
-        "/signup",
+        PATH,
         signup,
         methods=["POST"],
         operation_id="signUp",

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from service.web.problems import Problem, ProblemResponse, ProblemType, Translate
+from service.web.problems import OnProblem, Problem, ProblemResponse, ProblemType, Translate
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 TYPES_BY_STATUS = {problem_type.status: problem_type for problem_type in reversed(ProblemType)}
@@ -23,11 +23,13 @@ def install(
     *,
     translator: Callable[[Request], tuple[str, Translate]],
     page: Callable[[Request, Problem], Response | None],
+    on_problem: OnProblem,
 ) -> None:
     """`translator` returns the client's language and a translator into it. `page` returns the answer for a
-    person, or None for a program."""
+    person, or None for a program. `on_problem` hears of each problem that is answered."""
 
     def answer(request: Request, problem: Problem) -> Response:
+        on_problem(request.scope, problem.problem_type)
         return page(request, problem) or _document(request, problem, *translator(request))
 
     async def http_error(request: Request, exc: Exception) -> Response:

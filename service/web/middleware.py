@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.runtime.once_per_minute import OncePerMinute
-from service.web.problems import STATE_KEY, ProblemType, problem_app
+from service.web.problems import STATE_KEY, OnProblem, ProblemType, problem_app
 
 OTHER_NAME = "This service does not answer under that name: open it under localhost, or set PUBLIC_URL."
 QUOTABLE = re.compile(r"[A-Za-z0-9.:/\[\]_-]{1,100}")
@@ -25,12 +25,14 @@ log = structlog.get_logger()
 class MalformedRequestMiddleware:
     """Refuses a request that the protocol found to be malformed."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, on_problem: OnProblem) -> None:
         self._app = app
+        self._on_problem = on_problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
         if scope["type"] == "http" and (found := scope["state"].get(STATE_KEY)):
+            self._on_problem(scope, found)
             app = problem_app(found, headers={"Connection": "close"})
         await app(scope, receive, send)
 

@@ -20,6 +20,7 @@ HTML = "text/html"
 MOMENT, MINUTE, HOUR = 10, 60, 3600  # s
 
 Translate = Callable[[str], str]  # a sentence into the language of the client
+OnProblem = Callable[[Scope, "ProblemType"], None]
 
 
 class ProblemType(Enum):

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import json
+import re
 import socket
 import threading
 import time
@@ -100,6 +101,12 @@ class Live:
         envelope = eventually(found, until=bool)
         assert envelope
         return envelope
+
+    def counted(self, result: str) -> float:
+        """The answers to signups with this result, as /metrics has them."""
+        metrics = self.ask(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").content.decode()
+        found = re.search(rf'^signups_total{{result="{result}"}} (.+)$', metrics, re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def connection(self, *, source: str = "127.0.0.1", receive_buffer: int = 0) -> Connection:
         connection = socket.socket()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.inputs.live import ORIGIN, PROXY, Live
+from tests.inputs.live import ORIGIN, PROXY, Live, eventually
 from tests.inputs.requests import CHUNKED, HOST, JSON, chunked, fresh, head, post
 
 MALFORMED = (400, "/problems/malformed")
@@ -82,6 +82,15 @@ def test_what_is_no_http_is_refused_by_the_server(live: Live, request_: bytes) -
 def test_what_the_app_has_been_told_of_it_refuses_and_audits(live: Live, request_: bytes) -> None:
     status, kind = MALFORMED
     live.is_refused(request_, status=status, kind=kind)
+
+
+def test_a_malformed_signup_is_counted(live: Live) -> None:
+    live.ask(SEEN["no Host"])  # is none
+    before = live.counted("malformed")
+
+    live.ask(SEEN["no Host, and a body"])
+
+    eventually(lambda: live.counted("malformed"), until=lambda count: count == before + 1)
 
 
 def test_http_1_0_needs_no_host(live: Live) -> None:

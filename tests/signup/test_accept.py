@@ -1,12 +1,16 @@
 """Who gets a page, and who gets JSON: whoever names text/html is a person."""
 
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
-from service.database.engine import Database
+from service.database.engine import Database, DatabaseUnavailable
+from service.database.group_commit import Overloaded
 from service.settings import Settings
+from service.settings.rate import Rate
+from service.signup.registration import Registration
 from tests.support.app import running, shows
 from tests.support.database import rows
 from tests.support.eventually import eventually
@@ -219,6 +223,40 @@ async def test_every_refusal_is_counted_by_its_type(
         await eventually(lambda: shows(live.client, f'signups_total{{result="{result}"}} 1.0'))
 
     assert answer.status_code >= 400
+
+
+async def test_so_is_what_is_refused_after_the_body_and_what_fails(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise errors.pop()
+
+    limited = settings.model_copy(
+        update={"mailbox_rate_limit": Rate.parse("1/day"), "signup_rate_limit": Rate.parse("7/day")}
+    )
+    async with running(limited) as live:
+        sign_up = partial(live.client.post, "/signup", headers={"Idempotency-Key": "4f1c"})
+        answers = [
+            await sign_up(json=ADA),
+            await sign_up(json={**ADA, "name": "Grace"}),
+            await live.client.post("/signup", json=ADA),
+            await live.client.post("/signup", json={"email": "ada+1@example.com"}),
+        ]
+        errors = [RuntimeError("a bug"), Overloaded(), DatabaseUnavailable("away")]
+        monkeypatch.setattr(Registration, "register", fail)
+        answers += [await live.client.post("/signup", json=ADA) for _ in range(4)]
+        results = [
+            "registered",
+            *(answer.json()["type"].removeprefix("/problems/") for answer in answers[1:]),
+        ]
+        for result in results:
+            line = f'signups_total{{result="{result}"}} 1.0'
+            await eventually(partial(shows, live.client, line))
+
+    assert results[1:] == [
+        *("key-reused", "address-taken", "mailbox-rate-limited"),
+        *("unavailable", "overloaded", "internal", "rate-limited"),
+    ]
 
 
 @pytest.mark.parametrize("engine_name", ["sqlite"])
