@@ -125,13 +125,14 @@ class AuditLog:
         failed = False
         while True:
             try:
-                await self.adopt()
-                await prune(self._heads, keep=self._keep)
+                with self._heads.database.tolerate_outage("audit"):
+                    await self.adopt()
+                    await prune(self._heads, keep=self._keep)
                 failed = False
             except Exception as exc:  # a bug must not end the loop
                 is_news, failed = not failed, True
                 if is_news:
-                    is_bug = not isinstance(exc, DatabaseUnavailable | OSError)
+                    is_bug = not isinstance(exc, OSError)
                     log.error("audit.cleanup_failed", reason=str(exc), exc_info=is_bug)
             await asyncio.sleep(CLEAN_UP_EVERY)
 

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from service.app import create_app
-from service.cli.common import CommandFailed
+from service.cli.common import CommandFailed, explain_unavailable
 from service.database import migrations
-from service.database.engine import Database
+from service.database.engine import Database, DatabaseUnavailable
 from service.inbox.http_server import InboxHttpServer
 from service.inbox.smtp_server import CAUGHT, InboxSmtpServer
 from service.inbox.store import MailStore
@@ -41,13 +41,15 @@ def inbox_settings() -> dict[str, object]:
 
 
 async def run_all(settings: Settings, *, say: Callable[[str], None], with_inbox: bool) -> None:
-    """Until a signal ends it. Raises CommandFailed and what `listen`, `migrate` and `create_app` do."""
+    """Until a signal ends it. Raises CommandFailed and what `listen` and `create_app` do."""
     with contextlib.closing(listen(settings.host, settings.port, setting="PORT")) as listener:
         database = Database(settings)
         try:
             if with_inbox:
                 await refuse_foreign_database(database)
             await migrations.migrate(database)
+        except DatabaseUnavailable as exc:
+            raise CommandFailed(explain_unavailable(database, exc)) from exc
         finally:
             await database.close()
         async with _inbox(settings) if with_inbox else contextlib.nullcontext():

@@ -108,7 +108,9 @@ def _database_problems(settings: "Settings") -> Iterator[str]:
             await database.close()
 
     try:
-        problem = run(find_problem())
+        with progress() as bar:
+            bar.add_task("Reading the database", total=None)
+            problem = run(find_problem())
     except InvalidSettings as exc:
         problem = str(exc)
     if problem:
@@ -128,7 +130,9 @@ def _relay_problems(settings: "Settings") -> Iterator[str]:
             await relay.close()
 
     try:
-        run(probe())
+        with progress() as bar:
+            bar.add_task("Asking the relay", total=None)
+            run(probe())
     except ChannelTrouble as exc:
         yield explain(exc, settings)
 

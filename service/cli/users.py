@@ -52,9 +52,9 @@ def export(
 
     # In UTF-8 whatever the locale, and without a change to line ends.
     sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]  # it is a file here
-    write = _json_lines() if as_json else _csv()
 
     async def write_all(database: "Database", _: "Settings") -> None:
+        write = _json_lines() if as_json else _csv()
         found = Users(database)
         with progress(hidden=sys.stdout.isatty()) as bar:  # which then shows the rows themselves
             task = bar.add_task("Exporting", total=await found.count())

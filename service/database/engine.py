@@ -290,7 +290,8 @@ def _translate_errors() -> Iterator[None]:
 
 def _first_line(exc: BaseException) -> str:
     cause = getattr(exc, "orig", None) or exc
-    lines = str(cause).splitlines() or ["no answer in time"]
+    words = getattr(cause, "strerror", None) or str(cause)  # of the system's errors without their number
+    lines = words.splitlines() or ["no answer in time"]
     return lines[0].removeprefix("<class 'asyncpg.exceptions.").replace("'>:", ":")
 
 

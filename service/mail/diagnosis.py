@@ -55,8 +55,8 @@ SENTENCES_BY_CLASS: tuple[tuple[type[BaseException], str], ...] = (
     ),
     (
         ssl.SSLError,
-        "TLS with {relay} fails ({reason}): check that SMTP_SECURITY fits this port, usually tls on 465 and "
-        "starttls on the others.",
+        "TLS with {host}:{port} fails ({reason}): check that SMTP_SECURITY fits this port, usually tls on "
+        "465 and starttls on the others.",
     ),
     (
         TimeoutError,

@@ -57,10 +57,11 @@ def _find_unreadable_file() -> str | None:
         except IsADirectoryError:
             return f"{path} is a folder: put the file in its place, or remove it."
         except OSError as exc:
-            return (
-                f"{path if path.is_absolute() else f'{path} in the working directory'} cannot be read "
-                f"({exc.strerror}): give this user the right to, or move it away."
-            )
+            if path.is_absolute():
+                place, way_out = f"{path}", "move it away"
+            else:
+                place, way_out = f"{path} in the working directory", "start in another"
+            return f"{place} cannot be read ({exc.strerror}): give this user the right to, or {way_out}."
     return None
 
 

@@ -11,6 +11,7 @@ from jinja2 import (
     FileSystemLoader,
     StrictUndefined,
     Template,
+    TemplateNotFound,
     TemplateSyntaxError,
     select_autoescape,
 )
@@ -60,7 +61,7 @@ def load_template(templates: Environment, name: str, *contexts: Mapping[str, obj
         for context in contexts:
             template.render(context)
     except Exception as exc:  # a template can raise anything
-        reason = str(exc).rstrip(".")
+        reason = f"there is no {exc}" if isinstance(exc, TemplateNotFound) else str(exc).rstrip(".")
         raise InvalidSettings(
             f"TEMPLATES_DIR: {_describe_place(exc) or name} cannot be used: {reason}."
         ) from exc

@@ -194,10 +194,19 @@ async def test_while_the_database_is_away_entries_wait(
     await eventually(lambda: running.trouble is None)
 
 
+@pytest.mark.parametrize(
+    ("failure", "event"),
+    [(DatabaseUnavailable("starting"), "database.unavailable"), (OSError("disk"), "audit.cleanup_failed")],
+)
 async def test_it_cleans_up_by_itself_and_again_after_a_failure(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: Exception,
+    event: str,
 ) -> None:
-    failures = [DatabaseUnavailable("starting"), DatabaseUnavailable("starting")]
+    failures = [failure, failure]
 
     async def prune_later(heads: Heads, *, keep: timedelta) -> int:
         if failures:
@@ -214,7 +223,9 @@ async def test_it_cleans_up_by_itself_and_again_after_a_failure(
     async with audit_log(database, tmp_path / "audit", keep=timedelta(days=5)).running():
         await eventually(lambda: _is(database, [2]), within=30)
 
-    assert capsys.readouterr().out.count("audit.cleanup_failed") == 1
+    logged = capsys.readouterr().out
+    assert logged.count(event) == 1
+    assert logged.count("failed") + logged.count("unavailable") == 1  # an outage is not reported twice
 
 
 async def test_an_entry_that_cannot_be_spooled_goes_to_the_log_and_is_counted(

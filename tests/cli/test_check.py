@@ -21,6 +21,7 @@ from tests.support.commands import run
 from tests.support.mail import OFFER
 from tests.support.ports import free_port
 from tests.support.relay import DROP, HANG, Answer, ScriptedRelay
+from tests.support.terminal import run_on_terminal
 
 WITH_PASSWORD: dict[str, object] = {"smtp_username": "ada", "smtp_password": SecretStr("swordfish")}
 
@@ -67,7 +68,11 @@ async def trouble(settings: Settings, **changes: object) -> str:
             {"smtp_security": Security.STARTTLS},
             "does not offer STARTTLS: set SMTP_SECURITY=tls",
         ),
-        ({"greeting": "220 in clear"}, {"smtp_security": Security.TLS}, "TLS with .* fails .* tls on 465"),
+        (
+            {"greeting": "220 in clear"},
+            {"smtp_security": Security.TLS},
+            "^TLS with localhost:[0-9]+ fails .* tls on 465",
+        ),
     ],
 )
 async def test_what_the_relay_does_is_explained(
@@ -231,12 +236,22 @@ def test_check_tests_the_other_parts_if_two_settings_do_not_fit_together(
     assert relay in checked.stderr
 
 
-async def test_check_is_content_with_what_works(relay: ScriptedRelay, tmp_path: Path) -> None:
-    run("migrate", folder=tmp_path)
+async def test_a_person_sees_what_check_waits_for(relay: ScriptedRelay, tmp_path: Path) -> None:
+    relay.delays["greeting"] = 0.5
+    environment = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": relay.port}
 
-    checked = await asyncio.to_thread(
-        run, "check", folder=tmp_path, SMTP_HOST="127.0.0.1", SMTP_PORT=relay.port
-    )
+    shown = await asyncio.to_thread(run_on_terminal, "check", folder=tmp_path, environment=environment)
+
+    assert "Asking the relay" in shown.text
+    assert "relay     ok" in shown.text
+
+
+async def test_check_is_content_with_what_works(
+    relay: ScriptedRelay, database_url: str, tmp_path: Path
+) -> None:
+    environment = {"DATABASE_URL": database_url, "SMTP_HOST": "127.0.0.1", "SMTP_PORT": relay.port}
+
+    checked = await asyncio.to_thread(run, "check", folder=tmp_path, **environment)
 
     assert (checked.returncode, checked.stderr) == (0, "")
     assert checked.stdout == "settings  ok\ndatabase  ok\nrelay     ok\n"
@@ -249,13 +264,22 @@ def test_the_database_and_its_folder_are_for_their_owner_alone(tmp_path: Path) -
     assert stat.S_IMODE((tmp_path / "data/service.db").stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize(
-    "command", [["outbox", "list"], ["users", "list"], ["audit", "list"], ["users", "erase", "a@b.org"]]
-)
-def test_every_command_names_a_database_that_was_not_migrated(tmp_path: Path, command: list[str]) -> None:
-    (tmp_path / "service.db").touch()
+ON_DATA = [
+    *(["outbox", command] for command in ("list", "retry --all", "drop --all")),
+    *(["users", command] for command in ("list", "export", "erase a@b.org")),
+    *(["audit", command] for command in ("list", "verify")),
+]
 
-    ended = run(*command, folder=tmp_path, DATA_DIR=tmp_path)
 
-    assert ended.returncode == 1
-    assert ended.stderr == "The database was not migrated: run `signup-service migrate`.\n"
+def test_every_command_names_a_database_that_was_not_migrated(
+    empty_database_url: str, engine_name: str, tmp_path: Path
+) -> None:
+    if engine_name == "sqlite":
+        Path(empty_database_url.removeprefix("sqlite:///")).touch()
+
+    for group, command in ON_DATA:
+        ended = run(group, *command.split(), folder=tmp_path, DATABASE_URL=empty_database_url)
+
+        assert ended.returncode == 1, (group, command)
+        assert ended.stderr == "The database was not migrated: run `signup-service migrate`.\n"
+        assert ended.stdout == ""

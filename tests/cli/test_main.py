@@ -133,7 +133,7 @@ async def test_up_says_so_and_touches_nothing(
         ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL must begin with"),
         (
             {"DATABASE_URL": "postgresql://ada@127.0.0.1:9/x"},
-            "The database x at 127.0.0.1:9 cannot be used: [Errno 111]",
+            "The database x at 127.0.0.1:9 cannot be used: Connection refused.",
         ),
         ({"SMTP_HOST": "smtp.real.example"}, "MAIL_FROM still is the example"),
     ],

@@ -233,6 +233,7 @@ class TestTemplates:
         [
             ("page.html", "fine\n{% if %}", r"page\.html, line 2, .*Expected an expression"),
             ("page.html", "{{ prodct }}", r"page\.html, line 1, .*'prodct' is undefined"),
+            ("page.html", "{% include 'logo.html' %}", r"page\.html, line 1, .*there is no logo\.html\.$"),
             ("page.signup.html", "\n{{ typed.phone }}", r"page\.signup\.html, line 2, .*phone"),
             ("page.signup.html", "{% if error %}{{ 1 / 0 }}{% endif %}", r"line 1, .*division"),
             ("page.welcome.html", "{{ messages['lost'] }}", r"page\.welcome\.html, line 1, .*lost"),
