@@ -107,6 +107,11 @@ async def find_database_problem(database: "Database", *, storing: bool = False) 
 
 
 def explain_unavailable(database: "Database", exc: "DatabaseUnavailable") -> str:
+    from service.database import readiness
+
+    # SQLite says no more of a full disk than "disk I/O error".
+    if database.is_sqlite and database.file.exists() and (problem := readiness.find_file_problem(database)):
+        return problem
     fix = (
         "Check DATABASE_URL and DATA_DIR, or run `signup-service migrate` if it is new."
         if database.is_sqlite

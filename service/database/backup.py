@@ -14,11 +14,14 @@ class BackupFailed(Exception):
 
 async def back_up(database: Database, *, to: Path) -> None:
     """Only for SQLite. The file appears when the copy is complete and on disk. Raises BackupFailed."""
-    source = Path(database.engine.url.database or "")
     try:
-        await asyncio.to_thread(_copy, source, to)
+        await asyncio.to_thread(_copy, database.file, to)
     except (OSError, sqlite3.Error) as exc:
-        raise BackupFailed(f"{source} could not be copied to {to} ({exc}).") from exc
+        reason = getattr(exc, "strerror", None) or str(exc)
+        raise BackupFailed(
+            f"{database.file} could not be copied to {to} ({reason}): name a file in a folder that "
+            "exists, can be written, and has room for it."
+        ) from exc
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -102,6 +102,7 @@ class Database:
     def __init__(self, settings: Settings, *, create: bool = True) -> None:
         url = parse_url(settings)
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        self.file = Path(url.database or "")  # of SQLite
         self.engine: AsyncEngine = create_async_engine(
             url.set(query={}),
             connect_args={} if self.is_sqlite else POSTGRESQL_ARGUMENTS | connect_arguments(url),
@@ -118,7 +119,7 @@ class Database:
         if self.is_sqlite:
             self._writer = asyncio.Lock()
             self._read_only: dict[str, Any] = {"reading": True}
-            _configure_sqlite(self.engine, Path(url.database or ""), create=create)
+            _configure_sqlite(self.engine, self.file, create=create)
         else:
             self._writer = contextlib.nullcontext()
             self._read_only = {"isolation_level": "AUTOCOMMIT"}
@@ -290,7 +291,9 @@ def _translate_errors() -> Iterator[None]:
 
 def _first_line(exc: BaseException) -> str:
     cause = getattr(exc, "orig", None) or exc
-    words = getattr(cause, "strerror", None) or str(cause)  # of the system's errors without their number
+    words = str(cause)
+    if isinstance(cause, OSError) and cause.strerror and cause.filename is None:
+        words = cause.strerror  # without the system's number for it
     lines = words.splitlines() or ["no answer in time"]
     return lines[0].removeprefix("<class 'asyncpg.exceptions.").replace("'>:", ":")
 

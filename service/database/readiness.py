@@ -3,7 +3,6 @@
 import asyncio
 import os
 import tempfile
-from pathlib import Path
 
 from sqlalchemy import text
 
@@ -28,15 +27,16 @@ async def find_problem(database: Database) -> str | None:
     try:
         async with asyncio.timeout(READ_TIMEOUT):
             if database.is_sqlite:
-                file = Path(database.engine.url.database or "")
-                problem = await asyncio.to_thread(_find_file_problem, file)
+                problem = await asyncio.to_thread(find_file_problem, database)
                 return problem or await migrations.find_problem(database)
             return await migrations.find_problem(database) or await _find_server_problem(database)
     except TimeoutError as exc:
         raise DatabaseUnavailable("no answer in time") from exc
 
 
-def _find_file_problem(file: Path) -> str | None:
+def find_file_problem(database: Database) -> str | None:
+    """What keeps SQLite from writing its file."""
+    file = database.file
     try:
         for path in (file.parent, *(file.with_name(file.name + suffix) for suffix in FILES)):
             if path.exists() and not os.access(path, os.W_OK, effective_ids=True):

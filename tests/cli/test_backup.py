@@ -72,7 +72,7 @@ def test_a_folder_that_does_not_exist_is_named(database_url: str, tmp_path: Path
     refused = run("backup", "nowhere/copy.db", folder=tmp_path, DATABASE_URL=database_url, DATA_DIR=tmp_path)
 
     assert refused.returncode == 1
-    assert "nowhere/copy.db" in refused.stderr
+    assert "copied to nowhere/copy.db (No such file or directory): name a file in a folder" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

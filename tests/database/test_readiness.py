@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from service.cli.common import find_database_problem
 from service.database import migrations
 from service.database.engine import Database, DatabaseUnavailable
 from service.database.readiness import find_damage, find_problem
@@ -92,6 +93,21 @@ async def test_a_full_disk_under_sqlite(migrated_file: Path, small_disk: Path) -
 
     (small_disk / "filler").unlink()
     assert await find_problem(database) is None
+    await database.close()
+
+
+async def test_every_command_names_a_full_disk_though_sqlite_cannot(
+    migrated_file: Path, small_disk: Path
+) -> None:
+    database = at(f"sqlite:///{shutil.copy(migrated_file, small_disk)}")
+    fill(small_disk / "filler")
+
+    for storing in (False, True):
+        problem = await find_database_problem(database, storing=storing)
+
+        assert (
+            problem == f"{small_disk} cannot be written (No space left on device), so nothing can be stored."
+        )
     await database.close()
 
 
