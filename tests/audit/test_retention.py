@@ -1,9 +1,10 @@
 """Old entries go, and what is left can still be verified."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.audit import retention
 from service.audit.heads import Heads
@@ -84,6 +85,22 @@ async def test_an_entry_outside_the_range_neither_goes_nor_holds_up_the_others(
 
 
 async def test_what_grows_old_meanwhile_is_left_for_the_next_round(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 1)
+    await store(database, tmp_path, [9, 9, 0])
+    now, days = database.now, iter(range(0, 100, 10))
+
+    async def ten_days_later_each_time(connection: AsyncConnection) -> datetime:
+        return await now(connection) + timedelta(days=next(days))
+
+    monkeypatch.setattr(database, "now", ten_days_later_each_time)
+
+    assert await retention.prune(heads(database), keep=timedelta(days=5)) == 2
+    assert await retention.prune(heads(database), keep=timedelta(days=5)) == 1
+
+
+async def test_a_round_has_an_end(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "BATCH", 1)

@@ -86,6 +86,14 @@ async def test_a_message_taken_ends_the_row_of_pauses(breaker: CircuitBreaker, c
     assert breaker.pause_seconds <= 1
 
 
+async def test_a_message_taken_ends_the_pause(breaker: CircuitBreaker, clock: Clock) -> None:
+    breaker.pause("down")
+
+    breaker.record_success()  # of a delivery that was under way
+
+    assert breaker.allowed == 2
+
+
 async def test_places_are_given_in_the_order_of_asking(metrics: Metrics) -> None:
     breaker = CircuitBreaker(1, metrics)
     order: list[int] = []

@@ -10,7 +10,9 @@ from service.delivery import slow_sends as module
 from service.delivery import worker as worker_module
 from service.delivery.assembly import DeliverySystem
 from service.observability.metrics import Metrics
+from service.outbox.row import Email
 from service.settings import Settings
+from tests.support.database import rows
 from tests.support.outbox import enqueue
 from tests.support.relay import Envelope, ScriptedRelay
 
@@ -25,21 +27,40 @@ async def mailing(settings: Settings, database: Database, metrics: Metrics) -> A
 async def test_a_mail_whose_content_the_relay_has_is_waited_for(
     mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SLOW", 0.1)
+    monkeypatch.setattr(module, "SLOW", 0.3)
     monkeypatch.setattr(worker_module, "LOOK_EVERY", 0.05)
 
     async def think(stage: str, envelope: Envelope) -> None:
         if stage == "dot" and envelope.recipient.startswith("slow"):
-            await asyncio.sleep(0.5)
-
-    async def deliver(name: str) -> None:
-        email = await enqueue(database, claimed=True, name=name)
-        assert email
-        await mailing.delivery.deliver(email)
+            await asyncio.sleep(1)
 
     relay.on_stage = think
-    await deliver("first")
+    await mailing.delivery.deliver(await claimed(database, "first"))
+    await mailing.delivery.deliver(await claimed(database, "fast"))  # on a connection that is open
+    slow = [await claimed(database, f"slow{number}") for number in range(11)]
     async with mailing.worker.running():
-        await asyncio.gather(*(deliver(f"slow{number}") for number in range(11)))
+        await asyncio.gather(*(mailing.delivery.deliver(email) for email in slow))
 
-    assert len(relay.accepted) == relay.stages["dot"] == 12
+    assert {row["status"] for row in await rows(database, "SELECT status FROM outbox")} == {"sent"}
+    assert len(relay.accepted) == relay.stages["dot"] == 13
+
+
+async def test_a_mail_whose_lease_ended_while_the_relay_was_slow_is_not_sent(
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+) -> None:
+    email = await claimed(database, "ada")
+
+    async def end_lease(stage: str, _: Envelope) -> None:
+        if stage == "rcpt":
+            email.held_until = 0.0
+
+    relay.on_stage = end_lease
+    await mailing.delivery.deliver(email)
+
+    assert (relay.stages["rcpt"], relay.stages["dot"]) == (1, 0)
+
+
+async def claimed(database: Database, name: str) -> Email:
+    email = await enqueue(database, claimed=True, name=name)
+    assert email
+    return email

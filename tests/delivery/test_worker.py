@@ -9,6 +9,7 @@ import pytest
 from service.database.engine import Database, DatabaseUnavailable, TransactionConflict
 from service.delivery import circuit_breaker as window_module
 from service.delivery import deliver as delivery_module
+from service.delivery import suspicion
 from service.delivery import worker as module
 from service.delivery.assembly import DeliverySystem
 from service.observability.metrics import Metrics
@@ -151,6 +152,29 @@ async def test_mails_that_the_relay_never_takes_do_not_keep_others_waiting(
     await eventually(lambda: relay.accepted, within=20)
 
     assert relay.stages["rcpt"] < 40
+
+
+async def test_held_mails_are_tried_again_as_soon_as_the_relay_takes_another(
+    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suspicion, "_hold_seconds", lambda _: 60.0)
+    relay.answers["rcpt"] = lambda envelope: (
+        "554 5.7.1 not you" if envelope.recipient.startswith("never") else "250 2.1.5 ok"
+    )
+    never, good = [await enqueue(database, claimed=True, name=name) for name in ("never", "good")]
+    assert never
+    assert good
+    await mailing.delivery.deliver(never)
+    assert await mailing.worker.run_once() == 0
+
+    await mailing.delivery.deliver(good)
+
+    assert await mailing.worker.run_once() == 1
+
+    async def has_failed() -> bool:
+        return bool(await rows(database, "SELECT id FROM outbox WHERE status = 'failed'"))
+
+    await eventually(has_failed)
 
 
 @pytest.mark.usefixtures("quick")
