@@ -193,12 +193,14 @@ class World:
             "SMTP_PORT": self.relay.port,
             "SIGNUP_RATE_LIMIT": "",  # all that signs up here comes from one address
         }
-        files = environment.pop("files", None)
+        files, stderr = environment.pop("files", None), environment.pop("stderr", None)
         assert files is None or isinstance(files, int)
+        assert stderr is None or isinstance(stderr, int)
         process = Process(
             command,
             folder=self.folder / f"process-{len(self.processes)}",
             files=files,
+            stderr=stderr,
             constants=self.constants,
             environment=defaults | environment,
         )
