@@ -1,5 +1,6 @@
 """What the commands share: how they run, ask the database, and fail."""
 
+import os
 import re
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
@@ -110,7 +111,8 @@ def explain_unavailable(database: "Database", exc: "DatabaseUnavailable") -> str
     from service.database import readiness
 
     # SQLite says no more of a full disk than "disk I/O error".
-    if database.is_sqlite and database.file.exists() and (problem := readiness.find_file_problem(database)):
+    has_file = database.is_sqlite and os.path.exists(database.file)  # False too if nobody may look
+    if has_file and (problem := readiness.find_file_problem(database)):
         return problem
     fix = (
         "Check DATABASE_URL and DATA_DIR, or run `signup-service migrate` if it is new."

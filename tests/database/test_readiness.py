@@ -133,6 +133,26 @@ async def test_a_file_of_another_owner(foreign_file: Path, folder: Path) -> None
     await database.close()
 
 
+@pytest.fixture
+def closed_folder(migrated_file: Path, folder: Path) -> Iterator[Path]:
+    shutil.copy(migrated_file, folder)
+    folder.chmod(0o000)
+    yield folder
+    folder.chmod(0o700)
+
+
+async def test_a_folder_that_nobody_may_enter_is_named(closed_folder: Path) -> None:
+    settings = Settings(database_url=SecretStr(f"sqlite:///{closed_folder}/service.db"))
+    database = Database(settings, create=False)
+    await asyncio.to_thread(lambda: None)  # imports what the other user cannot
+
+    with another_user():
+        problem = await find_database_problem(database)
+
+    assert "Permission denied" in (problem or "")
+    await database.close()
+
+
 async def test_a_damaged_file_is_noticed(database: Database, folder: Path) -> None:
     assert await find_damage(database) is None
     file = folder / "service.db"
