@@ -18,7 +18,7 @@ from service.audit.log import AuditLog
 from service.audit.middleware import AuditMiddleware
 from service.audit.spool import Spool
 from service.database.engine import Database
-from service.delivery.assembly import DeliverySystem
+from service.delivery.assembly import MailDelivery, build_event_delivery, deliver_in_background
 from service.limits.per_client import SignupLimit
 from service.limits.per_mailbox import MailboxLimit
 from service.monitoring import MetricsExposition
@@ -83,7 +83,8 @@ def create_app(settings: Settings) -> Application:
     database = Database(settings)
     clients = ClientAddresses(settings.trusted_proxies)
     audit = _build_audit_log(settings, database=database, metrics=metrics)
-    mailing = DeliverySystem.build(settings, database=database, metrics=metrics)
+    mailing = MailDelivery.build(settings, database=database, metrics=metrics)
+    events = build_event_delivery(settings, database=database, metrics=metrics)
     shared = SharedCounters(metrics, database=database)
     limit = SignupLimit(rate, database=database) if (rate := settings.signup_rate_limit) else None
 
@@ -97,7 +98,7 @@ def create_app(settings: Settings) -> Application:
             if limit:
                 await stack.enter_async_context(limit.running())
             if settings.worker:
-                await stack.enter_async_context(mailing.running())
+                await stack.enter_async_context(deliver_in_background(mailing, events))
             yield
 
     def outermost(app: ASGIApp) -> ASGIApp:
@@ -146,7 +147,8 @@ def create_app(settings: Settings) -> Application:
         app.router,
         settings=settings,
         database=database,
-        breaker=mailing.breaker,
+        relay=mailing.breaker,
+        endpoint=events.breaker if events else None,
         audit=audit,
         exposition=MetricsExposition(metrics=metrics, shared=shared, admin=OutboxAdmin(database)),
     )
@@ -179,7 +181,7 @@ def _build_audit_log(settings: Settings, *, database: Database, metrics: Metrics
 
 
 def _build_signup_handler(
-    settings: Settings, *, database: Database, mailing: DeliverySystem, metrics: Metrics
+    settings: Settings, *, database: Database, mailing: MailDelivery, metrics: Metrics
 ) -> SignupHandler:
     # Otherwise the loop sends: its timing does not reveal new addresses, and it respects the quota.
     sends_at_once = (
@@ -193,6 +195,7 @@ def _build_signup_handler(
         mailboxes=MailboxLimit(rate, database=database) if (rate := settings.mailbox_rate_limit) else None,
         policy=settings.duplicate_policy,
         claims=lambda: sends_at_once and mailing.delivery.capacity > 0,
+        tells=bool(settings.webhook_url),
         metrics=metrics,
     )
     return SignupHandler(

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse
 from service.audit.log import AuditLog
 from service.database import readiness
 from service.database.engine import READ_TIMEOUT, Database, DatabaseUnavailable
+from service.database.outbox_kinds import ChannelName
 from service.delivery.circuit_breaker import CircuitBreaker
 from service.observability.metrics import Metrics
 from service.observability.shared_counters import SharedCounters
@@ -44,11 +45,16 @@ class MetricsExposition:
         return generate_latest(_Families(sums)) + generate_latest(self._metrics.registry)
 
     async def _ask_database(self) -> list[Metric]:
-        waiting = await self._admin.queue_depth()
-        self._metrics.pending.set(waiting.pending)
-        self._metrics.failed.set(waiting.failed)
-        self._metrics.oldest_seconds.set(waiting.oldest.total_seconds())
-        self._metrics.overdue_seconds.set(waiting.overdue.total_seconds())
+        depths = await self._admin.queue_depths()
+        for metrics, channel in (
+            (self._metrics.mail, ChannelName.MAIL),
+            (self._metrics.events, ChannelName.WEBHOOK),
+        ):
+            waiting = depths[channel]
+            metrics.pending.set(waiting.pending)
+            metrics.failed.set(waiting.failed)
+            metrics.oldest_seconds.set(waiting.oldest.total_seconds())
+            metrics.overdue_seconds.set(waiting.overdue.total_seconds())
         return await self._shared.sums()
 
 
@@ -70,6 +76,13 @@ class Readiness(BaseModel):
     relay: Annotated[
         str, Field(examples=["ok"], description="While it is in trouble, signups go on and mails wait.")
     ]
+    webhook: Annotated[
+        str,
+        Field(
+            examples=["ok"],
+            description="`off` without `WEBHOOK_URL`. While it is in trouble, signups go on and events wait.",
+        ),
+    ]
     audit: Annotated[
         str, Field(examples=["ok"], description="While it is in trouble, signups go on and entries wait.")
     ]
@@ -80,7 +93,8 @@ def add_routes(
     *,
     settings: Settings,
     database: Database,
-    breaker: CircuitBreaker,
+    relay: CircuitBreaker,
+    endpoint: CircuitBreaker | None,
     audit: AuditLog,
     exposition: MetricsExposition,
 ) -> None:
@@ -98,7 +112,8 @@ def add_routes(
         return Readiness(
             status="not ready" if trouble else "ready",
             database=trouble or "ok",
-            relay=f"paused: {breaker.trouble}" if breaker.trouble else "ok",
+            relay=_describe(relay),
+            webhook=_describe(endpoint) if endpoint else "off",
             audit=audit.trouble or "ok",
         )
 
@@ -117,6 +132,10 @@ def add_routes(
             response_class=PlainTextResponse,
             responses=problem_responses(ProblemType.UNAUTHORIZED),
         )
+
+
+def _describe(breaker: CircuitBreaker) -> str:
+    return f"paused: {breaker.trouble}" if breaker.trouble else "ok"
 
 
 async def _find_database_problem(database: Database) -> str | None:

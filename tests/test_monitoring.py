@@ -22,6 +22,7 @@ async def test_a_healthy_service_is_ready(client: httpx.AsyncClient) -> None:
         "status": "ready",
         "database": "ok",
         "relay": "ok",
+        "webhook": "off",
         "audit": "ok",
     }
 

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 DATABASE_SETTINGS = frozenset({"database_url", "data_dir"})
+WEBHOOK_SETTINGS = frozenset({"webhook_url", "webhook_secret"})
 
 
 def check() -> None:
-    """Test settings, database and relay, and say what is wrong and how to fix it. Creates nothing."""
+    """Test settings, database, relay and webhook, and say how to fix what is wrong. Creates nothing."""
     from service.settings import InvalidSettings
     from service.settings.loading import load_without
 
@@ -43,6 +44,8 @@ def check() -> None:
             untestable={name for name in wrong if name.startswith("smtp_")},
         ),
     ]
+    if settings.webhook_url or wrong & WEBHOOK_SETTINGS:
+        results.append(_test("webhook", _webhook_problems, settings, untestable=wrong & WEBHOOK_SETTINGS))
     if not all(results):
         raise typer.Exit(1)
 
@@ -135,6 +138,30 @@ def _relay_problems(settings: "Settings") -> Iterator[str]:
             run(probe())
     except ChannelTrouble as exc:
         yield explain(exc, settings)
+
+
+def _webhook_problems(settings: "Settings") -> Iterator[str]:
+    from service.outbox.channel import ChannelTrouble, LaterRefusal
+    from service.runtime.ids import new_id
+    from service.webhook.endpoint import Endpoint
+    from service.webhook.event import encode_ping
+
+    async def post() -> None:
+        endpoint = Endpoint(settings)
+        try:
+            await endpoint.post(str(new_id()), encode_ping())
+        finally:
+            await endpoint.close()
+
+    try:
+        run(post())
+    except ChannelTrouble as exc:
+        yield f"{exc.reason}. Check WEBHOOK_URL, and that the system there runs."
+    except LaterRefusal as exc:
+        yield (
+            f'The endpoint does not take a ping: "{exc.reason}". Check WEBHOOK_URL, that WEBHOOK_SECRET is '
+            "also the receiver's, and that it answers a type that it does not know with 200."
+        )
 
 
 def send_test(

@@ -102,10 +102,11 @@ def drop(
     """Give up emails that wait: they are failed, and can be retried. Exits with 1 if there are none."""
     _require_one(ID=email_id, address=address, domain=domain, all=everything)
 
-    async def give_up(database: "Database", _: "Settings") -> None:
+    async def give_up(database: "Database", settings: "Settings") -> None:
         from service.outbox.admin import OutboxAdmin, Selection
+        from service.outbox.events import Events
 
-        admin = OutboxAdmin(database)
+        admin = OutboxAdmin(database, Events.from_settings(settings, database=database))
         selection = Selection(email_id=await _find(admin, email_id), address=address, domain=domain)
         dropped = await _change(selection, title="Dropping", count=admin.count_droppable, change=admin.drop)
         if not dropped:

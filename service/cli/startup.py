@@ -1,5 +1,7 @@
 """What `serve` and `worker` log before they start."""
 
+from urllib.parse import urlsplit
+
 import structlog
 
 from service import __version__
@@ -22,6 +24,7 @@ async def announce(command: str, settings: Settings, **details: object) -> None:
             database=database.address,
             relay=f"{settings.smtp_host}:{settings.smtp_port}",
             smtp_security=settings.smtp_security,
+            webhook=urlsplit(settings.webhook_url).hostname or "off",
             **details,
         )
         for ignored in (*find_env_file_problems(), *find_misspelled_templates(settings.templates_dir)):

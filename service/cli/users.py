@@ -76,12 +76,14 @@ def erase(
     ],
 ) -> None:
     """Delete a user and their emails. Exits with 1 if there is no such user."""
+    from service.outbox.events import Events
     from service.signup.users import Users
 
     wanted = sys.stdin.readline().strip() if address == "-" else address
 
-    async def delete(database: "Database", _: "Settings") -> None:
-        erased = await Users(database).erase(wanted)
+    async def delete(database: "Database", settings: "Settings") -> None:
+        events = Events.from_settings(settings, database=database)
+        erased = await Users(database, events).erase(wanted)
         if erased is None:
             complain("Nobody has signed up with this address.")
             raise typer.Exit(1)

@@ -4,6 +4,7 @@ import contextlib
 import signal
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ MAX_ROUND = 30.0  # s; a claim is given up long before
 
 
 def worker() -> None:
-    """Deliver mail, without an API. Any number of workers share the work."""
+    """Deliver mail and events, without an API. Any number of workers share the work."""
     settings = configure()
     settings.require_production_values()
     run(work(settings))
@@ -31,7 +32,7 @@ async def work(settings: "Settings") -> None:
 
     from service.cli.startup import announce
     from service.database.engine import Database
-    from service.delivery.assembly import DeliverySystem
+    from service.delivery.assembly import MailDelivery, build_event_delivery, deliver_in_background
     from service.observability.metrics import Metrics
     from service.observability.shared_counters import SharedCounters
     from service.runtime.gc_tuning import tune_gc
@@ -44,12 +45,17 @@ async def work(settings: "Settings") -> None:
     await announce("worker", settings)
     database = Database(settings)
     metrics = Metrics()
-    mailing = DeliverySystem.build(settings, database=database, metrics=metrics)
+    mailing = MailDelivery.build(settings, database=database, metrics=metrics)
+    events = build_event_delivery(settings, database=database, metrics=metrics)
+    workers = [channel.worker for channel in (mailing, events) if channel]
     tune_gc()
     try:
-        async with SharedCounters(metrics, database=database).running(), mailing.running():
+        async with (
+            SharedCounters(metrics, database=database).running(),
+            deliver_in_background(mailing, events),
+        ):
             while not stop.is_set():
-                _touch_heartbeat(mailing.worker)
+                _touch_heartbeat(workers)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(BEAT_EVERY):
                         await stop.wait()
@@ -57,7 +63,7 @@ async def work(settings: "Settings") -> None:
         await database.close()
 
 
-def _touch_heartbeat(worker: "Worker") -> None:
-    if time.monotonic() - worker.last_round < MAX_ROUND:
+def _touch_heartbeat(workers: "Sequence[Worker]") -> None:
+    if time.monotonic() - min(worker.last_round for worker in workers) < MAX_ROUND:
         with contextlib.suppress(OSError):  # no mail waits for a /tmp that is full, foreign or missing
             (Path(tempfile.gettempdir()) / HEARTBEAT).touch()

@@ -1,11 +1,12 @@
-"""Builds the parts that deliver mail, for the API and for the command `worker`."""
+"""Builds the parts that deliver, for the API and for the command `worker`."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from service.database.engine import Database
+from service.database.outbox_kinds import ChannelName
 from service.delivery.circuit_breaker import CircuitBreaker
 from service.delivery.deliver import Delivery
 from service.delivery.slow_sends import SlowSends
@@ -14,7 +15,9 @@ from service.delivery.worker import Worker
 from service.mail.channel import MailChannel
 from service.mail.message import Messages
 from service.mail.relay import Relay
-from service.observability.metrics import Metrics
+from service.observability.metrics import ChannelMetrics, Metrics
+from service.outbox.channel import Channel
+from service.outbox.events import Events
 from service.outbox.repository import Outbox
 from service.outbox.send_quota import SendQuota
 from service.runtime.signals import drain_on_signals
@@ -22,30 +25,37 @@ from service.settings import Settings
 
 
 @dataclass(frozen=True)
-class DeliverySystem:
+class ChannelDelivery:
+    """Delivers by one channel, whatever becomes of the others."""
+
     outbox: Outbox
     breaker: CircuitBreaker
-    relay: Relay
-    messages: Messages
+    channel: Channel
     delivery: Delivery
     worker: Worker
 
     @classmethod
-    def build(cls, settings: Settings, *, database: Database, metrics: Metrics) -> Self:
-        """Raises InvalidSettings for a broken template."""
-        outbox = Outbox(database, metrics, SendQuota.from_settings(settings, database=database))
-        breaker = CircuitBreaker(settings.smtp_connections, metrics)
+    def assemble(
+        cls,
+        channel: Channel,
+        *,
+        outbox: Outbox,
+        breaker: CircuitBreaker,
+        slow_sends: SlowSends,
+        noun: str,
+        database: Database,
+        metrics: ChannelMetrics,
+        **more: Any,
+    ) -> Self:
         suspicion = Suspicion()
-        relay = Relay(settings)
-        messages = Messages(settings)
-        channel = MailChannel(messages=messages, relay=relay)
         delivery = Delivery(
             outbox=outbox,
             channel=channel,
             breaker=breaker,
             suspicion=suspicion,
-            slow_sends=SlowSends(settings.smtp_connections),
+            slow_sends=slow_sends,
             metrics=metrics,
+            noun=noun,
         )
         worker = Worker(
             database=database,
@@ -55,9 +65,7 @@ class DeliverySystem:
             breaker=breaker,
             suspicion=suspicion,
         )
-        return cls(
-            outbox=outbox, breaker=breaker, relay=relay, messages=messages, delivery=delivery, worker=worker
-        )
+        return cls(outbox=outbox, breaker=breaker, channel=channel, delivery=delivery, worker=worker, **more)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -69,4 +77,62 @@ class DeliverySystem:
                     finally:
                         await self.delivery.drain()
         finally:
-            await self.relay.close()
+            await self.channel.close()
+
+
+@dataclass(frozen=True)
+class MailDelivery(ChannelDelivery):
+    relay: Relay
+    messages: Messages
+
+    @classmethod
+    def build(cls, settings: Settings, *, database: Database, metrics: Metrics) -> Self:
+        """Raises InvalidSettings for a broken template."""
+        relay = Relay(settings)
+        messages = Messages(settings)
+        return cls.assemble(
+            MailChannel(messages=messages, relay=relay),
+            outbox=Outbox(
+                database,
+                metrics,
+                SendQuota.from_settings(settings, database=database),
+                events=Events.from_settings(settings, database=database),
+            ),
+            breaker=CircuitBreaker(settings.smtp_connections, metrics.mail),
+            slow_sends=SlowSends(settings.smtp_connections),
+            noun="email",
+            database=database,
+            metrics=metrics.mail,
+            relay=relay,
+            messages=messages,
+        )
+
+
+def build_event_delivery(
+    settings: Settings, *, database: Database, metrics: Metrics
+) -> ChannelDelivery | None:
+    """None without WEBHOOK_URL: what is pending waits until it is set again."""
+    if not settings.webhook_url:
+        return None
+    from service.webhook.channel import WebhookChannel  # it imports httpx, which takes long
+    from service.webhook.endpoint import CONNECTIONS, Endpoint
+
+    return ChannelDelivery.assemble(
+        WebhookChannel(database, Endpoint(settings)),
+        outbox=Outbox(database, metrics, channel=ChannelName.WEBHOOK),
+        breaker=CircuitBreaker(CONNECTIONS, metrics.events, name="endpoint"),
+        slow_sends=SlowSends(CONNECTIONS),
+        noun="event",
+        database=database,
+        metrics=metrics.events,
+    )
+
+
+@asynccontextmanager
+async def deliver_in_background(*channels: ChannelDelivery | None) -> AsyncIterator[None]:
+    """Until the end of the block."""
+    async with AsyncExitStack() as stack:
+        for channel in channels:
+            if channel:
+                await stack.enter_async_context(channel.running())
+        yield

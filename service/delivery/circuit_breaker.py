@@ -1,4 +1,4 @@
-"""How many deliveries the relay is given at once: all, fewer while it recovers, or none."""
+"""How many deliveries the relay, or the endpoint, is given at once: all, fewer while it recovers, or none."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from service.observability.logs import redact_addresses
-from service.observability.metrics import Metrics
+from service.observability.metrics import ChannelMetrics
 
 MAX_PAUSE = 60.0  # s
 FULL_FOR = 60.0  # s until a relay that took no more connections is asked for more
@@ -32,7 +32,8 @@ class CircuitBreaker:
     While the relay is in doubt, one delivery at a time is allowed.
     """
 
-    def __init__(self, limit: int, metrics: Metrics) -> None:
+    def __init__(self, limit: int, metrics: ChannelMetrics, *, name: str = "relay") -> None:
+        self.name = name  # of what is protected, in logs
         self._limit = limit
         self._metrics = metrics
         self._level = limit
@@ -89,9 +90,11 @@ class CircuitBreaker:
 
     def record_success(self) -> None:
         """The relay took a message."""
+        if math.isinf(self._paused_until):  # it had begun before the pause that nothing ends
+            return
         if self.trouble is not None:
             self.trouble = None
-            self._metrics.relay_paused.set(0)
+            self._metrics.paused.set(0)
         was_reported, self._is_reported = self._is_reported, False
         self._in_doubt_since = None
         self._paused_until = 0.0
@@ -100,10 +103,11 @@ class CircuitBreaker:
         self._level = min(max(self._level, 1) * 2, self._capacity)
         self._admit()
         if was_reported:
-            log.info("relay.recovered")
+            log.info(f"{self.name}.recovered")
 
     def pause(self, reason: str, *, at_least: float = 0.0) -> None:
-        """No delivery is allowed for a while. Deliveries that fail together cause one pause."""
+        """No delivery is allowed for a while. Deliveries that fail together cause one pause.
+        `math.inf` is until the process ends."""
         if self.pause_seconds:
             return
         self._level = min(self._level, 0) - 1
@@ -128,7 +132,7 @@ class CircuitBreaker:
     def limit_connections(self, capacity: int, reason: str) -> None:
         """The relay takes no more connections than these: allows no more for FULL_FOR seconds."""
         if time.monotonic() >= self._full_until + FULL_FOR:
-            log.info("relay.connections_limited", reason=redact_addresses(reason))
+            log.info(f"{self.name}.connections_limited", reason=redact_addresses(reason))
         self._full_until = time.monotonic() + FULL_FOR
         self._capacity = capacity
         self._level = min(self._level, capacity)
@@ -140,12 +144,12 @@ class CircuitBreaker:
 
     def _set_trouble(self, reason: str) -> None:
         self.trouble = redact_addresses(reason)  # the relay may name anybody, and this goes to /readyz too
-        self._metrics.relay_paused.set(1)
+        self._metrics.paused.set(1)
 
     def _report(self) -> None:
         if not self._is_reported:
             self._is_reported = True
-            log.error("relay.paused", reason=self.trouble)
+            log.error(f"{self.name}.paused", reason=self.trouble)
 
     async def _queue_up(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

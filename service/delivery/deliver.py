@@ -11,7 +11,7 @@ from service.database.engine import DatabaseUnavailable
 from service.delivery.circuit_breaker import CircuitBreaker, Paused
 from service.delivery.slow_sends import SlowSendCancelled, SlowSends
 from service.delivery.suspicion import Suspicion
-from service.observability.metrics import Metrics
+from service.observability.metrics import ChannelMetrics
 from service.outbox.channel import (
     CannotBuild,
     Channel,
@@ -45,7 +45,8 @@ class Delivery:
         breaker: CircuitBreaker,
         suspicion: Suspicion,
         slow_sends: SlowSends,
-        metrics: Metrics,
+        metrics: ChannelMetrics,
+        noun: str = "email",
     ) -> None:
         self._outbox = outbox
         self._channel = channel
@@ -53,6 +54,7 @@ class Delivery:
         self._suspicion = suspicion
         self._slow_sends = slow_sends
         self._metrics = metrics
+        self._noun = noun
         self._in_flight: dict[Email, None] = {}
         metrics.in_flight.set_function(lambda: len(self._in_flight))
         self._unrecorded = 0  # outcomes that could not be recorded at the first try
@@ -85,7 +87,7 @@ class Delivery:
             outcome = await self._outcome(email)
             await self._record(email, outcome)
         except Exception:  # a bug must not reach the request, nor stop other deliveries
-            log.exception("outbox.delivery_broke", **_ids(email))
+            log.exception("outbox.delivery_broke", **self._ids(email))
         finally:
             self._end(email)
 
@@ -159,10 +161,12 @@ class Delivery:
                 return Released(
                     "The relay took long to answer, and others went first.", delay=SLOW_AGAIN_AFTER
                 )
+            case DatabaseUnavailable():  # the content of an event is read when it is sent
+                return Released(delay=RECORD_AGAIN_AFTER)
             case CannotBuild():
                 return Failed(f"This email could not be built: {exc}")
             case _:
-                log.error("outbox.attempt_broke", exc_info=exc, **_ids(email))
+                log.error("outbox.attempt_broke", exc_info=exc, **self._ids(email))
                 return Deferred("The service itself failed; its log says how.")
 
     def _handle_trouble(self, email: Email, trouble: ChannelTrouble) -> Outcome:
@@ -170,23 +174,29 @@ class Delivery:
         return Released(trouble.reason)
 
     def _handle_refusal(self, email: Email, refusal: Refusal) -> Outcome:
-        own = Failed(refusal.reason) if isinstance(refusal, FinalRefusal) else Deferred(refusal.reason)
+        own = (
+            Failed(refusal.reason)
+            if isinstance(refusal, FinalRefusal)
+            else Deferred(refusal.reason, at_least=refusal.retry_after)
+        )
         if refusal.unknown:
             self._metrics.unknown_outcomes.inc()
         if refusal.fault is Fault.RECIPIENT:
             return own
-        seconds = self._suspicion.record_refusal(email, accuses_relay=refusal.fault is Fault.CHANNEL)
+        seconds = self._suspicion.record_refusal(
+            email, accuses_relay=refusal.fault is Fault.CHANNEL, retry_after=refusal.retry_after
+        )
         if seconds is None:
             return own
         if self._suspicion.in_doubt:
-            self._breaker.doubt(email.redact(refusal.reason))
+            self._breaker.doubt(email.redact(refusal.summary))
         # Each retry after an unknown outcome may be one more mail to a person, so it always counts.
         return own if refusal.unknown else Released(refusal.reason, delay=seconds)
 
     async def _record(self, email: Email, outcome: Outcome | None) -> None:
         """Retries until the database has recorded the outcome, as long as the process lives."""
         if outcome is None:
-            log.warning("outbox.lost", **_ids(email))
+            log.warning("outbox.lost", **self._ids(email))
             return
         try:
             await self._outbox.record(email, outcome)
@@ -206,9 +216,8 @@ class Delivery:
 
     def _report(self, email: Email, outcome: Outcome) -> None:
         name = type(outcome).__name__.lower()
-        self._metrics.emails.labels(name).inc()
-        log.info(f"outbox.{name}", **_ids(email))
+        self._metrics.outcomes.labels(name).inc()
+        log.info(f"outbox.{name}", **self._ids(email))
 
-
-def _ids(email: Email) -> dict[str, object]:
-    return {"email_id": str(email.id), "request_id": email.request_id, "attempt": email.attempt}
+    def _ids(self, email: Email) -> dict[str, object]:
+        return {f"{self._noun}_id": str(email.id), "request_id": email.request_id, "attempt": email.attempt}

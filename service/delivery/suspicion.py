@@ -32,6 +32,10 @@ class Pace:
     def seconds_left(self) -> float:
         return max(self._next_at - time.monotonic(), 0.0)
 
+    def postpone(self, seconds: float) -> None:
+        """The next probe begins no sooner."""
+        self._next_at = max(self._next_at, time.monotonic() + seconds)
+
     def take(self) -> bool:
         """Whether a probe begins."""
         if self.seconds_left:
@@ -55,7 +59,7 @@ class Suspicion:
         self.in_doubt = False
         self._streak = 0
         self._refused: defaultdict[str, set[UUID]] = defaultdict(set)  # by domain, since the last success
-        self._held: dict[UUID, tuple[int, int]] = {}  # attempt, refusals
+        self._held: dict[UUID, tuple[int | None, int]] = {}  # attempt, None if it waits anyway; refusals
         self._second_tries: dict[UUID, None] = {}
         self._waited: dict[str, UUID] = {}  # by domain, an id that is newer than all that waited
         self._cleared: list[tuple[UUID, int]] = []
@@ -83,24 +87,29 @@ class Suspicion:
             self._clear()
         self._refused.clear()
 
-    def record_refusal(self, email: Email, *, accuses_relay: bool) -> float | None:
+    def record_refusal(self, email: Email, *, accuses_relay: bool, retry_after: float = 0.0) -> float | None:
         """How many seconds to hold the email; None if the refusal is the email's own fault.
 
-        `accuses_relay` if one such refusal is reason enough for doubt.
+        `accuses_relay` if one such refusal is reason enough for doubt. If the relay asks for `retry_after`
+        seconds, neither the email nor a probe comes earlier.
         """
         if not self.in_doubt and email.id in self._second_tries:
             return None
         if not self.in_doubt and email.id < self._waited.get(email.domain, NO_ID):
             self._second_tries[email.id] = None
             _forget_oldest(self._second_tries)
-            return _hold_seconds(0)
+            return max(_hold_seconds(0), retry_after)
         self._streak += 1
         if email.domain in self._refused or len(self._refused) < MAX_REMEMBERED:
             self._refused[email.domain].add(email.id)
         if not self.in_doubt and (accuses_relay or self._streak > MAX_STREAK):
             self.in_doubt = True
             self._new_probes, self._waiting_probes = Pace(), Pace()
-        return self._hold(email) if self.in_doubt else None
+        if not self.in_doubt:
+            return None
+        for pace in self._new_probes, self._waiting_probes:
+            pace.postpone(retry_after)
+        return self._hold(email, retry_after)
 
     def pop_cleared(self) -> list[tuple[UUID, int]]:
         """Ids and attempts of those that were held until the relay was cleared."""
@@ -116,11 +125,11 @@ class Suspicion:
         if self._waiting_probes.take():
             self._probes.append(email.id)
 
-    def _hold(self, email: Email) -> float:
+    def _hold(self, email: Email, retry_after: float) -> float:
         _, refusals = self._held.get(email.id, (0, 0))
         if email.id in self._held or len(self._held) < MAX_REMEMBERED:
-            self._held[email.id] = email.attempt, refusals + 1
-        return _hold_seconds(refusals)
+            self._held[email.id] = None if retry_after else email.attempt, refusals + 1
+        return max(_hold_seconds(refusals), retry_after)
 
     def _clear(self) -> None:
         """Ends the doubt."""
@@ -128,7 +137,8 @@ class Suspicion:
         self._waited |= dict.fromkeys(self.domains, new_id())
         for email_id, (attempt, _) in self._held.items():
             self._second_tries[email_id] = None
-            self._cleared.append((email_id, attempt))
+            if attempt is not None:
+                self._cleared.append((email_id, attempt))
         self._held.clear()
         self._probes.clear()
         for remembered in self._second_tries, self._waited:

@@ -82,7 +82,9 @@ class Worker:
         with self._database.tolerate_outage("worker"):
             claimed = await self.run_once()
             if not claimed and self._breaker.trouble:
-                await self._outbox.fail_expired(f"The relay could not be used: {self._breaker.trouble}")
+                await self._outbox.fail_expired(
+                    f"The {self._breaker.name} could not be used: {self._breaker.trouble}"
+                )
         # Without room nothing was claimed: it looks again soon, unless the relay's trouble sets the pause.
         looks_soon = claimed or not (self._delivery.capacity or self._breaker.trouble)
         pause = LOOK_AGAIN if looks_soon else self._breaker.pause_seconds or self._probe_pause or LOOK_EVERY

@@ -7,6 +7,63 @@ LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
 OUTCOMES = ("sent", "failed", "deferred", "released")
 
 
+class ChannelMetrics:
+    """What is counted and shown of one channel."""
+
+    def __init__(
+        self,
+        shared: CollectorRegistry,
+        registry: CollectorRegistry,
+        *,
+        one: str,
+        paused: str,
+        words: str,
+        receiver: str,
+        since: str,
+        counts_unknown: bool = False,
+    ) -> None:
+        many = f"{one}s"
+        self.outcomes = Counter(many, "Deliveries by outcome.", ["outcome"], registry=shared)
+        self.unknown_outcomes = Counter(
+            f"{many}_unknown_outcome",
+            f"Connections lost before the answer of {receiver} to what it had received: "
+            f"these {words} may arrive twice.",
+            registry=shared if counts_unknown else None,
+        )
+        self.delivery_seconds = Histogram(
+            f"{one}_delivery_duration_seconds",
+            f"Time from the start of a delivery to the answer of {receiver}.",
+            registry=shared,
+            buckets=LATENCIES,
+        )
+        self.paused = Gauge(
+            paused,
+            f"1 while this process sends nothing because of trouble with {receiver}.",
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            f"{many}_in_hand",
+            f"{words.title()} that this process has claimed and not finished.",
+            registry=registry,
+        )
+        self.pending = Gauge(f"{many}_pending", f"{words.title()} that wait to be sent.", registry=registry)
+        self.failed = Gauge(
+            f"{many}_failed", f"{words.title()} that have failed for good.", registry=registry
+        )
+        self.oldest_seconds = Gauge(
+            f"{many}_oldest_pending_seconds",
+            f"Time since {since} that has waited longest.",
+            registry=registry,
+        )
+        self.overdue_seconds = Gauge(
+            f"{many}_oldest_overdue_seconds",
+            f"The same, without {words} that wait because of a refusal or a limit.",
+            registry=registry,
+        )
+        for outcome in OUTCOMES:  # at zero, as in Metrics
+            self.outcomes.labels(outcome)
+
+
 class Metrics:
     """`shared` is summed over all processes; `registry` is of this process only.
 
@@ -16,18 +73,6 @@ class Metrics:
     def __init__(self) -> None:
         self.shared = CollectorRegistry()
         self.signups = Counter("signups", "Answers to POST /signup.", ["result"], registry=self.shared)
-        self.emails = Counter("welcome_emails", "Deliveries by outcome.", ["outcome"], registry=self.shared)
-        self.unknown_outcomes = Counter(
-            "welcome_emails_unknown_outcome",
-            "Connections lost before the relay's answer to a whole message: these emails may arrive twice.",
-            registry=self.shared,
-        )
-        self.delivery_seconds = Histogram(
-            "welcome_email_delivery_duration_seconds",
-            "Time from the start of a delivery to the relay's answer.",
-            registry=self.shared,
-            buckets=LATENCIES,
-        )
         self.audit_entries = Counter("audit_entries", "Audit entries recorded.", registry=self.shared)
         self.audit_unspooled = Counter(
             "audit_entries_unspooled",
@@ -40,29 +85,24 @@ class Metrics:
         self.database_up = Gauge(
             "database_up", "1 if this scrape could read the database.", registry=self.registry
         )
-        self.relay_paused = Gauge(
-            "relay_paused",
-            "1 while this process sends nothing because of relay trouble.",
-            registry=self.registry,
+        self.mail = ChannelMetrics(
+            self.shared,
+            self.registry,
+            one="welcome_email",
+            paused="relay_paused",
+            words="emails",
+            receiver="the relay",
+            since="the signup of the email",
+            counts_unknown=True,
         )
-        self.in_flight = Gauge(
-            "welcome_emails_in_hand",
-            "Emails that this process has claimed and not finished.",
-            registry=self.registry,
-        )
-        self.pending = Gauge("welcome_emails_pending", "Emails that wait to be sent.", registry=self.registry)
-        self.failed = Gauge(
-            "welcome_emails_failed", "Emails that have failed for good.", registry=self.registry
-        )
-        self.oldest_seconds = Gauge(
-            "welcome_emails_oldest_pending_seconds",
-            "Time since the signup of the email that has waited longest.",
-            registry=self.registry,
-        )
-        self.overdue_seconds = Gauge(
-            "welcome_emails_oldest_overdue_seconds",
-            "The same, without emails that wait because of a refusal or a limit.",
-            registry=self.registry,
+        self.events = ChannelMetrics(
+            self.shared,
+            self.registry,
+            one="webhook_event",
+            paused="webhook_paused",
+            words="events",
+            receiver="the endpoint",
+            since="the event",
         )
         self.spool_bytes = Gauge(
             "audit_spool_bytes",
@@ -84,5 +124,3 @@ class Metrics:
     def _begin_at_zero(self) -> None:
         """So that Prometheus sees the first event of each kind as an increase."""
         self.signups.labels("registered")
-        for outcome in OUTCOMES:
-            self.emails.labels(outcome)

@@ -13,8 +13,9 @@ from service.database.email_status import EmailStatus
 from service.database.engine import Database
 from service.database.models import OUTBOX, USERS
 from service.database.outbox_kinds import ChannelName, Kind
+from service.outbox.events import Events
 from service.outbox.row import LEASE
-from service.outbox.sql import GIVE_UP_AFTER
+from service.outbox.sql import GIVE_UP_AFTER, OF_FAILURES
 from service.person import address as addresses
 
 BATCH = 1_000  # emails in one transaction, which must be short so that nobody waits for it
@@ -66,8 +67,9 @@ BY_TIME = {EmailStatus.PENDING: OUTBOX.c.due_at, EmailStatus.FAILED: OUTBOX.c.fi
 class OutboxAdmin:
     """Every method raises DatabaseUnavailable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, events: Events | None = None) -> None:
         self._database = database
+        self._events = events if events and events.wanted else None
 
     async def queue_depth(self, channel: ChannelName = ChannelName.MAIL) -> QueueDepth:
         return (await self.queue_depths())[channel]
@@ -166,8 +168,8 @@ class OutboxAdmin:
         return await self._count(self._droppable(selection))
 
     async def drop(self, selection: Selection) -> AsyncIterator[int]:
-        """Fails waiting emails. Yields the number of emails in each transaction. For up to a minute a process
-        may still send an email that it has claimed."""
+        """Fails waiting emails, or the one row that is selected by its id. Yields the number of rows in each
+        transaction. For up to a minute a process may still send what it has claimed."""
         changes = {
             "status": EmailStatus.FAILED,
             "attempt": OUTBOX.c.attempt + 1,
@@ -189,7 +191,10 @@ class OutboxAdmin:
         ]
 
     def _droppable(self, selection: Selection) -> list[ColumnElement[bool]]:
-        return [OUTBOX.c.status == EmailStatus.PENDING, *selection.conditions(self._database)]
+        chosen = [OUTBOX.c.status == EmailStatus.PENDING, *selection.conditions(self._database)]
+        if not selection.email_id:  # an event is dropped one by one: each drop of an email adds one
+            chosen.append(OUTBOX.c.channel == ChannelName.MAIL)
+        return chosen
 
     async def _count(self, chosen: Sequence[ColumnElement[bool]]) -> int:
         async with self._database.read_only(timeout=None) as connection:
@@ -215,14 +220,19 @@ class OutboxAdmin:
             .with_for_update(skip_locked=True)
             .cte("batch")
         )
-        async with self._database.single_statement() as connection:
+        events = self._events if changes["status"] is EmailStatus.FAILED else None
+        begin = self._database.transaction if events else self._database.single_statement
+        async with begin() as connection:
             changed = await connection.execute(
                 update(OUTBOX)
                 .where(OUTBOX.c.id.in_(select(batch.c.id)))
                 .values(**changes)
-                .returning(OUTBOX.c.id)
+                .returning(*OF_FAILURES)
             )
-            return list(changed.scalars())
+            rows = changed.mappings().all()
+            if events:
+                await events.add_failed(connection, rows)
+            return [row["id"] for row in rows]
 
 
 def _has_address(address: str) -> ColumnElement[bool]:

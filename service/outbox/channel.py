@@ -18,14 +18,26 @@ class Fault(Enum):
 class Refusal(Exception):
     """The channel did not accept this row. `reason` is its reply, if there was one.
 
-    `unknown` if it may have accepted the row: the connection broke before the reply.
+    `unknown` if it may have accepted the row: the connection broke before the reply. `retry_after` is how
+    many seconds the channel asks to wait at least. `summary` is the reason without what it quotes, which may
+    name anybody.
     """
 
-    def __init__(self, reason: str, *, fault: Fault, unknown: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        fault: Fault,
+        unknown: bool = False,
+        retry_after: float = 0.0,
+        summary: str = "",
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.fault = fault
         self.unknown = unknown
+        self.retry_after = retry_after
+        self.summary = summary or reason
 
 
 class FinalRefusal(Refusal):
@@ -38,14 +50,22 @@ class FinalRefusal(Refusal):
 class LaterRefusal(Refusal):
     """To be tried again later."""
 
-    def __init__(self, reason: str, *, fault: Fault = Fault.RECIPIENT, unknown: bool = False) -> None:
-        super().__init__(reason, fault=fault, unknown=unknown)
+    def __init__(
+        self,
+        reason: str,
+        *,
+        fault: Fault = Fault.RECIPIENT,
+        unknown: bool = False,
+        retry_after: float = 0.0,
+        summary: str = "",
+    ) -> None:
+        super().__init__(reason, fault=fault, unknown=unknown, retry_after=retry_after, summary=summary)
 
 
 class ChannelTrouble(Exception):
     """The channel cannot be used now; the row is not at fault.
 
-    `pause` is how many seconds it should be left alone at least.
+    `pause` is how many seconds it should be left alone at least, `math.inf` until the process ends.
     """
 
     def __init__(self, reason: str, *, pause: float = 0.0) -> None:
@@ -64,7 +84,7 @@ class ChannelFull(Exception):
 
 
 class SendCancelled(Exception):
-    """This process no longer held the row when the channel was ready for it."""
+    """This process no longer held the row when the channel was ready for it, or the row was erased."""
 
 
 class CannotBuild(Exception):

@@ -6,6 +6,7 @@ written only if `attempt` is still the claim's.
 """
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,7 +22,8 @@ from service.database.models import OUTBOX
 from service.database.outbox_kinds import ChannelName, Kind
 from service.observability.metrics import Metrics
 from service.outbox import sql
-from service.outbox.row import LEASE, Email, Outcome, Released, clip_reply, encode_outcome, lease_end
+from service.outbox.events import Events
+from service.outbox.row import LEASE, Email, Outcome, Released, Sent, clip_reply, encode_outcome, lease_end
 from service.outbox.send_quota import QuotaDecision, SendQuota
 
 GATHER = 0.005  # s; fills batches, which gives a quarter more mails per second
@@ -46,27 +48,33 @@ class Outbox:
         quota: SendQuota | None = None,
         *,
         channel: ChannelName = ChannelName.MAIL,
+        events: Events | None = None,
     ) -> None:
         self._database = database
         self._quota = quota
         self._channel = channel
+        self._events = events if events and events.wanted else None
         self._claims = {
-            choice: sql.claim_statement(database, choice(database, channel, OUTBOX.c.id))
+            choice: sql.claim_statement(database, choice(database, channel, OUTBOX.c.id), channel=channel)
             for choice in CHOICES
         }
         self._make_due = sql.make_due_statement(database)
         self._record_outcomes = sql.record_statement(database)
+        self._record_and_return = self._record_outcomes.returning(*sql.OF_FAILURES)
         self._outcomes: GroupCommit[tuple[Email, Outcome], None] = GroupCommit(
             self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=GATHER
         )
 
     async def fail(self, connection: AsyncConnection, user_ids: Collection[UUID], *, reason: str) -> None:
-        """Inserts emails that nobody has claimed, in the caller's transaction."""
-        await connection.execute(
+        """Fails emails that nobody has claimed, in the caller's transaction."""
+        failed = await connection.execute(
             update(OUTBOX)
             .where(OUTBOX.c.user_id.in_(user_ids), OUTBOX.c.channel == self._channel)
             .values(status=EmailStatus.FAILED, last_reply=reason, finished_at=self._database.clock())
+            .returning(*sql.OF_FAILURES)
         )
+        if self._events:
+            await self._events.add_failed(connection, failed.mappings())
 
     async def claim(self, limit: int, *, probing: bool = False) -> list[Email]:
         """Takes up to `limit` due rows for LEASE, the longest due first. Raises DatabaseUnavailable.
@@ -160,7 +168,7 @@ class Outbox:
     async def fail_expired(self, reason: str) -> int:
         """Fails up to FAIL_BATCH emails whose `give_up_at` has passed. Returns how many."""
         now = self._database.clock()
-        async with self._database.single_statement() as connection:
+        async with self._begin(several=self._events is not None) as connection:
             expired = (
                 select(OUTBOX.c.id)
                 .where(
@@ -182,9 +190,12 @@ class Outbox:
                     last_reply=clip_reply(reason),
                     finished_at=now,
                 )
-                .returning(OUTBOX.c.id)
+                .returning(*sql.OF_FAILURES)
             )
-            return len(failed.all())
+            rows = failed.mappings().all()
+            if self._events:
+                await self._events.add_failed(connection, rows)
+            return len(rows)
 
     async def find_by_user(self, user_id: UUID) -> tuple[str, datetime | None] | None:
         """Status and when it was finished; None if there is no such user. Raises DatabaseUnavailable."""
@@ -199,13 +210,22 @@ class Outbox:
 
     async def _write_outcomes(self, outcomes: Sequence[tuple[Email, Outcome]]) -> Sequence[None]:
         rows = encode_rows(encode_outcome(email, outcome) for email, outcome in outcomes)
-        begin = self._database.transaction if self._quota else self._database.single_statement
-        async with begin() as connection:
-            await connection.execute(self._record_outcomes, {"outcomes": rows})
+        # What was sent can no longer fail, so most batches need not ask what has.
+        events = self._events if any(not isinstance(outcome, Sent) for _, outcome in outcomes) else None
+        async with self._begin(several=bool(self._quota or events)) as connection:
+            if events:
+                recorded = await connection.execute(self._record_and_return, {"outcomes": rows})
+                await events.add_failed(connection, recorded.mappings())
+            else:
+                await connection.execute(self._record_outcomes, {"outcomes": rows})
             if self._quota:
                 released = [email for email, outcome in outcomes if isinstance(outcome, Released)]
                 await self._quota.refund(connection, released)
         return [None] * len(outcomes)
+
+    def _begin(self, *, several: bool) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction of one statement, or of several."""
+        return self._database.transaction() if several else self._database.single_statement()
 
 
 def _age(email: Email) -> int:

@@ -34,6 +34,12 @@ class Email:
     held_until: float
     locale: str | None = None  # None in rows that are older than languages
     claimed_at: datetime | None = None  # None without a send quota
+    # Of events only:
+    kind: str = Kind.WELCOME
+    user_id: UUID | None = None
+    subject_id: UUID | None = None
+    reason: str | None = field(default=None, repr=False)
+    created_at: datetime | None = None
 
     @property
     def domain(self) -> str:
@@ -99,6 +105,21 @@ class NewEmail:
 
 
 @dataclass(frozen=True, slots=True)
+class NewEvent:
+    """The event `user.created`, which a signup adds to the outbox."""
+
+    user_id: UUID
+    request_id: str
+    id: UUID = field(default_factory=new_id)
+
+    def row(self) -> tuple[object, ...]:
+        """For `enqueue_statement`."""
+        kind = Kind.USER_CREATED
+        none = "", "", None, None  # recipient, domain, name, locale
+        return self.id.hex, kind.channel, kind, self.user_id.hex, *none, self.request_id, 0
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """The relay answered 250."""
 
@@ -117,6 +138,7 @@ class Deferred:
     """Refused for now: the email waits longer each time, until it is given up."""
 
     reply: str
+    at_least: float = 0.0  # s
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +174,8 @@ def encode_outcome(email: Email, outcome: Outcome) -> tuple[object, ...]:
         case Failed():
             status = EmailStatus.FAILED
         case Deferred():
-            deferrals, delay = deferrals + 1, backoff(email.deferrals)
+            delay = max(backoff(deferrals), timedelta(seconds=outcome.at_least))
+            deferrals += 1
         case Released():
             delay = timedelta(seconds=outcome.delay)
     return email.id.hex, email.attempt, status, deferrals, delay.total_seconds(), clip_reply(outcome.reply)

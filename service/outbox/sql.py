@@ -10,6 +10,7 @@ from sqlalchemy import (
     FromClause,
     Insert,
     Select,
+    Update,
     UpdateBase,
     and_,
     bindparam,
@@ -31,6 +32,16 @@ GIVE_UP_AFTER = timedelta(days=5)
 ELSEWHERE_AT_MOST = 100  # domains
 PROBE_POOL = 1000  # longest due emails, one of which probes whether the relay accepts mail again
 
+OF_EVENTS = OUTBOX.c.kind, OUTBOX.c.user_id, OUTBOX.c.subject_id, OUTBOX.c.reason, OUTBOX.c.created_at
+OF_FAILURES = (
+    OUTBOX.c.id,
+    OUTBOX.c.channel,
+    OUTBOX.c.status,
+    OUTBOX.c.user_id,
+    OUTBOX.c.request_id,
+    OUTBOX.c.last_reply,
+)
+
 POSTPONE = (
     update(OUTBOX)
     .where(OUTBOX.c.id == bindparam("of_id"))
@@ -39,7 +50,7 @@ POSTPONE = (
 
 
 def enqueue_statement(database: Database, users: FromClause) -> Insert:
-    """Inserts the parameter `emails`, encoded `NewEmail.row`s, if their user is in `users`.
+    """Inserts the parameter `emails`, encoded rows of `NewEmail` and `NewEvent`, if their user is in `users`.
 
     Returns the user's id and `created_at`.
     """
@@ -124,8 +135,10 @@ def _select_due_unlocked(
     return select(*columns).where(*is_pending, OUTBOX.c.due_at <= database.clock()).order_by(OUTBOX.c.due_at)
 
 
-def claim_statement(database: Database, chosen: Select[Any]) -> UpdateBase:
-    """Returns the first fields of an Email, in order."""
+def claim_statement(
+    database: Database, chosen: Select[Any], *, channel: ChannelName = ChannelName.MAIL
+) -> UpdateBase:
+    """Returns fields of an Email."""
     claimed = chosen.cte("due")
     return (
         update(OUTBOX)
@@ -139,11 +152,12 @@ def claim_statement(database: Database, chosen: Select[Any]) -> UpdateBase:
             OUTBOX.c.request_id,
             OUTBOX.c.attempt,
             OUTBOX.c.deferrals,
+            *(OF_EVENTS if channel is ChannelName.WEBHOOK else ()),
         )
     )
 
 
-def record_statement(database: Database) -> UpdateBase:
+def record_statement(database: Database) -> Update:
     """Takes the parameter `outcomes`, encoded by `encode_outcome`.
 
     Fenced: a row that another process has claimed since stays as it is.

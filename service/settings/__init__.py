@@ -41,6 +41,8 @@ from service.settings.types import (
     Sender,
     TokenUrl,
     UrlPath,
+    WebhookUrl,
+    decode_webhook_secrets,
 )
 from service.settings.urls import http_url, is_loopback
 
@@ -123,6 +125,9 @@ class Settings(BaseSettings):
     domain_rate_limit: Limit = None
     mail_budget: Limit = None
 
+    webhook_url: WebhookUrl = ""
+    webhook_secret: SecretStr = SecretStr("")
+
     worker: bool = True
     signups_paused: bool = False
     cors_origins: Annotated[tuple[Origin, ...], NoDecode] = ()
@@ -170,6 +175,18 @@ class Settings(BaseSettings):
             raise ValueError("it takes a directory")
         return value
 
+    @field_validator("webhook_secret")
+    @classmethod
+    def _require_whole_secrets(cls, value: SecretStr) -> SecretStr:
+        decode_webhook_secrets(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _require_signature(self) -> Self:
+        if self.webhook_url and not self.webhook_keys:
+            raise ValueError("WEBHOOK_SECRET: set it, because WEBHOOK_URL is set")
+        return self
+
     @model_validator(mode="after")
     def _require_distinct_headers(self) -> Self:
         if self.mail_idempotency_header.lower() in {name.lower() for name, _ in self.mail_headers}:
@@ -213,6 +230,11 @@ class Settings(BaseSettings):
         """The path of `PUBLIC_URL`, without a slash at its end: what every path that is handed out begins
         with. A proxy in front takes it off again."""
         return urlsplit(self.public_url).path
+
+    @property
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        """What events are signed with."""
+        return decode_webhook_secrets(self.webhook_secret.get_secret_value())
 
     @property
     def has_send_quota(self) -> bool:

@@ -1,5 +1,6 @@
 """The types of single settings: what each takes, and the sentence for what it does not take."""
 
+import base64
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
@@ -21,6 +22,8 @@ OWN_HEADERS = (
 )
 NEW_HEADER = rf"(?!(?i:{OWN_HEADERS})$)[A-Za-z0-9-]{{1,64}}"
 HEADER_LINE = re.compile(rf"({NEW_HEADER.replace('$', ':')}): *([\x21-\x7e][\x20-\x7e]*)")
+MAX_SECRETS = 2
+SECRET_LENGTHS = range(24, 65)  # bytes; Standard Webhooks, "Signature scheme"
 MAX_LINE = 998  # characters; RFC 5322, section 2.1.1
 
 
@@ -56,17 +59,22 @@ def _normalize_public_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _check_token_url(url: str) -> str:
-    if not url:
+def _check_private_url(example: str, *, what: str) -> AfterValidator:
+    """For what may not be read on its way: https, or http on this machine."""
+
+    def check(url: str) -> str:
+        if not url:
+            return url
+        try:
+            origin_of(url)
+            host = _check_host(urlsplit(url).hostname or "")
+        except ValueError as exc:
+            raise ValueError(f"it takes {example}") from exc
+        if not url.startswith("https:") and not is_loopback(host):
+            raise ValueError(f"{what} would travel in clear: it takes an https address")
         return url
-    try:
-        origin_of(url)
-        host = _check_host(urlsplit(url).hostname or "")
-    except ValueError as exc:
-        raise ValueError(f"it takes {OAUTH_URL}") from exc
-    if not url.startswith("https:") and not is_loopback(host):
-        raise ValueError("secrets would travel in clear: it takes an https address")
-    return url
+
+    return AfterValidator(check)
 
 
 def _normalize_origin(origin: str) -> str:
@@ -102,6 +110,26 @@ def _parse_header(line: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
+def decode_webhook_secrets(secrets: str) -> tuple[bytes, ...]:
+    """The keys of one secret, or of two while they are rotated. Raises ValueError."""
+    keys = tuple(_decode_webhook_secret(secret) for secret in secrets.split())
+    if len(keys) > MAX_SECRETS:
+        raise ValueError("it takes one secret, or two separated by a space")
+    return keys
+
+
+def _decode_webhook_secret(secret: str) -> bytes:
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if not secret.startswith("whsec_") or len(key) not in SECRET_LENGTHS:
+        raise ValueError(
+            "it takes whsec_ and 24 to 64 bytes in base64, as `openssl rand -base64 32` makes them"
+        )
+    return key
+
+
 def _parse_rate(value: object) -> object:
     try:
         return Rate.parse(value) if isinstance(value, str) and value else value or None
@@ -135,8 +163,11 @@ PublicUrl = Annotated[
 ]
 ProductUrl = Annotated[str, _matches(r"https?://[^/\s?#@]+([/?#]\S*)?", URL)]
 OAUTH_URL = "an address such as https://oauth2.googleapis.com/token"
-TokenUrl = Annotated[
-    str, _matches(r"(https?://[^/\s?#@]+([/?][^\s#]*)?)?", OAUTH_URL), AfterValidator(_check_token_url)
+PRIVATE_URL = r"(https?://[^/\s?#@]+([/?][^\s#]*)?)?"
+TokenUrl = Annotated[str, _matches(PRIVATE_URL, OAUTH_URL), _check_private_url(OAUTH_URL, what="secrets")]
+WEBHOOK_URL = "an address such as https://crm.example.com/webhooks/signup"
+WebhookUrl = Annotated[
+    str, _matches(PRIVATE_URL, WEBHOOK_URL), _check_private_url(WEBHOOK_URL, what="names and addresses")
 ]
 ORIGINS = "origins such as https://app.example.com, separated by commas"
 Origin = Annotated[str, _matches(rf"\*|{SCHEME}://[^/\s?#@]+/?", ORIGINS), AfterValidator(_normalize_origin)]

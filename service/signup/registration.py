@@ -15,7 +15,7 @@ from service.database.models import USERS, User
 from service.limits.per_mailbox import MailboxLimit, MailboxLimitExceeded
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
-from service.outbox.row import Email, NewEmail
+from service.outbox.row import Email, NewEmail, NewEvent
 from service.outbox.sql import enqueue_statement
 from service.person.address import Address
 from service.runtime.ids import new_id
@@ -56,7 +56,8 @@ Result = RegisteredUser | AddressTaken | KeyReused | MailboxLimitExceeded
 
 
 class Registration:
-    """`claims` returns, for each signup, whether this process will send the email itself.
+    """`claims` returns, for each signup, whether this process will send the email itself. `tells` is whether
+    each signup also adds the event `user.created`.
 
     A signup too many for its mailbox is refused. With `DuplicatePolicy.UNIFORM` a refusal would reveal who
     signed up before: the signup is stored, and its email is not sent.
@@ -70,9 +71,11 @@ class Registration:
         mailboxes: MailboxLimit | None,
         policy: DuplicatePolicy,
         claims: Callable[[], bool],
+        tells: bool = False,
         metrics: Metrics,
     ) -> None:
         self._database = database
+        self._tells = tells
         self._outbox = outbox
         self._mailboxes = mailboxes
         self._policy = policy
@@ -140,10 +143,10 @@ class Registration:
     ) -> Mapping[UUID, RegisteredUser]:
         """Those who are new, by their id."""
         emails = [self._email(signup) for signup in signups]
-        documents = {
-            "users": encode_rows(map(_user, signups)),
-            "emails": encode_rows(email.row() for email in emails),
-        }
+        owed = [email.row() for email in emails]
+        if self._tells:
+            owed += [NewEvent(user_id=signup.id, request_id=signup.request_id).row() for signup in signups]
+        documents = {"users": encode_rows(map(_user, signups)), "emails": encode_rows(owed)}
         for statement, parameters in self._statements:
             added = await connection.execute(statement, {name: documents[name] for name in parameters})
         created_at = {user_id: moment for user_id, moment in added}

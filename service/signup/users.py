@@ -10,6 +10,7 @@ from sqlalchemy import RowMapping, delete, func, select
 from service.database.engine import Database
 from service.database.models import OUTBOX, USERS
 from service.database.outbox_kinds import ChannelName
+from service.outbox.events import Events
 from service.person.address import InvalidAddress, parse
 
 PAGE_SIZE = 1_000
@@ -19,8 +20,9 @@ SHOWN = (USERS.c.id, USERS.c.email, USERS.c.name, USERS.c.created_at)
 class Users:
     """Every method raises DatabaseUnavailable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, events: Events | None = None) -> None:
         self._database = database
+        self._events = events
 
     async def count(self) -> int:
         async with self._database.read_only(timeout=None) as connection:
@@ -43,7 +45,8 @@ class Users:
             last = page[-1]["id"]
 
     async def erase(self, address: str) -> UUID | None:
-        """Deletes the user with this address, in any spelling, and their emails.
+        """Deletes the user with this address, in any spelling, and all that is owed because of them; adds the
+        event `user.erased`, if events are wanted.
 
         Returns the user's id, or None if there is no such user.
         """
@@ -51,7 +54,10 @@ class Users:
             erased = await connection.execute(
                 delete(USERS).where(USERS.c.canonical_email == _canonicalize(address)).returning(USERS.c.id)
             )
-            return erased.scalar_one_or_none()
+            user_id: UUID | None = erased.scalar_one_or_none()
+            if user_id and self._events:
+                await self._events.add_erased(connection, user_id)
+            return user_id
 
     async def _read_after(self, last: UUID) -> list[dict[str, Any]]:
         page = select(USERS).where(USERS.c.id > last).order_by(USERS.c.id).limit(PAGE_SIZE)

@@ -12,7 +12,7 @@ from service.observability.metrics import Metrics
 
 @pytest.fixture
 def breaker(metrics: Metrics) -> CircuitBreaker:
-    return CircuitBreaker(10, metrics)
+    return CircuitBreaker(10, metrics.mail)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ async def test_a_message_taken_ends_the_pause(breaker: CircuitBreaker, clock: Cl
 
 
 async def test_places_are_given_in_the_order_of_asking(metrics: Metrics) -> None:
-    breaker = CircuitBreaker(1, metrics)
+    breaker = CircuitBreaker(1, metrics.mail)
     order: list[int] = []
 
     async def deliver(number: int) -> None:
@@ -126,7 +126,7 @@ async def test_no_more_than_allowed_are_inside(breaker: CircuitBreaker) -> None:
 
 @pytest.mark.parametrize("end", ["pause", "close"])
 async def test_those_who_wait_are_turned_away(metrics: Metrics, end: str) -> None:
-    breaker = CircuitBreaker(1, metrics)
+    breaker = CircuitBreaker(1, metrics.mail)
     async with breaker.place():
         waiting = asyncio.create_task(_enter(breaker))
         await asyncio.sleep(0)
@@ -138,7 +138,7 @@ async def test_those_who_wait_are_turned_away(metrics: Metrics, end: str) -> Non
 
 
 async def test_whoever_leaves_the_line_takes_no_place_with_him(metrics: Metrics) -> None:
-    breaker = CircuitBreaker(1, metrics)
+    breaker = CircuitBreaker(1, metrics.mail)
     async with breaker.place():
         waiting = asyncio.create_task(_enter(breaker))
         await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from service.database.email_status import EmailStatus
 from service.database.engine import Database, DatabaseUnavailable
 from service.delivery import deliver as module
 from service.delivery import slow_sends as slow_module
-from service.delivery.assembly import DeliverySystem
+from service.delivery.assembly import MailDelivery
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
 from service.outbox.row import Email, Outcome
@@ -23,13 +23,13 @@ from tests.support.relay import DROP, HANG, Envelope, ScriptedRelay
 
 
 @pytest.fixture
-async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[DeliverySystem]:
-    mailing = DeliverySystem.build(settings, database=database, metrics=metrics)
+async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[MailDelivery]:
+    mailing = MailDelivery.build(settings, database=database, metrics=metrics)
     yield mailing
     await mailing.relay.close()
 
 
-async def claimed(mailing: DeliverySystem, database: Database, *, name: str = "ada") -> Email:
+async def claimed(mailing: MailDelivery, database: Database, *, name: str = "ada") -> Email:
     email = await enqueue(database, claimed=True, name=name)
     assert email
     return email
@@ -41,7 +41,7 @@ async def state(database: Database) -> tuple[str, str | None]:
 
 
 async def test_a_delivered_email_is_sent(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
     await mailing.delivery.deliver(await claimed(mailing, database))
 
@@ -62,7 +62,7 @@ async def test_a_delivered_email_is_sent(
     ],
 )
 async def test_the_relays_reply_decides(
-    mailing: DeliverySystem,
+    mailing: MailDelivery,
     database: Database,
     relay: ScriptedRelay,
     stage: str,
@@ -78,7 +78,7 @@ async def test_the_relays_reply_decides(
 
 @pytest.mark.parametrize("reply", ["250 OK", "451 busy", "550 no such user", "421 go away", DROP])
 async def test_each_log_line_joins_the_email_with_the_signup(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, reply: str
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay, reply: str
 ) -> None:
     relay.answers["dot"] = reply
     email = await claimed(mailing, database)
@@ -93,7 +93,7 @@ async def test_each_log_line_joins_the_email_with_the_signup(
 
 
 async def test_only_the_relays_own_trouble_pauses_it(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
     for reply, paused in (("450 busy", False), ("550 unknown", False), ("421 closing", True)):
         relay.answers["rcpt"] = reply
@@ -104,7 +104,7 @@ async def test_only_the_relays_own_trouble_pauses_it(
 
 
 async def test_the_relays_trouble_costs_the_email_nothing(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
     relay.answers["greeting"] = DROP
 
@@ -116,7 +116,7 @@ async def test_the_relays_trouble_costs_the_email_nothing(
 
 
 async def test_while_the_relay_is_paused_emails_are_handed_back_unsent(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
     mailing.breaker.pause("421 closing")
 
@@ -128,7 +128,7 @@ async def test_while_the_relay_is_paused_emails_are_handed_back_unsent(
 
 
 async def test_a_row_of_final_refusals_is_the_relays_fault(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
     relay.answers["rcpt"] = "550 no such user"
 
@@ -141,7 +141,7 @@ async def test_a_row_of_final_refusals_is_the_relays_fault(
 
 
 async def test_a_250_between_ends_the_row(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
     def refuse_most(envelope: Envelope) -> str:
         return "250 ok" if envelope.recipient.startswith("good") else "550 no such user"
@@ -157,7 +157,7 @@ async def test_a_250_between_ends_the_row(
 
 
 async def test_an_email_that_is_no_longer_held_is_left_alone(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
     email = await claimed(mailing, database)
     email.held_until = 0.0
@@ -169,7 +169,7 @@ async def test_an_email_that_is_no_longer_held_is_left_alone(
 
 
 async def test_an_email_that_cannot_be_built_fails_at_once_with_the_reason(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
     email = await claimed(mailing, database)
     email.recipient = "ada@exämple.com"
@@ -183,7 +183,7 @@ async def test_an_email_that_cannot_be_built_fails_at_once_with_the_reason(
 
 
 async def test_a_bug_defers_the_email_and_goes_no_further(
-    mailing: DeliverySystem, database: Database, monkeypatch: pytest.MonkeyPatch
+    mailing: MailDelivery, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object, **__: object) -> str:
         raise RuntimeError("a bug")
@@ -198,7 +198,7 @@ async def test_a_bug_defers_the_email_and_goes_no_further(
 
 
 async def test_an_unknown_outcome_is_counted_and_tried_again_with_the_same_message_id(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, metrics: Metrics
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay, metrics: Metrics
 ) -> None:
     relay.answers["dot"] = DROP
     await mailing.delivery.deliver(await claimed(mailing, database))
@@ -214,7 +214,7 @@ async def test_an_unknown_outcome_is_counted_and_tried_again_with_the_same_messa
 
 
 async def test_an_outcome_is_held_until_the_database_takes_it(
-    mailing: DeliverySystem, database: Database, monkeypatch: pytest.MonkeyPatch
+    mailing: MailDelivery, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RECORD_AGAIN_AFTER", 0.01)
     away = DatabaseUnavailable("restarting")
@@ -239,7 +239,7 @@ async def test_draining_finishes_what_has_begun_and_hands_back_the_rest(
     settings: Settings, database: Database, metrics: Metrics, relay: ScriptedRelay
 ) -> None:
     one_at_a_time = settings.model_copy(update={"smtp_connections": 1})
-    mailing = DeliverySystem.build(one_at_a_time, database=database, metrics=metrics)
+    mailing = MailDelivery.build(one_at_a_time, database=database, metrics=metrics)
     relay.delays["dot"] = 0.2
     emails = [await claimed(mailing, database, name=f"user{number}") for number in range(5)]
     deliveries = [asyncio.create_task(mailing.delivery.deliver(email)) for email in emails]
@@ -254,7 +254,7 @@ async def test_draining_finishes_what_has_begun_and_hands_back_the_rest(
 
 
 async def test_draining_does_not_wait_for_ever(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DRAIN_SECONDS", 0.1)
     relay.answers["dot"] = HANG
@@ -273,7 +273,7 @@ THINKING = 4.0  # s
 
 
 async def test_recipients_that_the_relay_is_slow_with_keep_nobody_waiting(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slow_module, "SLOW", 0.2)
     monkeypatch.setattr(module, "SLOW_AGAIN_AFTER", 0.1)
@@ -300,7 +300,7 @@ async def test_recipients_that_the_relay_is_slow_with_keep_nobody_waiting(
 
 
 async def test_a_relay_that_is_slow_with_all_is_waited_for(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slow_module, "SLOW", 0.1)
     relay.delays["rcpt"] = 1.5

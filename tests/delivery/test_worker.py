@@ -11,7 +11,7 @@ from service.delivery import circuit_breaker as window_module
 from service.delivery import deliver as delivery_module
 from service.delivery import suspicion
 from service.delivery import worker as module
-from service.delivery.assembly import DeliverySystem
+from service.delivery.assembly import MailDelivery
 from service.observability.metrics import Metrics
 from service.outbox.row import LEASE, Email
 from service.settings import Settings
@@ -24,15 +24,15 @@ Start = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture
-async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[DeliverySystem]:
-    mailing = DeliverySystem.build(settings, database=database, metrics=metrics)
+async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[MailDelivery]:
+    mailing = MailDelivery.build(settings, database=database, metrics=metrics)
     yield mailing
     await mailing.delivery.drain()
     await mailing.relay.close()
 
 
 @pytest.fixture
-async def start_worker(mailing: DeliverySystem) -> AsyncIterator[Start]:
+async def start_worker(mailing: MailDelivery) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
         yield lambda: stack.enter_async_context(mailing.worker.running())
         await mailing.delivery.drain()
@@ -45,7 +45,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_one_round_claims_what_is_due_and_sends_it(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
     for number in range(3):
         await enqueue(database, name=f"user{number}")
@@ -57,7 +57,7 @@ async def test_one_round_claims_what_is_due_and_sends_it(
 
 
 async def test_what_a_dead_process_held_is_sent_when_its_lease_ends(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
     await enqueue(database, claimed=True)
     assert await mailing.worker.run_once() == 0
@@ -69,7 +69,7 @@ async def test_what_a_dead_process_held_is_sent_when_its_lease_ends(
 
 
 async def test_a_mail_that_finds_no_room_is_claimed_as_soon_as_there_is(
-    mailing: DeliverySystem,
+    mailing: MailDelivery,
     start_worker: Start,
     database: Database,
     relay: ScriptedRelay,
@@ -88,7 +88,7 @@ async def test_a_mail_that_finds_no_room_is_claimed_as_soon_as_there_is(
 
 @pytest.mark.usefixtures("quick")
 async def test_mails_wait_for_a_relay_that_is_down_and_go_when_it_appears(
-    mailing: DeliverySystem,
+    mailing: MailDelivery,
     start_worker: Start,
     database: Database,
     relay: ScriptedRelay,
@@ -107,7 +107,7 @@ async def test_mails_wait_for_a_relay_that_is_down_and_go_when_it_appears(
 
 @pytest.mark.usefixtures("quick")
 async def test_after_trouble_the_relay_is_approached_with_one_connection(
-    mailing: DeliverySystem,
+    mailing: MailDelivery,
     start_worker: Start,
     database: Database,
     relay: ScriptedRelay,
@@ -135,7 +135,7 @@ async def test_after_trouble_the_relay_is_approached_with_one_connection(
 
 @pytest.mark.usefixtures("quick")
 async def test_mails_that_the_relay_never_takes_do_not_keep_others_waiting(
-    mailing: DeliverySystem,
+    mailing: MailDelivery,
     start_worker: Start,
     database: Database,
     relay: ScriptedRelay,
@@ -179,7 +179,7 @@ async def test_held_mails_are_tried_again_as_soon_as_the_relay_takes_another(
 
 @pytest.mark.usefixtures("quick")
 async def test_what_is_past_its_time_is_given_up_while_the_relay_is_away(
-    mailing: DeliverySystem,
+    mailing: MailDelivery,
     start_worker: Start,
     database: Database,
     relay: ScriptedRelay,
@@ -199,7 +199,7 @@ async def test_what_is_past_its_time_is_given_up_while_the_relay_is_away(
 
 
 async def test_a_slow_relay_does_not_look_like_a_dead_process(
-    mailing: DeliverySystem,
+    mailing: MailDelivery,
     start_worker: Start,
     database: Database,
     relay: ScriptedRelay,
@@ -222,7 +222,7 @@ async def test_a_slow_relay_does_not_look_like_a_dead_process(
 
 
 async def test_a_renewal_that_deadlocks_is_not_the_last(
-    mailing: DeliverySystem,
+    mailing: MailDelivery,
     start_worker: Start,
     database: Database,
     relay: ScriptedRelay,
@@ -254,7 +254,7 @@ async def test_a_renewal_that_deadlocks_is_not_the_last(
     "trouble", [DatabaseUnavailable("restarting"), TransactionConflict("40P01"), RuntimeError("a bug")]
 )
 async def test_the_worker_outlives_a_database_that_goes_away_and_a_round_that_breaks(
-    mailing: DeliverySystem,
+    mailing: MailDelivery,
     start_worker: Start,
     database: Database,
     relay: ScriptedRelay,

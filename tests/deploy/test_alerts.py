@@ -64,7 +64,13 @@ def test_an_alert_counts_what_all_processes_share() -> None:
 
 
 def test_an_alert_says_how_to_fix_it() -> None:
-    assert [rule["alert"] for rule in RULES] == ["WelcomeEmailsWait", "WelcomeEmailsFail", "AuditEntriesWait"]
+    assert [rule["alert"] for rule in RULES] == [
+        "WelcomeEmailsWait",
+        "WelcomeEmailsFail",
+        "WebhookEventsWait",
+        "WebhookEventsFail",
+        "AuditEntriesWait",
+    ]
     for rule in RULES:
         assert "`" in rule["annotations"]["description"]
 

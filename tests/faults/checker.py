@@ -1,5 +1,5 @@
-"""Checks the promise: compares what clients were answered, what the SMTP server received, and what the
-database holds."""
+"""Checks the promise: compares what clients were answered, what the SMTP server and the receiver of events
+got, and what the database holds."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from service.database.engine import Database
+from service.database.outbox_kinds import Kind
 from tests.support.database import rows
+from tests.support.receiver import Receiver
 from tests.support.relay import ScriptedRelay
 
 
@@ -32,6 +34,7 @@ COLUMNS = (
     ("sent twice", "duplicates"),
     ("allowed", "allowed_duplicates"),
     ("mailed but not stored", "strangers"),
+    ("not handed on", "lost_events"),
     ("not audited", "unaudited"),
     ("5xx except 503", "errors"),
     ("stuck", "stuck"),
@@ -49,6 +52,8 @@ were answered, what the SMTP server received, and what the database holds.
 - **allowed**: how many of these may occur, because a process, the relay or the database went away after the
   relay had accepted the mail and before that was recorded
 - **mailed but not stored**: mails to people who are not in the database
+- **not handed on**: confirmed signups whose event the receiver did not get, or got with two ids (where one
+  listens)
 - **not audited**: responses without an audit entry
 - **5xx except 503**: errors that no client should see
 - **stuck**: emails that are overdue by more than two minutes
@@ -75,6 +80,7 @@ class Figures:
     double_users: int  # I9: users beyond one per canonical address
     changed_message_ids: int  # repeats with another Message-ID than the first mail
     p99_ms: float
+    lost_events: int = 0  # confirmed - handed on, and events with more than one id
 
     @staticmethod
     def heading() -> str:
@@ -97,15 +103,21 @@ class Figures:
             self.stuck,
             self.double_users,
             self.changed_message_ids,
+            self.lost_events,
         )
         return not any(nothing) and self.duplicates <= self.allowed_duplicates
 
 
 async def figures(
-    answers: Answers, relay: ScriptedRelay, database: Database, *, allowed_duplicates: int = 0
+    answers: Answers,
+    relay: ScriptedRelay,
+    database: Database,
+    *,
+    receiver: Receiver | None = None,
+    allowed_duplicates: int = 0,
 ) -> Figures:
     users = await rows(database, "SELECT id, email, canonical_email FROM users")
-    emails = await rows(database, "SELECT recipient, status, last_reply, due_at FROM outbox")
+    emails = await rows(database, "SELECT recipient, status, last_reply FROM outbox WHERE channel = 'mail'")
     audited = {row["request_id"] for row in await rows(database, "SELECT request_id FROM audit_log")}
     mailed = Counter(envelope.recipient for envelope in relay.accepted)
     failed = {row["recipient"] for row in emails if row["status"] == "failed" and row["last_reply"]}
@@ -123,7 +135,18 @@ async def figures(
         double_users=len(users) - len({row["canonical_email"] for row in users}),
         changed_message_ids=_changed_message_ids(relay),
         p99_ms=answers.percentile(0.99) * 1000,
+        lost_events=_lost_events(answers, receiver) if receiver else 0,
     )
+
+
+def _lost_events(answers: Answers, receiver: Receiver) -> int:
+    """One id for each user, however often it came."""
+    ids: dict[str, set[str]] = {}
+    for received in receiver.taken:
+        if received.event["type"] == Kind.USER_CREATED:
+            ids.setdefault(received.event["data"]["id"], set()).add(received.id)
+    lost = set(answers.confirmed.values()) - set(ids)
+    return len(lost) + sum(len(seen) - 1 for seen in ids.values())
 
 
 async def _stuck(database: Database) -> int:

@@ -20,6 +20,7 @@ from tests.faults.checker import Answers, Figures, figures
 from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.processes import Process
+from tests.support.receiver import SECRET, Receiver
 from tests.support.relay import ScriptedRelay
 
 TLS = ssl.create_default_context()  # takes a client longer to make than to use
@@ -38,6 +39,7 @@ class World:
         self.relay = relay
         self.folder = folder
         self.answers = Answers()
+        self.receiver: Receiver | None = None  # with one, processes hand each signup on to it
         self.allowed_duplicates = 0
         self.constants: dict[str, object] = {}  # of the processes that are started from now on; see `fork`
         self.processes: list[Process] = []
@@ -142,7 +144,11 @@ class World:
 
     async def figures(self) -> Figures:
         return await figures(
-            self.answers, self.relay, self.database, allowed_duplicates=self.allowed_duplicates
+            self.answers,
+            self.relay,
+            self.database,
+            receiver=self.receiver,
+            allowed_duplicates=self.allowed_duplicates,
         )
 
     async def end(self) -> None:
@@ -193,6 +199,8 @@ class World:
             "SMTP_PORT": self.relay.port,
             "SIGNUP_RATE_LIMIT": "",  # all that signs up here comes from one address
         }
+        if self.receiver:
+            defaults |= {"WEBHOOK_URL": self.receiver.url, "WEBHOOK_SECRET": SECRET}
         files, stderr = environment.pop("files", None), environment.pop("stderr", None)
         assert files is None or isinstance(files, int)
         assert stderr is None or isinstance(stderr, int)

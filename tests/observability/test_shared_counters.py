@@ -22,7 +22,7 @@ class Replica:
         self.shared = SharedCounters(self.metrics, database=database)
 
     def sends(self, count: int) -> None:
-        self.metrics.emails.labels("sent").inc(count)
+        self.metrics.mail.outcomes.labels("sent").inc(count)
 
     async def knows(self, name: str, **labels: str) -> float | None:
         samples = [sample for family in await self.shared.sums() for sample in family.samples]
@@ -40,7 +40,7 @@ async def test_each_process_tells_what_all_counted(replica: Callable[[], Replica
     one.sends(2)
     other.sends(3)
     other.metrics.signups.labels("overloaded").inc()
-    other.metrics.delivery_seconds.observe(0.2)
+    other.metrics.mail.delivery_seconds.observe(0.2)
 
     for process in (one, other, one):
         await process.shared.write()

@@ -1,0 +1,1 @@
+"""Hands events to the system behind, signed by the Standard Webhooks specification."""
