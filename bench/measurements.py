@@ -15,6 +15,7 @@ class Variant(StrEnum):
     RELAY_AWAY = "relay away"  # the service; nothing listens at the relay's port
     RELAY_HANGING = "relay hanging"  # the service; the relay accepts connections and never replies
     UNAUDITED = "unaudited"  # as RELAY_AWAY, without audit entries of signups
+    HANDING_ON = "handing on"  # as RELAY_AWAY, with events for a receiver that answers in 50 ms
     POOL = "pool"  # mails only: prepared bytes over bare connections
     WORKER = "worker"  # mails only: the worker, from a full outbox
     FEW_FINISHED = "1,000 finished"  # the time of a claim beside them

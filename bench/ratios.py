@@ -17,6 +17,7 @@ class Group(StrEnum):
     STEADINESS = "steadiness"
     MAIL = "mail"
     AUDIT = "audit"
+    EVENTS = "events"
     RELAY = "relay"
     GROWTH = "growth"
 
@@ -132,6 +133,16 @@ RATIOS = (
         below=Variant.UNAUDITED,
         figure=_rate,
         limits={Engine.POSTGRESQL: 0.9, Engine.SQLITE: 0.85},
+        at_least=True,
+    ),
+    Ratio(
+        Group.EVENTS,
+        "With events",
+        "signups a second, over the same without WEBHOOK_URL; the receiver answers in 50 ms",
+        above=Variant.HANDING_ON,
+        below=Variant.RELAY_AWAY,
+        figure=_rate,
+        limits=_both(0.85),
         at_least=True,
     ),
     Ratio(

@@ -16,6 +16,7 @@ MEASURES: Mapping[Variant, Callable[[Testbed], Awaitable[Measurement]]] = {
     Variant.FLOOR: signups.floor,
     Variant.RELAY_AWAY: signups.relay_away,
     Variant.UNAUDITED: signups.unaudited,
+    Variant.HANDING_ON: signups.handing_on,
     Variant.RELAY_HANGING: signups.relay_hanging,
     Variant.DELIVERING: signups.delivering,
     Variant.RECIPE: signups.recipe,

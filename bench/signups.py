@@ -36,6 +36,20 @@ async def unaudited(testbed: Testbed) -> Measurement:
         return await _measure_answers(testbed, server)
 
 
+async def handing_on(testbed: Testbed) -> Measurement:
+    async with (
+        testbed.databases.create() as store,
+        testbed.uvicorn("bench.receiver:app") as receiver,
+        testbed.service(
+            *("service", "serve"),
+            store=store,
+            WEBHOOK_URL=f"http://127.0.0.1:{receiver.port}",
+            WEBHOOK_SECRET=f"whsec_{'A' * 32}",
+        ) as server,
+    ):
+        return await _measure_answers(testbed, server)
+
+
 async def relay_hanging(testbed: Testbed) -> Measurement:
     async with (
         testbed.databases.create() as store,
