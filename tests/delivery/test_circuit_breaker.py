@@ -1,6 +1,7 @@
 """How many deliveries the relay is given at once."""
 
 import asyncio
+import math
 from contextlib import AsyncExitStack
 
 import pytest
@@ -226,3 +227,12 @@ async def _settle_at(breaker: CircuitBreaker, connections: int) -> None:
                 for _ in range(others):
                     await more.enter_async_context(breaker.place())
                 breaker.limit_connections(connections + others - 1, "421 too many")
+
+
+def test_a_pause_until_the_process_ends_outlives_what_began_before_it(breaker: CircuitBreaker) -> None:
+    breaker.pause("gone", at_least=math.inf)
+
+    breaker.record_success()
+
+    assert breaker.allowed == 0
+    assert breaker.trouble == "gone"

@@ -187,3 +187,15 @@ def test_what_is_remembered_is_bounded(suspicion: Suspicion, monkeypatch: pytest
 
     assert len(suspicion.pop_cleared()) == 15
     assert len(suspicion._second_tries) == 5
+
+
+def test_who_asks_to_be_left_alone_is_left_alone(suspicion: Suspicion) -> None:
+    begin_doubt(suspicion)
+    refused = email("attacked.example")
+
+    held = suspicion.record_refusal(refused, accuses_relay=True, retry_after=300)
+
+    assert held == 300
+    assert suspicion.seconds_until_probe > 299
+    suspicion.record_acceptance()
+    assert refused.id not in dict(suspicion.pop_cleared())

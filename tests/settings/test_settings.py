@@ -608,3 +608,51 @@ def test_a_relay_without_a_password_needs_no_tls(real: Settings) -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().port = 9000  # type: ignore[misc]  # that it cannot be set is the point
+
+
+GOOD_SECRET = f"whsec_{'QUFB' * 8}"
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("https://crm.example.com/hook?key=1", GOOD_SECRET),
+        ("http://localhost:9000", f"{GOOD_SECRET}  {GOOD_SECRET}"),
+        ("", GOOD_SECRET),
+        ("", ""),
+    ],
+)
+def test_events_need_an_endpoint_and_a_secret(monkeypatch: pytest.MonkeyPatch, url: str, secret: str) -> None:
+    monkeypatch.setenv("WEBHOOK_URL", url)
+    monkeypatch.setenv("WEBHOOK_SECRET", secret)
+
+    assert load().webhook_keys == (b"AAA" * 8,) * len(secret.split())
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "said"),
+    [
+        ("https://crm.example.com", "", "WEBHOOK_SECRET: set it, because WEBHOOK_URL is set"),
+        ("http://crm.example.com", GOOD_SECRET, "names and addresses would travel in clear"),
+        ("crm.example.com", GOOD_SECRET, "WEBHOOK_URL is not valid: it takes an address such as https://"),
+        (
+            "https://ada:swordfish@crm.example.com",
+            GOOD_SECRET,
+            "WEBHOOK_URL is not valid: it takes an address",
+        ),
+        ("", "swordfish", "it takes whsec_ and 24 to 64 bytes in base64"),
+        ("", "whsec_swordfish", "it takes whsec_ and 24 to 64 bytes in base64"),
+        ("", f"whsec_{'QUFB' * 22}", "it takes whsec_ and 24 to 64 bytes in base64"),
+        ("", " ".join([GOOD_SECRET] * 3), "it takes one secret, or two separated by a space"),
+    ],
+)
+def test_any_other_webhook_gets_a_sentence_without_the_secret(
+    monkeypatch: pytest.MonkeyPatch, url: str, secret: str, said: str
+) -> None:
+    monkeypatch.setenv("WEBHOOK_URL", url)
+    monkeypatch.setenv("WEBHOOK_SECRET", secret)
+
+    with pytest.raises(InvalidSettings, match=said) as caught:
+        load()
+
+    assert "swordfish" not in str(caught.value)
