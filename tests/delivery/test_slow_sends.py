@@ -8,7 +8,7 @@ import pytest
 from service.database.engine import Database
 from service.delivery import slow_sends as module
 from service.delivery import worker as worker_module
-from service.delivery.assembly import DeliverySystem
+from service.delivery.assembly import MailDelivery
 from service.observability.metrics import Metrics
 from service.outbox.row import Email
 from service.settings import Settings
@@ -18,14 +18,14 @@ from tests.support.relay import Envelope, ScriptedRelay
 
 
 @pytest.fixture
-async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[DeliverySystem]:
-    mailing = DeliverySystem.build(settings, database=database, metrics=metrics)
+async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[MailDelivery]:
+    mailing = MailDelivery.build(settings, database=database, metrics=metrics)
     yield mailing
     await mailing.relay.close()
 
 
 async def test_a_mail_whose_content_the_relay_has_is_waited_for(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SLOW", 0.3)
     monkeypatch.setattr(worker_module, "LOOK_EVERY", 0.05)
