@@ -46,7 +46,7 @@ async def test_a_mail_whose_content_the_relay_has_is_waited_for(
 
 
 async def test_a_mail_whose_lease_ended_while_the_relay_was_slow_is_not_sent(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
     email = await claimed(database, "ada")
 

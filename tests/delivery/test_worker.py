@@ -155,7 +155,7 @@ async def test_mails_that_the_relay_never_takes_do_not_keep_others_waiting(
 
 
 async def test_held_mails_are_tried_again_as_soon_as_the_relay_takes_another(
-    mailing: DeliverySystem, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+    mailing: MailDelivery, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suspicion, "_hold_seconds", lambda _: 60.0)
     relay.answers["rcpt"] = lambda envelope: (

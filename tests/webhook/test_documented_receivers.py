@@ -1,10 +1,9 @@
 """The receivers of docs/events.md verify what the service sends, and do their work once."""
 
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,13 +13,13 @@ from pydantic import SecretStr
 from service.settings import Settings
 from service.webhook.endpoint import Endpoint
 from service.webhook.event import encode_ping
+from tests.support import npm
 from tests.support.eventually import eventually
 from tests.support.forks import ROOT
 from tests.support.ports import free_port
 from tests.support.receiver import SECRET
 
 PAGE = (ROOT / "docs/events.md").read_text("utf-8")
-Receive = Callable[[], int]
 
 
 def code(language: str, *, port: int) -> str:
@@ -36,16 +35,9 @@ def python(folder: Path, port: int) -> list[str]:
 
 
 def node(folder: Path, port: int) -> list[str]:
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("there is no npm here")
-    shutil.copytree(Path(__file__).parent / "node", folder, dirs_exist_ok=True)
-    options = ("--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=20000")
-    installed = subprocess.run([npm, "ci", *options], cwd=folder, capture_output=True, text=True, check=False)
-    if installed.returncode:
-        pytest.skip(f"npm could not install the package: {installed.stderr.strip().splitlines()[-1:]}")
-    (folder / "receiver.mjs").write_text(code("js", port=port))
-    return ["node", "receiver.mjs"]
+    package = npm.install(Path(__file__).parent / "node", folder=folder)
+    (package / "receiver.mjs").write_text(code("js", port=port))
+    return ["node", str(package / "receiver.mjs")]
 
 
 @pytest.fixture(params=[python, node])
