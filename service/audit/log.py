@@ -14,6 +14,7 @@ from service.audit.retention import prune
 from service.audit.spool import Segment, Spool
 from service.database.engine import DatabaseUnavailable, DataRejected
 from service.observability.metrics import Metrics
+from service.runtime.background import repeat_in_background
 from service.settings import explain_write_errors
 
 MOVE_DELAY = 0.2  # s; entries are safe in the spool, and a commit costs the same for one as for hundreds
@@ -36,6 +37,7 @@ class AuditLog:
         self._loader = Loader(heads)
         self._recorded = 0  # not counted yet; counting takes a lock, so many are counted at once
         self._wake = asyncio.Event()
+        self._cleanup_failed = False
         self.trouble: str | None = None  # why entries wait longer than they should
 
     @contextlib.asynccontextmanager
@@ -43,14 +45,14 @@ class AuditLog:
         """Moves entries, and cleans up. Raises InvalidSettings if the spool cannot be written."""
         with explain_write_errors(self._spool.folder):
             self._spool.open()
-        # Two tasks: new entries must not wait for the spool of a long outage, or for deletions.
-        tasks = [asyncio.create_task(loop()) for loop in (self._move_loop, self._clean_up_loop)]
         try:
-            yield
+            # Apart, because new entries must not wait for the spool of a long outage, or for deletions.
+            async with repeat_in_background(self._move_new, self._clean_up):
+                try:
+                    yield
+                finally:
+                    self._wake.set()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self._move_the_rest()
             self._spool.close()
 
@@ -94,26 +96,22 @@ class AuditLog:
             segment.remove()
         return moved
 
-    async def _move_loop(self) -> None:
-        while True:
-            try:
-                await self.move()
-            except DatabaseUnavailable as exc:
-                self._report_trouble(f"The database does not take audit entries: {exc}")
-                await asyncio.sleep(TRY_AGAIN_AFTER)
-            except Exception as exc:  # an unreadable spool or a bug must not end the loop
-                log.exception("audit.mover_broke")
-                self._report_trouble(f"The audit entries cannot be moved: {exc}")
-                await asyncio.sleep(TRY_AGAIN_AFTER)
-            else:
-                self.trouble = None
-                await self._wait_for_entries()
-
-    async def _wait_for_entries(self) -> None:
+    async def _move_new(self) -> float:
         if not self._spool.size:
             self._wake.clear()
             await self._wake.wait()
-        await asyncio.sleep(MOVE_DELAY)
+            return MOVE_DELAY  # more will come
+        try:
+            await self.move()
+        except DatabaseUnavailable as exc:
+            self._report_trouble(f"The database does not take audit entries: {exc}")
+            return TRY_AGAIN_AFTER
+        except Exception as exc:  # an unreadable spool or a bug
+            log.exception("audit.mover_broke")
+            self._report_trouble(f"The audit entries cannot be moved: {exc}")
+            return TRY_AGAIN_AFTER
+        self.trouble = None
+        return MOVE_DELAY if self._spool.size else 0.0
 
     def _report_trouble(self, trouble: str) -> None:
         is_news = self.trouble is None
@@ -121,20 +119,18 @@ class AuditLog:
         if is_news:
             log.error("audit.waiting", reason=trouble)
 
-    async def _clean_up_loop(self) -> None:
-        failed = False
-        while True:
-            try:
-                with self._heads.database.tolerate_outage("audit"):
-                    await self.adopt()
-                    await prune(self._heads, keep=self._keep)
-                failed = False
-            except Exception as exc:  # a bug must not end the loop
-                is_news, failed = not failed, True
-                if is_news:
-                    is_bug = not isinstance(exc, OSError)
-                    log.error("audit.cleanup_failed", reason=str(exc), exc_info=is_bug)
-            await asyncio.sleep(CLEAN_UP_EVERY)
+    async def _clean_up(self) -> float:
+        try:
+            with self._heads.database.tolerate_outage("audit"):
+                await self.adopt()
+                await prune(self._heads, keep=self._keep)
+            self._cleanup_failed = False
+        except Exception as exc:  # told once, and not in each round
+            is_news, self._cleanup_failed = not self._cleanup_failed, True
+            if is_news:
+                is_bug = not isinstance(exc, OSError)
+                log.error("audit.cleanup_failed", reason=str(exc), exc_info=is_bug)
+        return CLEAN_UP_EVERY
 
     async def _move_the_rest(self) -> None:
         """Moves what it can in a moment. The next process moves the rest."""
