@@ -11,7 +11,7 @@ from service.delivery.circuit_breaker import CircuitBreaker
 from service.delivery.deliver import Delivery
 from service.delivery.slow_sends import SlowSends
 from service.delivery.suspicion import Suspicion
-from service.delivery.worker import Worker
+from service.delivery.worker import LOOK_AGAIN, Worker
 from service.mail.channel import MailChannel
 from service.mail.message import Messages
 from service.mail.relay import Relay
@@ -22,6 +22,11 @@ from service.outbox.repository import Outbox
 from service.outbox.send_quota import SendQuota
 from service.runtime.signals import drain_on_signals
 from service.settings import Settings
+
+# Events are in no hurry, and SQLite has one writer: claims and outcomes in small batches would keep signups
+# waiting for it.
+EVENTS_GATHER = 0.25  # s
+EVENTS_LOOK_AGAIN = 0.5  # s
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class ChannelDelivery:
         breaker: CircuitBreaker,
         slow_sends: SlowSends,
         noun: str,
+        look_again: float = LOOK_AGAIN,
         database: Database,
         metrics: ChannelMetrics,
         **more: Any,
@@ -64,6 +70,7 @@ class ChannelDelivery:
             channel=channel,
             breaker=breaker,
             suspicion=suspicion,
+            look_again=look_again,
         )
         return cls(outbox=outbox, breaker=breaker, channel=channel, delivery=delivery, worker=worker, **more)
 
@@ -119,10 +126,11 @@ def build_event_delivery(
 
     return ChannelDelivery.assemble(
         WebhookChannel(database, Endpoint(settings)),
-        outbox=Outbox(database, metrics, channel=ChannelName.WEBHOOK),
+        outbox=Outbox(database, metrics, channel=ChannelName.WEBHOOK, gather=EVENTS_GATHER),
         breaker=CircuitBreaker(CONNECTIONS, metrics.events, name="endpoint"),
         slow_sends=SlowSends(CONNECTIONS),
         noun="event",
+        look_again=EVENTS_LOOK_AGAIN,
         database=database,
         metrics=metrics.events,
     )

@@ -32,6 +32,7 @@ class Worker:
         channel: Channel,
         breaker: CircuitBreaker,
         suspicion: Suspicion,
+        look_again: float = LOOK_AGAIN,
     ) -> None:
         self._database = database
         self._outbox = outbox
@@ -39,6 +40,7 @@ class Worker:
         self._channel = channel
         self._breaker = breaker
         self._suspicion = suspicion
+        self._look_again = look_again
         self._deliveries: set[asyncio.Task[None]] = set()
         self.last_round = time.monotonic()  # when the loop last went round; a liveness check compares
 
@@ -87,7 +89,9 @@ class Worker:
                 )
         # Without room nothing was claimed: it looks again soon, unless the relay's trouble sets the pause.
         looks_soon = claimed or not (self._delivery.capacity or self._breaker.trouble)
-        pause = LOOK_AGAIN if looks_soon else self._breaker.pause_seconds or self._probe_pause or LOOK_EVERY
+        pause = (
+            self._look_again if looks_soon else self._breaker.pause_seconds or self._probe_pause or LOOK_EVERY
+        )
         return min(pause, LOOK_EVERY)
 
     @property

@@ -49,6 +49,7 @@ class Outbox:
         *,
         channel: ChannelName = ChannelName.MAIL,
         events: Events | None = None,
+        gather: float = GATHER,
     ) -> None:
         self._database = database
         self._quota = quota
@@ -62,7 +63,7 @@ class Outbox:
         self._record_outcomes = sql.record_statement(database)
         self._record_and_return = self._record_outcomes.returning(*sql.OF_FAILURES)
         self._outcomes: GroupCommit[tuple[Email, Outcome], None] = GroupCommit(
-            self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=GATHER
+            self._write_outcomes, sizes=metrics.batch_sizes.labels("outcomes"), gather=gather
         )
 
     async def fail(self, connection: AsyncConnection, user_ids: Collection[UUID], *, reason: str) -> None:
