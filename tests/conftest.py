@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partialmethod
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,8 @@ async def empty_database_url(
     engine_name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[str]:
     if engine_name == "sqlite":
-        yield f"sqlite:///{tmp_path}/empty.db"
-        await _threads_ended()
+        async with _own_threads_end():
+            yield f"sqlite:///{tmp_path}/empty.db"
         return
     url, name = request.getfixturevalue("postgres_url"), f"test_{uuid4().hex}"
     await execute(url, f"CREATE DATABASE {name}")
@@ -183,8 +184,8 @@ async def database_url(
         yield await on_postgresql.empty()
         return
     shutil.copy(migrated_file, tmp_path / "service.db")
-    yield f"sqlite:///{tmp_path}/service.db"
-    await _threads_ended()
+    async with _own_threads_end():
+        yield f"sqlite:///{tmp_path}/service.db"
 
 
 @pytest.fixture
@@ -238,9 +239,12 @@ async def _migrate(url: str, folder: Path) -> None:
     await database.close()
 
 
-async def _threads_ended() -> None:
+@asynccontextmanager
+async def _own_threads_end() -> AsyncIterator[None]:
     """A connection that was cut off, because its task was cancelled, ends in its own time, and its thread
-    must not speak to a loop that is gone by then."""
+    must not speak to a loop that is gone by then. The servers that many tests share keep theirs."""
+    others = set(threading.enumerate())
+    yield
     for thread in threading.enumerate():
-        if "_connection_worker_thread" in thread.name:  # aiosqlite's
+        if thread not in others and "_connection_worker_thread" in thread.name:  # aiosqlite's
             await asyncio.to_thread(thread.join, 5)

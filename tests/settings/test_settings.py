@@ -183,6 +183,8 @@ WRONG = [
     ("PORT", "65536", "less than or equal to 65535"),
     ("SMTP_SECURITY", "ssl", "'none', 'starttls' or 'tls'"),
     ("SMTP_CONNECTIONS", "0", "greater than or equal to 1"),
+    ("WEBHOOK_URL", "crm.example.com", "https://crm.example.com/webhooks/signup"),
+    ("WEBHOOK_SECRET", "secret", "whsec_"),
     ("MAIL_FROM", "", "one address, such as Welcome <welcome@example.com>"),
     ("MAIL_FROM", "Ada", "one address"),
     ("MAIL_FROM", "Ada <ada>", "one address"),

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import resource
 import runpy
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -83,6 +84,9 @@ def _run(
     patient: bool,
 ) -> None:
     """In the forked process."""
+    # `nohup make test &` ignores both.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     patch = pytest.MonkeyPatch()
     if patient:
         be_patient(patch)
