@@ -15,7 +15,7 @@ def _is_one_slip_apart(one: str, other: str) -> bool:
     one, other = one[start:], other[start:]
     end = _common_prefix(one[::-1], other[::-1])
     rest = one[: len(one) - end], other[: len(other) - end]
-    return max(map(len, rest)) == 1 or (len(rest[0]) == 2 and rest[0] == rest[1][::-1])  # noqa: PLR2004
+    return max(map(len, rest)) == 1 or (len(rest[0]) == 2 and rest[0] == rest[1][::-1])  # noqa: PLR2004  # two letters that changed places
 
 
 def _common_prefix(one: str, other: str) -> int:
