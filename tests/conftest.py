@@ -6,7 +6,7 @@ import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from functools import partialmethod
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 import structlog
-from jinja2 import Environment
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from service.database import migrations
@@ -23,14 +23,15 @@ from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
 from service.runtime.gc_tuning import tune_gc
 from service.settings import Settings
+from tests.support import template_cache
 from tests.support.app import running
 from tests.support.database import execute, with_database
 from tests.support.patience import be_patient
 from tests.support.postgres import Postgres
 from tests.support.relay import ScriptedRelay
 from tests.support.reused_database import ReusedDatabase
+from tests.support.shared_app import SharedApp
 from tests.support.statement_cache import StatementCache
-from tests.support.template_cache import TemplateCache
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -83,10 +84,8 @@ def _background_loops_go_round_often() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _templates_are_compiled_once() -> Iterator[None]:
-    """Every app compiles the same ones: half of what creating it takes."""
-    with_cache = partialmethod(Environment.__init__, bytecode_cache=TemplateCache())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Environment, "__init__", with_cache)
+        template_cache.compile_once(patch)
         yield
 
 
@@ -175,11 +174,50 @@ def on_postgresql(engine_name: str, request: pytest.FixtureRequest) -> ReusedDat
     return request.getfixturevalue("reused_database") if engine_name == "postgresql" else None
 
 
+@pytest.fixture(scope="session")
+def _shared_app_on_sqlite(
+    migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SharedApp]:
+    folder = tmp_path_factory.mktemp("shared")
+    shutil.copy(migrated_file, folder / "service.db")
+    yield from _shared_app(f"sqlite:///{folder}/service.db", folder)
+
+
+@pytest.fixture(scope="session")
+def _shared_app_on_postgresql(
+    postgres_url: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SharedApp]:
+    name = f"shared_{uuid4().hex}"
+    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {migrated_template}"))
+    yield from _shared_app(with_database(postgres_url, name), tmp_path_factory.mktemp("shared"))
+    asyncio.run(execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def _shared_app(url: str, folder: Path) -> Iterator[SharedApp]:
+    app = SharedApp(_settings(url, folder))
+    yield app
+    app.stop()
+
+
+@pytest.fixture
+def shared_app(request: pytest.FixtureRequest) -> SharedApp | None:
+    """For tests marked so. One that changes settings builds an app of its own, and so has no `client`."""
+    if not request.node.get_closest_marker("shares_app") or "client" not in request.fixturenames:
+        return None
+    engine_name = request.getfixturevalue("engine_name")
+    app: SharedApp = request.getfixturevalue(f"_shared_app_on_{engine_name}")
+    app.empty()
+    return app
+
+
 @pytest.fixture
 async def database_url(
-    on_postgresql: ReusedDatabase | None, migrated_file: Path, tmp_path: Path
+    shared_app: SharedApp | None, on_postgresql: ReusedDatabase | None, migrated_file: Path, tmp_path: Path
 ) -> AsyncIterator[str]:
-    """A migrated database that only this test uses."""
+    """A migrated database that only this test uses, or shares."""
+    if shared_app:
+        yield shared_app.settings.database_url.get_secret_value()
+        return
     if on_postgresql:
         yield await on_postgresql.empty()
         return
@@ -189,7 +227,10 @@ async def database_url(
 
 
 @pytest.fixture
-async def relay() -> AsyncIterator[ScriptedRelay]:
+async def relay(shared_app: SharedApp | None) -> AsyncIterator[ScriptedRelay]:
+    if shared_app:
+        yield shared_app.relay
+        return
     relay = await ScriptedRelay.started()
     yield relay
     await relay.stop()
@@ -197,11 +238,19 @@ async def relay() -> AsyncIterator[ScriptedRelay]:
 
 @pytest.fixture
 def settings(database_url: str, relay: ScriptedRelay, tmp_path: Path) -> Settings:
+    return _settings(database_url, tmp_path).model_copy(update={"smtp_port": relay.port})
+
+
+def _settings(database_url: str, data_dir: Path) -> Settings:
+    return _common_settings().model_copy(
+        update={"database_url": SecretStr(database_url), "data_dir": data_dir}
+    )
+
+
+@cache  # reading the environment takes as long as a request
+def _common_settings() -> Settings:
     return Settings(
-        database_url=database_url,
-        data_dir=tmp_path,
         smtp_host="127.0.0.1",
-        smtp_port=relay.port,
         product_name="Analytical Engines",
         public_url="https://engines.example.com",
         cors_origins="https://app.example.com",
@@ -228,7 +277,11 @@ def outbox(database: Database, metrics: Metrics) -> Outbox:
 
 
 @pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def client(shared_app: SharedApp | None, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    if shared_app:
+        async with shared_app.client() as client:
+            yield client
+        return
     async with running(settings) as live:
         yield live.client
 

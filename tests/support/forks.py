@@ -67,7 +67,9 @@ def fork(
 @cache
 def _server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["service.app", "service.cli.main", "uvicorn.main", __name__])
+    context.set_forkserver_preload(
+        ["service.app", "service.cli.main", "uvicorn.main", __name__, "tests.support.warm"]
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{ROOT}")
         forkserver.ensure_running()

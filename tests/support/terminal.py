@@ -5,14 +5,12 @@ import fcntl
 import os
 import pty
 import struct
-import subprocess
-import sys
 import termios
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.forks import ROOT
+from tests.support.forks import Descriptor, fork
 
 
 @dataclass(frozen=True)
@@ -29,20 +27,16 @@ def run_on_terminal(
     *command: str, folder: Path, environment: Mapping[str, object] | None = None, columns: int = 80
 ) -> Shown:
     """Runs `python -m service COMMAND` to its end, on a terminal of this width."""
-    return _shown([sys.executable, "-m", "service", *command], folder, environment or {}, columns)
-
-
-def _shown(command: list[str], folder: Path, environment: Mapping[str, object], columns: int) -> Shown:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen(
+    terminal = Path(os.ttyname(theirs))
+    process = fork(
         command,
-        cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "TERM": "xterm"}
-        | {name: str(value) for name, value in environment.items()},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        folder=folder,
+        environment={"TERM": "xterm", **(environment or {})},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=Descriptor(theirs),  # keeps it open until the process has opened it, too
     )
     os.close(theirs)
     output = b""
@@ -50,4 +44,6 @@ def _shown(command: list[str], folder: Path, environment: Mapping[str, object], 
         while chunk := os.read(ours, 65_536):
             output += chunk
     os.close(ours)
-    return Shown(output.decode(), process.wait(60))
+    process.join(60)
+    assert process.exitcode is not None, "still there after a minute"
+    return Shown(output.decode(), process.exitcode)
