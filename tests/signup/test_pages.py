@@ -20,6 +20,8 @@ from tests.support.eventually import eventually
 from tests.support.page import Page
 from tests.support.relay import ScriptedRelay
 
+pytestmark = pytest.mark.shares_app
+
 NOTHING_KNOWN = "If this address is new to us, your welcome email is on its way."
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 ADA = {"email": "ada@example.com"}
@@ -131,17 +133,19 @@ class TestWelcome:
         ],
     )
     async def test_knows_when_it_is_decided(
-        self, client: httpx.AsyncClient, relay: ScriptedRelay, reply: str, sentence: str
+        self, settings: Settings, relay: ScriptedRelay, reply: str, sentence: str
     ) -> None:
         relay.answers["rcpt"] = reply
-        location = (await client.post("/signup", data=ADA)).headers["Location"]
+        async with running(settings) as live:
+            live.client.headers.update(BROWSER)
+            location = (await live.client.post("/signup", data=ADA)).headers["Location"]
 
-        async def said() -> bool:
-            page = Page((await client.get(location)).text)
-            return page.says(sentence) and not page.all("script")
+            async def said() -> bool:
+                page = Page((await live.client.get(location)).text)
+                return page.says(sentence) and not page.all("script")
 
-        await eventually(said)
-        page = Page((await client.get(location)).text)
+            await eventually(said)
+            page = Page((await live.client.get(location)).text)
         assert page.says("Wrong address? Sign up again")
         assert page.says("Check your inbox.") == (reply == "250 OK")
 

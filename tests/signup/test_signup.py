@@ -16,6 +16,8 @@ from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.relay import ScriptedRelay
 
+pytestmark = pytest.mark.shares_app
+
 JSON = {"Content-Type": "application/json"}
 ADA = {"email": "ada@example.com", "name": "Ada"}
 
@@ -195,16 +197,16 @@ async def test_the_state_of_the_mail_can_be_followed(client: httpx.AsyncClient, 
     await eventually(sent)
 
 
-async def test_a_refused_mail_shows_as_failed(client: httpx.AsyncClient, relay: ScriptedRelay) -> None:
+async def test_a_refused_mail_shows_as_failed(settings: Settings, relay: ScriptedRelay) -> None:
     relay.answers["rcpt"] = "550 no such user"
+    async with running(settings) as live:
+        answer = await live.client.post("/signup", json=ADA)
 
-    answer = await client.post("/signup", json=ADA)
+        async def failed() -> bool:
+            state = (await live.client.get(answer.headers["Location"])).json()
+            return bool(state["welcome_email"] == "failed" and state["sent_at"] is None)
 
-    async def failed() -> bool:
-        state = (await client.get(answer.headers["Location"])).json()
-        return bool(state["welcome_email"] == "failed" and state["sent_at"] is None)
-
-    await eventually(failed)
+        await eventually(failed)
 
 
 @pytest.mark.parametrize("path", ["/signup/nobody", f"/signup/{UUID(int=0)}", "/signup/", "/nowhere"])

@@ -91,6 +91,18 @@ class ScriptedRelay:
             await asyncio.gather(*self._open, return_exceptions=True)
             self._server = None
 
+    def forget(self) -> None:
+        """For the next of the tests that share it."""
+        for remembered in (
+            self.answers,
+            self.delays,
+            self.accepted,
+            self.unanswered,
+            self.stages,
+            self.commands,
+        ):
+            remembered.clear()
+
     @property
     def recipients(self) -> Counter[str]:
         return Counter(envelope.recipient for envelope in self.accepted)
