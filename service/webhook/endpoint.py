@@ -19,7 +19,7 @@ from service.settings import Settings
 from service.settings.urls import host_in_url
 from service.webhook.signature import sign
 
-CONNECTIONS = 10  # of each process
+CONNECTIONS = 5  # of each process
 TIMEOUT = 15.0  # s, for the whole request
 CONNECT_TIMEOUT = 10.0  # s
 IDLE_TIMEOUT = 3.0  # s; many servers close a connection after five, just as it is used again
