@@ -16,7 +16,7 @@ class Variant(StrEnum):
     RELAY_HANGING = "relay hanging"  # the service; the relay accepts connections and never replies
     UNAUDITED = "unaudited"  # as RELAY_AWAY, without audit entries of signups
     HANDING_ON = "handing on"  # as RELAY_AWAY, with events for a receiver that answers in 50 ms
-    POOL = "pool"  # mails only: prepared bytes over bare connections
+    POOL = "pool"  # mails only: one prepared message over the same connections
     WORKER = "worker"  # mails only: the worker, from a full outbox
     FEW_FINISHED = "1,000 finished"  # the time of a claim beside them
     MANY_FINISHED = "1,000,000 finished"

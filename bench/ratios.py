@@ -118,7 +118,7 @@ RATIOS = (
     Ratio(
         Group.MAIL,
         "Delivering mail",
-        "from a full outbox, over a bare SMTP pool that pipelines the same prepared bytes",
+        "from a full outbox, over a bare pool of the same connections that sends one prepared message",
         above=Variant.WORKER,
         below=Variant.POOL,
         figure=_rate,
