@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from zlib import crc32
 
 import pytest
 
@@ -205,6 +206,32 @@ async def test_f103_a_relay_that_takes_two_connections_is_given_two(world: World
     assert service.log.count('"relay.connections_limited"') == 1
     assert times_reported(service) == 0
     await verdict(world, "F103", "the relay takes two connections, and says 421 to more")
+
+
+async def test_f102_a_refused_recipient_costs_no_connection(world: World, verdict: Verdict) -> None:
+    unknown = "550 5.1.1 no such user"
+    world.relay.answers["greeting"] = lambda _: (
+        "421 4.7.0 too many connections this minute" if world.relay.stages["greeting"] > 20 else "220 ready"
+    )
+    world.relay.answers["rcpt"] = lambda envelope: (
+        unknown if crc32(envelope.recipient.encode()) % 3 == 0 else "250 ok"
+    )
+    service = await world.serve()
+
+    await world.signups(service, 200)
+
+    await world.settled()
+    refused = await replies(world, "failed")
+    assert len(refused) + len(world.relay.accepted) == 200
+    assert set(refused) == {unknown}
+    assert len(refused) > 30
+    opened = world.relay.stages["greeting"]
+    assert opened <= ALLOWED
+    assert times_reported(service) == 0
+    service.signal(signal.SIGTERM)
+    await service.ended()
+    assert world.relay.stages["quit"] == opened  # RFC 5321, section 4.1.1.10
+    await verdict(world, "F102", f"{len(refused)} of 200 recipients unknown, on {opened} connections")
 
 
 async def test_f20_a_relay_that_restarts_in_the_middle_is_connected_to_anew(
