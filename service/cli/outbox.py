@@ -1,5 +1,6 @@
 """The commands on the outbox: what waits, what failed and why."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -17,7 +18,7 @@ from service.cli.common import (
 )
 from service.cli.output import complain, say, show
 from service.database.email_status import EmailStatus
-from service.database.outbox_kinds import Kind
+from service.database.outbox_kinds import ChannelName, Kind
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -81,9 +82,9 @@ def retry(
         selection = Selection(email_id=await _find(admin, email_id), failed_since=failed_since)
         retried = await _change(selection, title="Retrying", count=admin.count_retryable, change=admin.retry)
         if not retried:
-            complain("Nothing to retry: no such email failed, or waits after a refusal.")
+            complain("Nothing to retry: no such email or event failed, or waits after a refusal.")
             raise typer.Exit(1)
-        say(f"{_emails(retried)} due again.")
+        say(f"{_describe(retried)} due again.")
 
     run_with_database(make_due)
 
@@ -112,7 +113,7 @@ def drop(
         if not dropped:
             complain("Nothing to drop: no such email waits.")
             raise typer.Exit(1)
-        say(f"{_emails(dropped)} dropped. An email already being sent may still arrive.")
+        say(f"{_describe(dropped)} dropped. An email already being sent may still arrive.")
 
     run_with_database(give_up)
 
@@ -152,16 +153,19 @@ async def _change(
     *,
     title: str,
     count: "Callable[[Selection], Awaitable[int]]",
-    change: "Callable[[Selection], AsyncIterator[int]]",
-) -> int:
-    changed = 0
+    change: "Callable[[Selection], AsyncIterator[Counter[str]]]",
+) -> Counter[str]:
+    """How many rows of each channel were changed."""
+    changed: Counter[str] = Counter()
     with progress() as bar:
         task = bar.add_task(title, total=await count(selection))
         async for some in change(selection):
             changed += some
-            bar.advance(task, some)
+            bar.advance(task, some.total())
     return changed
 
 
-def _emails(count: int) -> str:
-    return "1 email is" if count == 1 else f"{count} emails are"
+def _describe(changed: Counter[str]) -> str:
+    named = ((changed[ChannelName.MAIL], "email"), (changed[ChannelName.WEBHOOK], "event"))
+    words = [f"{count} {noun}" if count == 1 else f"{count} {noun}s" for count, noun in named if count]
+    return f"{' and '.join(words)} {'is' if changed.total() == 1 else 'are'}"

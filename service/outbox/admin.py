@@ -1,6 +1,7 @@
 """An operator's actions on emails and events: list, count, retry and drop them."""
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -147,9 +148,9 @@ class OutboxAdmin:
         """How many `retry` would make due."""
         return await self._count(self._retryable(selection))
 
-    async def retry(self, selection: Selection = EVERYTHING) -> AsyncIterator[int]:
-        """Makes failed emails, and those that wait after a refusal, due as if they were new. Yields the
-        number of emails in each transaction. Emails that fail meanwhile are not retried."""
+    async def retry(self, selection: Selection = EVERYTHING) -> AsyncIterator[Counter[str]]:
+        """Makes failed emails, and those that wait after a refusal, due as if they were new. Yields for each
+        transaction the number of rows by channel. Emails that fail meanwhile are not retried."""
         async with self._database.read_only(timeout=None) as connection:
             now = await self._database.now(connection)
         failed_before = or_(OUTBOX.c.finished_at.is_(None), OUTBOX.c.finished_at <= now)
@@ -160,24 +161,24 @@ class OutboxAdmin:
             "give_up_at": self._database.clock(after=GIVE_UP_AFTER),
             "finished_at": None,
         }
-        async for count in self._change([*self._retryable(selection), failed_before], changes):
-            yield count
+        async for counts in self._change([*self._retryable(selection), failed_before], changes):
+            yield counts
 
     async def count_droppable(self, selection: Selection) -> int:
         """How many `drop` would fail."""
         return await self._count(self._droppable(selection))
 
-    async def drop(self, selection: Selection) -> AsyncIterator[int]:
-        """Fails waiting emails, or the one row that is selected by its id. Yields the number of rows in each
-        transaction. For up to a minute a process may still send what it has claimed."""
+    async def drop(self, selection: Selection) -> AsyncIterator[Counter[str]]:
+        """Fails waiting emails, or the one row that is selected by its id. Yields for each transaction the
+        number of rows by channel. For up to a minute a process may still send what it has claimed."""
         changes = {
             "status": EmailStatus.FAILED,
             "attempt": OUTBOX.c.attempt + 1,
             "last_reply": DROPPED,
             "finished_at": self._database.clock(),
         }
-        async for count in self._change(self._droppable(selection), changes):
-            yield count
+        async for counts in self._change(self._droppable(selection), changes):
+            yield counts
 
     def _retryable(self, selection: Selection) -> list[ColumnElement[bool]]:
         # A process may hold an email that is due within a LEASE. It would not notice, and the email would be
@@ -202,16 +203,16 @@ class OutboxAdmin:
 
     async def _change(
         self, chosen: Sequence[ColumnElement[bool]], changes: Mapping[str, Any]
-    ) -> AsyncIterator[int]:
+    ) -> AsyncIterator[Counter[str]]:
         """In order of ids, so that no email is changed twice, whatever happens meanwhile."""
         last = UUID(int=0)
-        while ids := await self._change_batch([*chosen, OUTBOX.c.id > last], changes):
-            last = max(ids)
-            yield len(ids)
+        while rows := await self._change_batch([*chosen, OUTBOX.c.id > last], changes):
+            last = max(row["id"] for row in rows)
+            yield Counter(row["channel"] for row in rows)
 
     async def _change_batch(
         self, chosen: Sequence[ColumnElement[bool]], changes: Mapping[str, Any]
-    ) -> list[UUID]:
+    ) -> Sequence[RowMapping]:
         batch = (
             select(OUTBOX.c.id)
             .where(*chosen)
@@ -232,7 +233,7 @@ class OutboxAdmin:
             rows = changed.mappings().all()
             if events:
                 await events.add_failed(connection, rows)
-            return [row["id"] for row in rows]
+            return rows
 
 
 def _has_address(address: str) -> ColumnElement[bool]:

@@ -112,6 +112,19 @@ async def test_a_failed_email_is_retried_by_the_beginning_of_its_id(
     assert states == {"ada@example.com": "pending", "grace@example.com": "failed"}
 
 
+async def test_retried_emails_and_events_are_counted_apart(
+    outbox_command: Command, outbox: Outbox, database: Database
+) -> None:
+    for name in ("ada", "grace", "linus"):
+        await fail(outbox, database, name=name)
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql(
+            "UPDATE outbox SET channel = 'webhook', kind = 'user.created' WHERE recipient LIKE 'ada%%'"
+        )
+
+    assert outbox_command("retry", "--all").stdout == "2 emails and 1 event are due again.\n"
+
+
 async def test_what_waits_for_a_domain_is_dropped(outbox_command: Command, database: Database) -> None:
     for domain in ("example.com", "example.org", "example.org"):
         await enqueue(database, domain=domain)

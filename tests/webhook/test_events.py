@@ -105,7 +105,7 @@ async def test_an_email_that_an_operator_drops_or_that_waited_too_long_has_faile
     async with running(settings) as live:
         for name in ("ada", "grace"):
             await live.client.post("/signup", json={"email": f"{name}@example.com"})
-        assert [count async for count in admin.drop(Selection(address="ada@example.com"))] == [1]
+        assert [count async for count in admin.drop(Selection(address="ada@example.com"))] == [{"mail": 1}]
         async with database.transaction() as connection:
             moment = OUTBOX.c.created_at
             await connection.execute(OUTBOX.update().values(give_up_at=moment, due_at=moment))
