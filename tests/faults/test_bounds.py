@@ -63,6 +63,7 @@ async def fill(world: World, count: int) -> None:
                     "id": email,
                     "user_id": user,
                     "recipient": f"fill{number}@example.com",
+                    "domain": "example.com",
                     "request_id": "fill",
                     "status": "pending",
                     "attempt": 0,
