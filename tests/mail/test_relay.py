@@ -360,6 +360,20 @@ async def test_a_relay_that_closes_at_the_recipient_of_a_connection_used_before_
     assert relay.stages["greeting"] == 2
 
 
+async def test_a_recipient_at_whom_the_relay_hangs_up_costs_one_kept_connection(
+    connections: Relay, relay: ScriptedRelay
+) -> None:
+    relay.delays["dot"] = 0.1  # so that each message needs a connection of its own
+    await asyncio.gather(*(connections.send(MESSAGE) for _ in range(3)))
+    relay.answers["rcpt"] = DROP
+
+    with pytest.raises(LaterRefusal):
+        await connections.send(MESSAGE)
+
+    assert relay.stages["greeting"] == 4
+    await eventually(lambda: relay.connections == 2)
+
+
 async def test_a_session_that_fails_ends_with_quit(connections: Relay, relay: ScriptedRelay) -> None:
     relay.answers["mail"] = "550 not this sender"
 
