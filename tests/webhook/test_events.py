@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from service.database.engine import Database
@@ -160,6 +161,23 @@ async def test_every_try_has_the_same_id_and_the_time_of_the_event(
     assert len(receiver.requests) == refused + 1
     assert len({received.id for received in receiver.requests}) == 1
     assert len({received.body for received in receiver.requests}) == 1
+
+
+@pytest.mark.parametrize("status", [400, 503])
+async def test_an_event_waits_as_long_as_the_endpoint_asks_in_whichever_process(
+    settings: Settings, receiver: Receiver, database: Database, status: int
+) -> None:
+    receiver.answer = status, {"Retry-After": "7200"}, b""
+
+    async def waits_so_long() -> bool:
+        async with database.read_only() as connection:
+            found = select(OUTBOX.c.due_at, OUTBOX.c.created_at, OUTBOX.c.last_reply)
+            row = (await connection.execute(found.where(OUTBOX.c.channel == "webhook"))).one()
+        return bool(row.last_reply) and row.due_at - row.created_at >= timedelta(hours=2)
+
+    async with running(settings) as live:
+        await live.client.post("/signup", json=ADA)
+        await eventually(waits_so_long, within=10)
 
 
 async def test_one_event_that_is_always_refused_pauses_nobody(
