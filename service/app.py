@@ -1,14 +1,17 @@
 """Builds every part once and hands it down."""
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import copy
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import __doc__ as about
@@ -26,12 +29,18 @@ from service.observability import tracing
 from service.observability.metrics import Metrics
 from service.observability.shared_counters import SharedCounters
 from service.outbox.admin import OutboxAdmin
+from service.outbox.events import Events
 from service.settings import DuplicatePolicy, InvalidSettings, Settings
+from service.signup import confirm_routes, progress
 from service.signup import routes as signup
+from service.signup.confirm_pages import ConfirmPages
+from service.signup.confirmation import Confirmation
 from service.signup.handler import SignupHandler
 from service.signup.pages import Pages
 from service.signup.preconditions import build_preconditions
 from service.signup.registration import Registration
+from service.signup.renewals import Renewals
+from service.signup.retention import Retention
 from service.signup.route import refusal_counter
 from service.web import docs, error_handlers
 from service.web.client_address import ClientAddresses
@@ -42,12 +51,19 @@ from service.web.middleware import (
     PublicPathMiddleware,
 )
 from service.web.openapi import describe
+from service.web.problems import Problem, ProblemType
 
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-ID")
 ACCEPTED_HEADERS = (
     *("Content-Type", "Idempotency-Key", "X-Request-ID"),
     # Headers that tracing and XMLHttpRequest libraries add to every request.
     *("traceparent", "tracestate", "baggage", "sentry-trace", "X-Requested-With"),
+)
+ABOUT_CONFIRMATION = (
+    ProblemType.LINK_UNKNOWN,
+    ProblemType.LINK_EXPIRED,
+    ProblemType.UNCONFIRMED,
+    ProblemType.ALREADY_CONFIRMED,
 )
 
 
@@ -58,9 +74,16 @@ class Application(FastAPI):
     exception. Around the finished stack it sees every response once.
     """
 
-    def __init__(self, *, outermost: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        outermost: Callable[[ASGIApp], ASGIApp],
+        without: Collection[ProblemType] = (),
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self._outermost = outermost
+        self._without = without
 
     def build_middleware_stack(self) -> ASGIApp:
         return self._outermost(super().build_middleware_stack())
@@ -72,13 +95,13 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
-            self.openapi_schema = describe(super().openapi())
+            self.openapi_schema = describe(super().openapi(), without=self._without)
         return self.openapi_schema
 
 
 def create_app(settings: Settings) -> Application:
     """Opens no file and no connection: the lifespan does that. Raises InvalidSettings."""
-    metrics = Metrics()
+    metrics = Metrics(confirms=settings.asks_to_confirm)
     count_refusal = refusal_counter(metrics)
     database = Database(settings)
     clients = ClientAddresses(settings.trusted_proxies)
@@ -87,6 +110,7 @@ def create_app(settings: Settings) -> Application:
     events = build_event_delivery(settings, database=database, metrics=metrics)
     shared = SharedCounters(metrics, database=database)
     limit = SignupLimit(rate, database=database) if (rate := settings.signup_rate_limit) else None
+    own_events = Events.from_settings(settings, database=database)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -97,6 +121,11 @@ def create_app(settings: Settings) -> Application:
             await stack.enter_async_context(audit.running())
             if limit:
                 await stack.enter_async_context(limit.running())
+            if settings.asks_to_confirm:
+                keep = timedelta(days=settings.unconfirmed_days)
+                await stack.enter_async_context(
+                    Retention(database, events=own_events, keep=keep, metrics=metrics).running()
+                )
             if settings.worker:
                 await stack.enter_async_context(deliver_in_background(mailing, events))
             yield
@@ -122,6 +151,7 @@ def create_app(settings: Settings) -> Application:
 
     app = Application(
         outermost=outermost,
+        without=() if settings.asks_to_confirm else ABOUT_CONFIRMATION,
         lifespan=lifespan,
         title=f"{settings.product_name}: signup",
         description=about,
@@ -133,16 +163,37 @@ def create_app(settings: Settings) -> Application:
         servers=[{"url": settings.public_path}] if settings.public_path else None,
     )
     pages = Pages(settings)
-    error_handlers.install(app, translator=pages.translator, page=pages.problem, on_problem=count_refusal)
+    confirm_pages = ConfirmPages(settings, pages) if settings.asks_to_confirm else None
+
+    def problem_page(request: Request, problem: Problem) -> Response | None:
+        about_confirmation = confirm_pages.problem(request, problem) if confirm_pages else None
+        return about_confirmation or pages.problem(request, problem)
+
+    error_handlers.install(app, translator=pages.translator, page=problem_page, on_problem=count_refusal)
     # On the app itself: matching an included router takes an eighth of a signup's time.
     signup.add_routes(
         app.router,
         policy=settings.duplicate_policy,
+        asks_to_confirm=settings.asks_to_confirm,
         preconditions=build_preconditions(settings, limit=limit, clients=clients),
         handler=_build_signup_handler(settings, database=database, mailing=mailing, metrics=metrics),
         pages=pages,
         metrics=metrics,
     )
+    if confirm_pages:
+        confirmation = Confirmation(
+            database,
+            links=mailing.links,
+            events=own_events,
+            within=settings.confirm_within,
+            metrics=metrics,
+        )
+        confirm_routes.add_routes(
+            app.router,
+            confirmation=confirmation,
+            pages=confirm_pages,
+            confirmed_url=settings.confirmed_url,
+        )
     monitoring.add_routes(
         app.router,
         settings=settings,
@@ -189,19 +240,24 @@ def _build_signup_handler(
         and settings.duplicate_policy is DuplicatePolicy.CONFLICT
         and not settings.has_send_quota
     )
+    mailboxes = MailboxLimit(rate, database=database) if (rate := settings.mailbox_rate_limit) else None
+    confirms = settings.asks_to_confirm
     signups = Registration(
         database=database,
         outbox=mailing.outbox,
-        mailboxes=MailboxLimit(rate, database=database) if (rate := settings.mailbox_rate_limit) else None,
+        mailboxes=mailboxes,
         policy=settings.duplicate_policy,
         claims=lambda: sends_at_once and mailing.delivery.capacity > 0,
         tells=bool(settings.webhook_url),
+        renewals=Renewals(database, mailboxes=mailboxes, metrics=metrics) if confirms else None,
         metrics=metrics,
     )
     return SignupHandler(
         policy=settings.duplicate_policy,
         signups=signups,
-        outbox=mailing.outbox,
+        find_progress=partial(progress.find, database)
+        if confirms
+        else partial(progress.find_welcome, mailing.outbox),
         delivery=mailing.delivery,
         languages=mailing.messages.languages,
         metrics=metrics,

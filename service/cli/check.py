@@ -13,6 +13,7 @@ from service.cli.common import CommandFailed, configure, find_database_problem, 
 from service.cli.output import complain, escape, say
 
 if TYPE_CHECKING:
+    from service.database.engine import Database
     from service.settings import Settings
 
 DATABASE_SETTINGS = frozenset({"database_url", "data_dir"})
@@ -73,12 +74,17 @@ def _settings_problems(settings: "Settings") -> Iterator[str]:
     from service.mail.message import Messages
     from service.settings import InvalidSettings
     from service.settings.loading import find_env_file_problems
+    from service.signup.confirm_pages import ConfirmPages
     from service.signup.pages import Pages
     from service.templating.spelling import find_misspelled_templates
 
     yield from find_env_file_problems()
     yield from find_misspelled_templates(settings.templates_dir)
-    for use in (settings.require_production_values, lambda: Messages(settings), lambda: Pages(settings)):
+    for use in (
+        settings.require_production_values,
+        lambda: Messages(settings),
+        lambda: ConfirmPages(settings, Pages(settings)),
+    ):
         try:
             use()
         except InvalidSettings as exc:
@@ -106,7 +112,11 @@ def _database_problems(settings: "Settings") -> Iterator[str]:
     async def find_problem() -> str | None:
         database = Database(settings, create=False)
         try:
-            return await find_database_problem(database, storing=True) or await find_damage(database)
+            return (
+                await find_database_problem(database, storing=True)
+                or await _find_link_problem(settings, database)
+                or await find_damage(database)
+            )
         finally:
             await database.close()
 
@@ -118,6 +128,18 @@ def _database_problems(settings: "Settings") -> Iterator[str]:
         problem = str(exc)
     if problem:
         yield problem
+
+
+async def _find_link_problem(settings: "Settings", database: "Database") -> str | None:
+    from service.database.engine import DatabaseUnavailable
+    from service.mail.links import NOBODY, Links
+
+    try:
+        if settings.asks_to_confirm:
+            await Links(settings, database=database).token(NOBODY)
+    except DatabaseUnavailable as exc:
+        return f"No link can be signed: {exc}."
+    return None
 
 
 def _relay_problems(settings: "Settings") -> Iterator[str]:

@@ -24,6 +24,7 @@ async def announce(command: str, settings: Settings, **details: object) -> None:
             database=database.address,
             relay=f"{settings.smtp_host}:{settings.smtp_port}",
             smtp_security=settings.smtp_security,
+            confirmation=settings.confirmation,
             webhook=urlsplit(settings.webhook_url).hostname or "off",
             **details,
         )

@@ -3,7 +3,7 @@
 import csv
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 COLUMNS = ("id", "created_at", "email", "name")
+COLUMNS_IF_CONFIRMED = ("id", "created_at", "email", "confirmed", "name")
 CSV_COLUMNS = ("id", "email", "name", "created_at")
+CONFIRMATION = ("confirmation_asked_at", "confirmed_at")  # shown where addresses are confirmed
 # What a spreadsheet may take for the start of a formula (OWASP, "CSV Injection"), full-width forms included,
 # where a cell may begin: whoever opens the file may choose another separator than the comma.
 FORMULA = re.compile(r"^[\t\r\n]|(?:^|(?<=[\s;,:|\"]))[=+\-@\uff1d\uff0b\uff0d\uff20](?!\s)")
@@ -33,9 +35,17 @@ def list_users(
     """Show users, the newest first."""
     from service.signup.users import Users
 
-    async def find(database: "Database", _: "Settings") -> None:
+    async def find(database: "Database", settings: "Settings") -> None:
         found = await Users(database).find_newest(limit, address=address)
-        show(found, columns=COLUMNS, as_json=as_json)
+        if settings.asks_to_confirm:
+            rows = found if as_json else [{**user, "confirmed": _describe(user)} for user in found]
+            show(rows, columns=COLUMNS_IF_CONFIRMED, as_json=as_json)
+        else:
+            show(
+                [{name: user[name] for name in CSV_COLUMNS} for user in found],
+                columns=COLUMNS,
+                as_json=as_json,
+            )
 
     run_with_database(find)
 
@@ -53,8 +63,9 @@ def export(
     # In UTF-8 whatever the locale, and without a change to line ends.
     sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]  # it is a file here
 
-    async def write_all(database: "Database", _: "Settings") -> None:
-        write = _json_lines() if as_json else _csv()
+    async def write_all(database: "Database", settings: "Settings") -> None:
+        columns = (*CSV_COLUMNS, *CONFIRMATION) if settings.asks_to_confirm else CSV_COLUMNS
+        write = _json_lines() if as_json else _csv(columns)
         found = Users(database)
         with progress(hidden=sys.stdout.isatty()) as bar:  # which then shows the rows themselves
             task = bar.add_task("Exporting", total=await found.count())
@@ -82,8 +93,9 @@ def erase(
     wanted = sys.stdin.readline().strip() if address == "-" else address
 
     async def delete(database: "Database", settings: "Settings") -> None:
-        events = Events.from_settings(settings, database=database)
-        erased = await Users(database, events).erase(wanted)
+        everybody = Users(database, Events.from_settings(settings, database=database))
+        found = await everybody.find_newest(1, address=wanted)
+        erased = await everybody.erase(wanted)
         if erased is None:
             complain("Nobody has signed up with this address.")
             raise typer.Exit(1)
@@ -91,6 +103,8 @@ def erase(
             f"Erased user {erased} and their emails. An email already being sent may still arrive. "
             "Audit entries stay; they contain only the user's id."
         )
+        if any(_describe(user) == "no" for user in found):
+            say("The address had not been confirmed.")
 
     run_with_database(delete)
 
@@ -99,11 +113,18 @@ def _json_lines() -> Callable[[Row], object]:
     return lambda user: sys.stdout.write(f"{to_json_line(user)}\n")
 
 
-def _csv() -> Callable[[Row], object]:
+def _csv(columns: Sequence[str]) -> Callable[[Row], object]:
     """RFC 4180, every field in quotes."""
     table = csv.writer(sys.stdout, quoting=csv.QUOTE_ALL)
-    table.writerow(CSV_COLUMNS)
-    return lambda user: table.writerow([escape_formulas(_text(user[name])) for name in CSV_COLUMNS])
+    table.writerow(columns)
+    return lambda user: table.writerow([escape_formulas(_text(user[name])) for name in columns])
+
+
+def _describe(user: Row) -> str:
+    """Whether the address is confirmed; nothing for a user who was never asked."""
+    if user["confirmed_at"] is not None:
+        return "yes"
+    return "no" if user["confirmation_asked_at"] is not None else ""
 
 
 def escape_formulas(text: str) -> str:

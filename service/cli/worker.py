@@ -44,7 +44,7 @@ async def work(settings: "Settings") -> None:
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     await announce("worker", settings)
     database = Database(settings)
-    metrics = Metrics()
+    metrics = Metrics(confirms=settings.asks_to_confirm)
     mailing = MailDelivery.build(settings, database=database, metrics=metrics)
     events = build_event_delivery(settings, database=database, metrics=metrics)
     workers = [channel.worker for channel in (mailing, events) if channel]

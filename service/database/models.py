@@ -35,6 +35,13 @@ class User(SQLModel, table=True):
             postgresql_where=text("untagged_email IS NOT NULL"),
             sqlite_where=text("untagged_email IS NOT NULL"),
         ),
+        # Partial: only who waits to be confirmed is looked for by it.
+        Index(
+            "ix_users_confirmation_asked_at",
+            "confirmation_asked_at",
+            postgresql_where=text("confirmed_at IS NULL AND confirmation_asked_at IS NOT NULL"),
+            sqlite_where=text("confirmed_at IS NULL AND confirmation_asked_at IS NOT NULL"),
+        ),
     )
 
     id: UUID = Field(primary_key=True)
@@ -47,6 +54,9 @@ class User(SQLModel, table=True):
     )  # the language of mails to this user
     idempotency_key: str | None = Field(default=None, max_length=255, unique=True)
     created_at: datetime
+    # When they were last asked to confirm the address; None for who signed up while CONFIRMATION was off.
+    confirmation_asked_at: datetime | None = None
+    confirmed_at: datetime | None = None
 
 
 class OutboxRow(SQLModel, table=True):
@@ -92,10 +102,12 @@ class OutboxRow(SQLModel, table=True):
     domain: str = Field(max_length=255)  # of the recipient, in lower case
     name: str | None = Field(default=None, max_length=100)
     locale: str | None = Field(default=None, max_length=MAX_LANGUAGE_TAG)
-    request_id: str = Field(max_length=64)  # the request ID of the signup, to join logs
+    request_id: str = Field(max_length=64)  # of the request that owes it, to join logs
     status: str = Field(default=EmailStatus.PENDING, max_length=7)
     attempt: int = 0  # one more with each claim; outcomes of older attempts are ignored
     deferrals: int = 0  # temporary refusals so far; decides the backoff
+    # How often it was asked for again: each time it is another mail, with a Message-ID of its own.
+    renewals: int | None = None
     due_at: datetime = Field()  # when a pending row may be claimed
     give_up_at: datetime
     last_reply: str | None = Field(
@@ -103,6 +115,14 @@ class OutboxRow(SQLModel, table=True):
     )  # what the relay or the endpoint said, or our reason
     created_at: datetime
     finished_at: datetime | None = None
+
+
+class LinkKey(SQLModel, table=True):
+    """One row, which the migration made: what links are signed with unless LINK_KEY is set."""
+
+    __tablename__ = "link_key"
+
+    key: str = Field(primary_key=True, max_length=64)
 
 
 class AuditEntry(SQLModel, table=True):
@@ -165,5 +185,6 @@ def table(model: type[SQLModel]) -> Table:
 
 USERS = table(User)
 OUTBOX = table(OutboxRow)
+LINK_KEY = table(LinkKey)
 AUDIT_LOG = table(AuditEntry)
 AUDIT_INSTANCES = table(AuditInstance)

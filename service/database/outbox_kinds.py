@@ -11,10 +11,12 @@ class ChannelName(StrEnum):
 
 class Kind(StrEnum):
     WELCOME = "welcome"
+    CONFIRMATION = "confirmation"  # asks a new user to confirm the address
     USER_CREATED = "user.created"
+    USER_CONFIRMED = "user.confirmed"
     USER_ERASED = "user.erased"
     EMAIL_FAILED = "email.failed"
 
     @property
     def channel(self) -> ChannelName:
-        return ChannelName.MAIL if self is Kind.WELCOME else ChannelName.WEBHOOK
+        return ChannelName.MAIL if self in (Kind.WELCOME, Kind.CONFIRMATION) else ChannelName.WEBHOOK

@@ -13,6 +13,7 @@ from service.delivery.slow_sends import SlowSends
 from service.delivery.suspicion import Suspicion
 from service.delivery.worker import LOOK_AGAIN, Worker
 from service.mail.channel import MailChannel
+from service.mail.links import Links
 from service.mail.message import Messages
 from service.mail.relay import Relay
 from service.observability.metrics import ChannelMetrics, Metrics
@@ -91,14 +92,16 @@ class ChannelDelivery:
 class MailDelivery(ChannelDelivery):
     relay: Relay
     messages: Messages
+    links: Links
 
     @classmethod
     def build(cls, settings: Settings, *, database: Database, metrics: Metrics) -> Self:
         """Raises InvalidSettings for a broken template."""
         relay = Relay(settings)
         messages = Messages(settings)
+        links = Links(settings, database=database)
         return cls.assemble(
-            MailChannel(messages=messages, relay=relay),
+            MailChannel(messages=messages, relay=relay, links=links),
             outbox=Outbox(
                 database,
                 metrics,
@@ -112,6 +115,7 @@ class MailDelivery(ChannelDelivery):
             metrics=metrics.mail,
             relay=relay,
             messages=messages,
+            links=links,
         )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -11,10 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.engine import Database
 from service.database.models import USERS
+from service.limits.counters import Counters
 from service.person.address import Address
 from service.settings.rate import Rate
 
 NEW = timedelta(0)
+RENEWALS = "renewals "  # prefix of a scope; a digest follows, as this table is no place for an address
 
 
 class MailboxLimitExceeded(Exception):
@@ -35,6 +37,7 @@ class MailboxLimit:
     def __init__(self, rate: Rate, *, database: Database) -> None:
         self._rate = rate
         self._database = database
+        self._counts = Counters(database)
 
     async def find_excess(
         self, connection: AsyncConnection, addresses: Sequence[Address]
@@ -59,6 +62,29 @@ class MailboxLimit:
                 excess[address.canonical] = self._rate.period - sorted(ages[mailbox])[self._rate.limit - 1]
             else:
                 ages[mailbox].append(NEW)
+        return excess
+
+    async def count_renewals(
+        self, connection: AsyncConnection, addresses: Sequence[Address], *, now: datetime
+    ) -> dict[str, timedelta]:
+        """Counts one more confirmation mail for each of these known addresses. Those over the limit, by
+        canonical form, are not counted; with them comes after how long to ask again.
+
+        New users of a mailbox and renewals count together, the renewals in windows of the rate's period.
+        """
+        mailboxes = {address.canonical: address.untagged or address.canonical for address in addresses}
+        _, ages = await self._find_stored(connection, mailboxes)
+        scopes = {mailbox: _renewal_scope(mailbox) for mailbox in mailboxes.values()}
+        ends_at = self._rate.window_end(now)
+        counts = await self._counts.add(connection, dict.fromkeys(scopes.values(), 0), ends_at=ends_at)
+        excess, more = {}, dict.fromkeys(counts, 0)
+        for canonical, mailbox in mailboxes.items():
+            scope = scopes[mailbox]
+            if len(ages[mailbox]) + counts[scope] + more[scope] >= self._rate.limit:
+                excess[canonical] = ends_at - now
+            else:
+                more[scope] += 1
+        await self._counts.add(connection, more, ends_at=ends_at)
         return excess
 
     async def _find_stored(
@@ -90,6 +116,10 @@ async def _lock(connection: AsyncConnection, mailboxes: Iterable[str]) -> None:
     """Sorted, so that two replicas cannot deadlock."""
     keys = sorted(_lock_key(mailbox) for mailbox in mailboxes)
     await connection.execute(_LOCK, {"keys": keys})
+
+
+def _renewal_scope(mailbox: str) -> str:
+    return RENEWALS + hashlib.blake2b(mailbox.encode(), digest_size=16).hexdigest()
 
 
 def _lock_key(mailbox: str) -> int:

@@ -2,12 +2,12 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.header import Header
 from email.utils import format_datetime, formataddr, parseaddr
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from jinja2 import Environment
@@ -21,7 +21,8 @@ from service.templating import environment
 from service.templating.languages import DEFAULT
 
 TEMPLATES = Path(__file__).parent / "templates"
-TEMPLATE_NAMES = r"welcome\.{}\.(?:subject\.txt|txt|html)"
+WELCOME, CONFIRM = "welcome", "confirm"  # what the names of their templates begin with
+SAMPLE_LINK = "https://example.com/confirm/0123456789abcdef"
 
 CRLF = "\r\n"
 END = f"--{BOUNDARY}--\r\n".encode()
@@ -46,30 +47,57 @@ class _Words:
 
 
 class Messages:
-    """Builds welcome messages. Headers that all messages share are built once; Jinja renders the
-    two parts. (`EmailMessage` would take a millisecond for each message.)
+    """Builds welcome and confirmation messages. Headers that all messages of a kind share are built once;
+    Jinja renders the two parts. (`EmailMessage` would take a millisecond for each message.)
 
     Raises InvalidSettings for a broken template, and for headers that are not the ones intended.
     """
 
     def __init__(self, settings: Settings) -> None:
-        templates = environment.create_environment(settings, built_in=TEMPLATES)
-        self.languages = environment.languages(templates, pattern=TEMPLATE_NAMES)
+        self._templates = environment.create_environment(settings, built_in=TEMPLATES)
+        self._settings = settings
         self._envelope_sender = settings.envelope_sender
         self._domain = settings.sender_domain
         self._idempotency_header = settings.mail_idempotency_header
-        self._words = {
-            language: _load_words(templates, language, settings=settings)
-            # The default language first: a fault in a file that others use is then reported for that file.
-            for language in sorted(self.languages, key=lambda language: language != DEFAULT)
-        }
+        self._welcome = self._load(WELCOME, {})
+        self.languages = frozenset(self._welcome)
+        if settings.asks_to_confirm:
+            self.languages |= frozenset(self._confirmation)
+
+    @cached_property
+    def _confirmation(self) -> Mapping[str, _Words]:
+        """Also for what was stored before CONFIRMATION was set to off."""
+        return self._load(CONFIRM, {"link": SAMPLE_LINK, "token": "", "url": SAMPLE_LINK})
 
     def welcome(self, email: Email) -> Message:
         """Raises CannotBuild."""
+        return self._build(email, self._welcome)
+
+    def confirmation(self, email: Email, *, token: str) -> Message:
+        """Raises CannotBuild."""
+        link = f"{self._settings.public_url}/confirm/{token}"
+        return self._build(email, self._confirmation, link=link, token=token, url=link)
+
+    def _load(self, mail: str, variables: Mapping[str, str]) -> Mapping[str, _Words]:
+        """The texts by language. Raises InvalidSettings."""
+        names = rf"{mail}\.{{}}\.(?:subject\.txt|txt|html)"
+        languages = environment.languages(self._templates, pattern=names)
+        return {
+            language: _load_words(
+                self._templates,
+                mail if language == DEFAULT else f"{mail}.{language}",
+                variables,
+                settings=self._settings,
+            )
+            # The default language first: a fault in a file that others use is then reported for that file.
+            for language in sorted(languages, key=lambda language: language != DEFAULT)
+        }
+
+    def _build(self, email: Email, by_language: Mapping[str, _Words], **variables: str) -> Message:
         name = email.name if email.name and is_greetable(email.name) else None
-        words = self._words.get(email.locale or DEFAULT) or self._words[DEFAULT]
+        words = by_language.get(email.locale or DEFAULT) or by_language[DEFAULT]
         try:
-            text, html = words.text.render(name), words.html.render(name)
+            text, html = (part.render(name=name, **variables) for part in (words.text, words.html))
         except Exception as exc:  # a template can raise anything
             raise CannotBuild(f"the template failed: {exc}") from exc
         if not email.recipient.isascii() or not email.recipient.isprintable():
@@ -81,27 +109,29 @@ class Messages:
         )
 
     def _own_headers(self, email: Email) -> bytes:
-        # Derived from the row, so every attempt carries the same Message-ID.
+        # Derived from the row, so every attempt carries the same Message-ID. One that was asked for again has
+        # another, or its receiver would take it for a duplicate.
+        mail_id = f"{email.id}.{email.renewals}" if email.renewals else f"{email.id}"
         lines = [
             f"To: {email.recipient}",
             f"Date: {_date(int(time.time()))}",
-            f"Message-ID: <{email.id}@{self._domain}>",
+            f"Message-ID: <{mail_id}@{self._domain}>",
         ]
         if self._idempotency_header:
-            lines.append(f"{self._idempotency_header}: {email.id}")
+            lines.append(f"{self._idempotency_header}: {mail_id}")
         return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii")
 
 
-def _load_words(templates: Environment, language: str, *, settings: Settings) -> _Words:
+def _load_words(
+    templates: Environment, stem: str, variables: Mapping[str, str], *, settings: Settings
+) -> _Words:
     """Raises InvalidSettings."""
-    stem = "welcome" if language == DEFAULT else f"welcome.{language}"
+    samples = [{**variables, "name": name} for name in ("Ada", None)]
     subject = environment.load_template(templates, f"{stem}.subject.txt", {}).render().strip()
     if len(subject.splitlines()) != 1:
         raise InvalidSettings(f"TEMPLATES_DIR: {stem}.subject.txt must make one line.")
     text, html = (
-        MimePart(
-            kind, environment.load_template(templates, f"{stem}.{ending}", {"name": "Ada"}, {"name": None})
-        )
+        MimePart(kind, environment.load_template(templates, f"{stem}.{ending}", *samples))
         for kind, ending in (("text/plain", "txt"), ("text/html", "html"))
     )
     return _Words(headers=_common_headers(settings, subject), text=text, html=html)
@@ -150,7 +180,7 @@ def check_headers(headers: bytes, *, names: Sequence[str]) -> bytes:
     expected = b"".join(rb"%s: [^\r\n]*\r\n" % re.escape(name).encode() for name in names)
     if not re.fullmatch(expected, unfolded):
         raise InvalidSettings(
-            "MAIL_FROM, MAIL_REPLY_TO, MAIL_HEADERS, PRODUCT_NAME or welcome.subject.txt would add another "
+            "MAIL_FROM, MAIL_REPLY_TO, MAIL_HEADERS, PRODUCT_NAME or a subject.txt would add another "
             "header to every mail: remove line breaks and =?...?= from them."
         )
     return headers

@@ -20,9 +20,9 @@ class MimePart:
         self._head = head.encode()
         self._template = template
 
-    def render(self, name: str | None) -> bytes:
+    def render(self, **variables: str | None) -> bytes:
         """Raises what the template raises."""
-        return self._head + _encode(self._template.render(name=name)) + b"\r\n"
+        return self._head + _encode(self._template.render(variables)) + b"\r\n"
 
 
 def _encode(text: str) -> bytes:

@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+CONFIRMATIONS = ("confirmed", "denied", "renewed", "expired", "unknown", "deleted")
 OUTCOMES = ("sent", "failed", "deferred", "released")
 
 
@@ -67,12 +68,19 @@ class ChannelMetrics:
 class Metrics:
     """`shared` is summed over all processes; `registry` is of this process only.
 
-    Each application has its own registries, so that two in one process do not mix.
+    Each application has its own registries, so that two in one process do not mix. `confirms` is whether
+    addresses are confirmed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, confirms: bool = False) -> None:
         self.shared = CollectorRegistry()
         self.signups = Counter("signups", "Answers to POST /signup.", ["result"], registry=self.shared)
+        self.confirmations = Counter(
+            "confirmations",
+            "What became of addresses that were asked to confirm, and of their links.",
+            ["result"],
+            registry=self.shared if confirms else None,
+        )
         self.audit_entries = Counter("audit_entries", "Audit entries recorded.", registry=self.shared)
         self.audit_unspooled = Counter(
             "audit_entries_unspooled",
@@ -124,3 +132,5 @@ class Metrics:
     def _begin_at_zero(self) -> None:
         """So that Prometheus sees the first event of each kind as an increase."""
         self.signups.labels("registered")
+        for result in CONFIRMATIONS:
+            self.confirmations.labels(result)

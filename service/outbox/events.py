@@ -1,6 +1,6 @@
 """Adds events to the outbox, in the transaction of what they are about."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 from uuid import UUID
 
@@ -54,9 +54,21 @@ class Events:
             ],
         )
 
-    async def add_erased(self, connection: AsyncConnection, user_id: UUID) -> None:
-        event = {"kind": Kind.USER_ERASED, "user_id": None, "subject_id": user_id, "reason": None}
-        await self._add(connection, [{**event, "request_id": ""}])
+    async def add_confirmed(self, connection: AsyncConnection, request_ids: Mapping[UUID, str]) -> None:
+        """`user.confirmed` for each of these users, with the ID of the request that confirmed them."""
+        event = {"kind": Kind.USER_CONFIRMED, "subject_id": None, "reason": None}
+        await self._add(
+            connection,
+            [
+                {**event, "user_id": user_id, "request_id": request_id}
+                for user_id, request_id in request_ids.items()
+            ],
+        )
+
+    async def add_erased(self, connection: AsyncConnection, user_ids: Iterable[UUID]) -> None:
+        """`user.erased` for each of these users."""
+        event = {"kind": Kind.USER_ERASED, "user_id": None, "reason": None, "request_id": ""}
+        await self._add(connection, [{**event, "subject_id": user_id} for user_id in user_ids])
 
     async def _add(self, connection: AsyncConnection, events: list[dict[str, Any]]) -> None:
         if self.wanted and events:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from service.database.email_status import EmailStatus
-from service.database.outbox_kinds import Kind
+from service.database.outbox_kinds import ChannelName, Kind
 from service.runtime.ids import new_id
 
 LEASE = timedelta(seconds=60)
@@ -34,9 +34,10 @@ class Email:
     held_until: float
     locale: str | None = None  # None in rows that are older than languages
     claimed_at: datetime | None = None  # None without a send quota
-    # Of events only:
     kind: str = Kind.WELCOME
     user_id: UUID | None = None
+    renewals: int | None = None
+    # Of events only:
     subject_id: UUID | None = None
     reason: str | None = field(default=None, repr=False)
     created_at: datetime | None = None
@@ -66,6 +67,7 @@ class NewEmail:
     request_id: str
     claimed: bool  # by this process, which sends it at once
     locale: str | None = None
+    kind: Kind = Kind.WELCOME
     id: UUID = field(default_factory=new_id)
     held_until: float = field(default_factory=lease_end)
 
@@ -77,8 +79,8 @@ class NewEmail:
         """For `enqueue_statement`."""
         return (
             self.id.hex,
-            Kind.WELCOME.channel,
-            Kind.WELCOME,
+            ChannelName.MAIL,
+            self.kind,
             self.user_id.hex,
             self.recipient,
             get_domain(self.recipient),
@@ -101,6 +103,8 @@ class NewEmail:
             deferrals=0,
             held_until=self.held_until,
             locale=self.locale,
+            kind=self.kind,
+            user_id=self.user_id,
         )
 
 

@@ -32,7 +32,7 @@ GIVE_UP_AFTER = timedelta(days=5)
 ELSEWHERE_AT_MOST = 100  # domains
 PROBE_POOL = 1000  # longest due emails, one of which probes whether the relay accepts mail again
 
-OF_EVENTS = OUTBOX.c.kind, OUTBOX.c.user_id, OUTBOX.c.subject_id, OUTBOX.c.reason, OUTBOX.c.created_at
+OF_EVENTS = OUTBOX.c.subject_id, OUTBOX.c.reason, OUTBOX.c.created_at
 OF_FAILURES = (
     OUTBOX.c.id,
     OUTBOX.c.channel,
@@ -152,6 +152,9 @@ def claim_statement(
             OUTBOX.c.request_id,
             OUTBOX.c.attempt,
             OUTBOX.c.deferrals,
+            OUTBOX.c.kind,
+            OUTBOX.c.user_id,
+            OUTBOX.c.renewals,
             *(OF_EVENTS if channel is ChannelName.WEBHOOK else ()),
         )
     )

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from email.utils import parseaddr
 from enum import StrEnum
 from functools import cached_property
@@ -25,11 +26,14 @@ from service.settings.env_file import ENCODING
 from service.settings.rate import Rate
 from service.settings.types import (
     Color,
+    ConfirmedUrl,
+    Duration,
     EhloName,
     HeaderName,
     Headers,
     Host,
     Limit,
+    LinkKey,
     NetworkValue,
     Origin,
     Port,
@@ -65,6 +69,11 @@ class SmtpAuth(StrEnum):
 class DuplicatePolicy(StrEnum):
     CONFLICT = "conflict"  # a known address gets an error
     UNIFORM = "uniform"  # nobody can tell a known address from a new one
+
+
+class Confirmation(StrEnum):
+    OFF = "off"
+    LINK = "link"  # a new user confirms the address with a link before the welcome email is sent
 
 
 class InvalidSettings(Exception):
@@ -124,6 +133,12 @@ class Settings(BaseSettings):
     mailbox_rate_limit: Limit = Rate.parse("5/hour")
     domain_rate_limit: Limit = None
     mail_budget: Limit = None
+
+    confirmation: Confirmation = Confirmation.OFF
+    confirm_within: Duration = timedelta(days=7)
+    confirmed_url: ConfirmedUrl = ""  # our own page
+    unconfirmed_days: Annotated[int, Field(ge=1, le=36500)] = 30
+    link_key: LinkKey = SecretStr("")  # the database's
 
     webhook_url: WebhookUrl = ""
     webhook_secret: SecretStr = SecretStr("")
@@ -188,6 +203,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _require_links_that_lead_somewhere(self) -> Self:
+        if timedelta(days=self.unconfirmed_days) < self.confirm_within:
+            raise ValueError(
+                "UNCONFIRMED_DAYS: raise it to at least CONFIRM_WITHIN, or users are deleted while their "
+                "link is valid"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _require_distinct_headers(self) -> Self:
         if self.mail_idempotency_header.lower() in {name.lower() for name, _ in self.mail_headers}:
             raise ValueError("MAIL_HEADERS and MAIL_IDEMPOTENCY_HEADER: they name the same header")
@@ -235,6 +259,11 @@ class Settings(BaseSettings):
     def webhook_keys(self) -> tuple[bytes, ...]:
         """What events are signed with."""
         return decode_webhook_secrets(self.webhook_secret.get_secret_value())
+
+    @property
+    def asks_to_confirm(self) -> bool:
+        """Whether a new user is asked to confirm the address."""
+        return self.confirmation is Confirmation.LINK
 
     @property
     def has_send_quota(self) -> bool:

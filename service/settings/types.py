@@ -2,11 +2,12 @@
 
 import base64
 import re
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from service.settings.rate import Rate
@@ -24,6 +25,8 @@ NEW_HEADER = rf"(?!(?i:{OWN_HEADERS})$)[A-Za-z0-9-]{{1,64}}"
 HEADER_LINE = re.compile(rf"({NEW_HEADER.replace('$', ':')}): *([\x21-\x7e][\x20-\x7e]*)")
 MAX_SECRETS = 2
 SECRET_LENGTHS = range(24, 65)  # bytes; Standard Webhooks, "Signature scheme"
+MIN_KEY = 16  # characters of LINK_KEY: whoever has a link could try out shorter ones
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 MAX_LINE = 998  # characters; RFC 5322, section 2.1.1
 
 
@@ -139,6 +142,21 @@ def _parse_rate(value: object) -> object:
         ) from exc
 
 
+def _parse_duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", value)
+    if match is None:
+        raise ValueError("it takes a time such as 90m, 48h or 7d")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+def _check_key(key: SecretStr) -> SecretStr:
+    if 0 < len(key.get_secret_value()) < MIN_KEY:
+        raise ValueError(f"it takes {MIN_KEY} characters or more, such as `openssl rand -hex 32` makes")
+    return key
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Host = Annotated[str, _matches(r"\S+", "a name or an IP address"), AfterValidator(_check_host)]
 Color = Annotated[str, _matches("#[0-9a-fA-F]{6}", "a color such as #2563eb")]
@@ -162,6 +180,8 @@ PublicUrl = Annotated[
     str, _matches(r"https?://[^/\s?#@]+(/[^\s?#]*)?", URL), AfterValidator(_normalize_public_url)
 ]
 ProductUrl = Annotated[str, _matches(r"https?://[^/\s?#@]+([/?#]\S*)?", URL)]
+CONFIRMED_URL = "an address such as https://example.com/confirmed, or nothing"
+ConfirmedUrl = Annotated[str, _matches(r"(https?://[^/\s?#@]+([/?#]\S*)?)?", CONFIRMED_URL)]
 OAUTH_URL = "an address such as https://oauth2.googleapis.com/token"
 PRIVATE_URL = r"(https?://[^/\s?#@]+([/?][^\s#]*)?)?"
 TokenUrl = Annotated[str, _matches(PRIVATE_URL, OAUTH_URL), _check_private_url(OAUTH_URL, what="secrets")]
@@ -176,3 +196,5 @@ Network = IPv4Network | IPv6Network
 NetworkValue = Annotated[Network, BeforeValidator(_parse_network)]
 # NoDecode: pydantic-settings would read the value of a dataclass as JSON.
 Limit = Annotated[Rate | None, NoDecode, BeforeValidator(_parse_rate)]
+Duration = Annotated[timedelta, NoDecode, BeforeValidator(_parse_duration)]
+LinkKey = Annotated[SecretStr, AfterValidator(_check_key)]

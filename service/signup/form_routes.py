@@ -13,7 +13,8 @@ from starlette.types import Scope
 from service.database.engine import DatabaseUnavailable
 from service.runtime.ids import parse_id
 from service.signup.handler import SignupHandler
-from service.signup.pages import UNKNOWN, Pages
+from service.signup.pages import Pages
+from service.signup.progress import Progress
 from service.web.problems import accepts_html
 
 FORM_PAGE = "/"
@@ -42,25 +43,24 @@ def add_routes(router: APIRouter, *, handler: SignupHandler, pages: Pages) -> No
 
     @router.get(NEUTRAL, include_in_schema=False)
     async def neutral_page(request: Request) -> Response:
-        return pages.welcome(request, user_id=None, state=UNKNOWN)
+        return pages.welcome(request, user_id=None, progress=None)
 
     @router.get(f"{NEUTRAL}/{{signup_id}}", include_in_schema=False)
     async def welcome_page(signup_id: str, request: Request) -> Response:
         """An unknown id looks like the neutral page."""
         user_id = parse_id(signup_id)
-        state = await _state(handler, user_id) if user_id else UNKNOWN
-        if state != UNKNOWN:
+        progress = await _progress(handler, user_id) if user_id else None
+        if progress:
             request.state.user_id = user_id
-        return pages.welcome(request, user_id=user_id, state=state)
+        return pages.welcome(request, user_id=user_id, progress=progress)
 
 
 def see_other(path: str) -> RedirectResponse:
     return RedirectResponse(path, HTTPStatus.SEE_OTHER)
 
 
-async def _state(handler: SignupHandler, user_id: UUID) -> str:
+async def _progress(handler: SignupHandler, user_id: UUID) -> Progress | None:
     try:
-        found = await handler.email_state(user_id)
+        return await handler.progress(user_id)
     except DatabaseUnavailable:
-        return UNKNOWN
-    return found[0] if found else UNKNOWN
+        return None

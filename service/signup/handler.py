@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from datetime import datetime
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from fastapi import BackgroundTasks, Request
@@ -13,17 +13,22 @@ from service.database.group_commit import Overloaded
 from service.delivery.deliver import Delivery
 from service.limits.per_mailbox import MailboxLimitExceeded
 from service.observability.metrics import Metrics
-from service.outbox.repository import Outbox
 from service.settings import DuplicatePolicy
+from service.signup.progress import Progress
 from service.signup.registration import AddressTaken, KeyReused, RegisteredUser, Registration, Signup
+from service.signup.renewals import Unconfirmed
 from service.signup.schemas import SignupRequest
 from service.templating.languages import choose_language
 from service.web.problems import Problem, ProblemType
 
 RETRY_AFTER = {"Retry-After": "2"}  # s
+NOT_SENT_AGAIN = (
+    "This address is signed up but not confirmed yet. Please open the link in the email that we sent you."
+)
 STEP = 0.1  # s; what a new and a known address differ in takes a small part of it
 REFUSALS: dict[type[BaseException], ProblemType] = {
     AddressTaken: ProblemType.ADDRESS_TAKEN,
+    Unconfirmed: ProblemType.UNCONFIRMED,
     KeyReused: ProblemType.KEY_REUSED,
     MailboxLimitExceeded: ProblemType.MAILBOX_RATE_LIMITED,
     Overloaded: ProblemType.OVERLOADED,
@@ -32,21 +37,21 @@ REFUSALS: dict[type[BaseException], ProblemType] = {
 
 
 class SignupHandler:
-    """`languages` are those that the mail is there in."""
+    """`languages` are those that the mail is there in. `find_progress` raises DatabaseUnavailable."""
 
     def __init__(
         self,
         *,
         policy: DuplicatePolicy,
         signups: Registration,
-        outbox: Outbox,
+        find_progress: Callable[[UUID], Awaitable[Progress | None]],
         delivery: Delivery,
         languages: frozenset[str],
         metrics: Metrics,
     ) -> None:
         self._reveals = policy is DuplicatePolicy.CONFLICT
         self._signups = signups
-        self._outbox = outbox
+        self._find_progress = find_progress
         self._delivery = delivery
         self._languages = languages
         self._metrics = metrics
@@ -59,14 +64,14 @@ class SignupHandler:
             await self._accept_silently(body, request)
             return None
         registered = await self._register(body, request, key)
-        if registered.welcome:
-            background.add_task(self._delivery.deliver, registered.welcome)
+        if registered.claimed:
+            background.add_task(self._delivery.deliver, registered.claimed)
         request.state.user_id = registered.id
         return registered
 
-    async def email_state(self, user_id: UUID) -> tuple[str, datetime | None] | None:
-        """Its status and when it was finished; None if nobody may know. Raises DatabaseUnavailable."""
-        return await self._outbox.find_by_user(user_id) if self._reveals else None
+    async def progress(self, user_id: UUID) -> Progress | None:
+        """None if there is no such user, or nobody may know. Raises DatabaseUnavailable."""
+        return await self._find_progress(user_id) if self._reveals else None
 
     async def _accept_silently(self, body: SignupRequest, request: Request) -> None:
         """A new and a known address differ in nothing but the row: the key is not kept, the loop sends the
@@ -91,7 +96,8 @@ class SignupHandler:
         try:
             registered = await self._signups.register(signup)
         except tuple(REFUSALS) as exc:
-            raise Problem(REFUSALS[type(exc)], headers=_retry_after(exc)) from exc
+            detail = NOT_SENT_AGAIN if isinstance(exc, Unconfirmed) and not exc.is_sent_again else ""
+            raise Problem(REFUSALS[type(exc)], detail=detail, headers=_retry_after(exc)) from exc
         self._metrics.signups.labels("registered").inc()
         return registered
 
@@ -100,6 +106,8 @@ def _retry_after(exc: BaseException) -> dict[str, str] | None:
     match exc:
         case MailboxLimitExceeded():
             return {"Retry-After": str(math.ceil(exc.retry_after.total_seconds()))}
+        case Unconfirmed() if not exc.is_sent_again:
+            return {"Retry-After": str(exc.seconds)}
         case Overloaded() | DatabaseUnavailable():
             return RETRY_AFTER
         case _:

@@ -4,7 +4,13 @@ from typing import Any
 
 from service.settings import DuplicatePolicy
 from service.signup.body import FORM
-from service.signup.schemas import ABOUT_TRAP, SignupAccepted, SignupConfirmation
+from service.signup.schemas import (
+    ABOUT_TRAP,
+    AcceptedToConfirm,
+    SignupAccepted,
+    SignupConfirmation,
+    SignupToConfirm,
+)
 from service.web.openapi import problem_responses, with_headers
 from service.web.problems import ProblemType
 
@@ -81,3 +87,29 @@ BY_POLICY: dict[DuplicatePolicy, dict[str, Any]] = {
         "description": "Stores the user if the address is new. A known address gets the same answer.",
     },
 }
+TO_CONFIRM = (
+    "Stores the user and answers at once. An email with a link to confirm the address follows by itself, and "
+    "the welcome email after that. A repeat of an address that is not confirmed yet sends the link again."
+)
+UNIFORM_REPEATS = "An address that is not confirmed yet gets its link again."
+
+
+def describe(policy: DuplicatePolicy, *, asks_to_confirm: bool) -> dict[str, Any]:
+    """The options of the route."""
+    options = BY_POLICY[policy]
+    if not asks_to_confirm:
+        return options
+    if policy is DuplicatePolicy.UNIFORM:
+        return {
+            **options,
+            "response_model": AcceptedToConfirm,
+            "description": f"{options['description']} {UNIFORM_REPEATS}",
+        }
+    trapped = {202: {**options["responses"][202], "model": AcceptedToConfirm}}
+    about_conflicts = problem_responses(ProblemType.ADDRESS_TAKEN, ProblemType.UNCONFIRMED)
+    return {
+        **options,
+        "response_model": SignupToConfirm,
+        "responses": options["responses"] | trapped | about_conflicts,
+        "description": TO_CONFIRM,
+    }

@@ -17,7 +17,8 @@ from service.settings import Settings
 from service.signup.body import wants_page
 from service.signup.parsing import KEY_FIELD
 from service.signup.preconditions import RETRY_WHEN_RESUMED
-from service.signup.schemas import ACCEPTED
+from service.signup.progress import AFTER_CONFIRMATION, Progress
+from service.signup.schemas import ACCEPTED, ACCEPTED_TO_CONFIRM
 from service.templating import environment, translations
 from service.templating.languages import choose_language
 from service.web.problems import Problem, ProblemType, Translate, accepts_html
@@ -50,6 +51,13 @@ MESSAGES = {
     EmailStatus.FAILED: "You're signed up, but your welcome email could not be delivered.",
     UNKNOWN: ACCEPTED,
 }
+# While the address is not confirmed: of the email that asks for it.
+MESSAGES_TO_CONFIRM = {
+    EmailStatus.PENDING: "An email with a link is on its way. Please open the link to confirm your address.",
+    EmailStatus.SENT: "We've sent you an email. Please open the link in it to confirm your address.",
+    EmailStatus.FAILED: "The email with the link to confirm your address could not be delivered.",
+    UNKNOWN: ACCEPTED_TO_CONFIRM,
+}
 
 
 class Pages:
@@ -59,6 +67,8 @@ class Pages:
         templates = environment.create_environment(settings, built_in=TEMPLATES)
         self._texts = translations.load(environment.folders(settings, built_in=TEMPLATES))
         self._languages = frozenset(self._texts)
+        self._asks_to_confirm = settings.asks_to_confirm
+        self.accepted = ACCEPTED_TO_CONFIRM if settings.asks_to_confirm else ACCEPTED
         self._notice = (
             Problem(ProblemType.PAUSED, headers=RETRY_WHEN_RESUMED) if settings.signups_paused else None
         )
@@ -78,18 +88,20 @@ class Pages:
             *self.translator(request), typed=getattr(request.state, "typed", EMPTY), problem=problem
         )
         if problem is None:
-            return _page(self._signup, context)
-        return _page(self._signup, context, status=problem.status_code, headers=problem.headers)
+            return render(self._signup, context)
+        return render(self._signup, context, status=problem.status_code, headers=problem.headers)
 
-    def welcome(self, request: Request, *, user_id: UUID | None, state: str) -> HTMLResponse:
-        return _page(self._welcome, _welcome_context(*self.translator(request), user_id=user_id, state=state))
+    def welcome(self, request: Request, *, user_id: UUID | None, progress: Progress | None) -> HTMLResponse:
+        """Without progress it says nothing about the address."""
+        context = self._welcome_context(*self.translator(request), user_id=user_id, progress=progress)
+        return render(self._welcome, context)
 
     def problem(self, request: Request, problem: Problem) -> HTMLResponse | None:
         """The answer for a person; None for a program."""
         if request.method == "POST" and wants_page(request):
             return self.signup(request, problem=problem)
         if problem.problem_type is ProblemType.NOT_FOUND and accepts_html(request.headers):
-            return _page(self._missing, _context(*self.translator(request)), status=problem.status_code)
+            return render(self._missing, base_context(*self.translator(request)), status=problem.status_code)
         return None
 
     def _signup_context(
@@ -97,7 +109,8 @@ class Pages:
     ) -> dict[str, Any]:
         errors = _errors_by_field(problem, translate) if problem else {}
         return {
-            **_context(language, translate),
+            **base_context(language, translate),
+            "asks_to_confirm": self._asks_to_confirm,
             "typed": {field: typed.get(field, "") for field in FIELDS},
             "key": typed.get(KEY_FIELD) or secrets.token_urlsafe(16),
             "notice": self._notice.explain(translate) if self._notice and not problem else None,
@@ -108,36 +121,41 @@ class Pages:
     def _signup_samples(self) -> list[dict[str, Any]]:
         problems = (None, Problem(ProblemType.ADDRESS_TAKEN), Problem(ProblemType.UNAVAILABLE))
         return [
-            _with_nonce(self._signup_context(language, str, typed=EMPTY, problem=problem))
+            with_nonce(self._signup_context(language, str, typed=EMPTY, problem=problem))
             for language in self._languages
             for problem in problems
         ]
 
+    def _welcome_context(
+        self, language: str, translate: Translate, *, user_id: UUID | None, progress: Progress | None
+    ) -> dict[str, Any]:
+        # The page is about the email that is due next.
+        messages, field = MESSAGES, "welcome_email"
+        if self._asks_to_confirm and (progress is None or progress.welcome_email == AFTER_CONFIRMATION):
+            messages, field = MESSAGES_TO_CONFIRM, "confirmation_email"
+        return {
+            **base_context(language, translate),
+            "state": getattr(progress, field) if progress else UNKNOWN,
+            "state_url": f"/signup/{user_id}",
+            "state_field": field,
+            "headings": {each: translate(sentence) for each, sentence in HEADINGS.items()},
+            "messages": {each: translate(sentence) for each, sentence in messages.items()},
+        }
+
     def _welcome_samples(self) -> list[dict[str, Any]]:
+        stages = (None, *(Progress(welcome_email=status, sent_at=None) for status in EmailStatus))
         return [
-            _with_nonce(_welcome_context(language, str, user_id=UUID(int=0), state=state))
+            with_nonce(self._welcome_context(language, str, user_id=UUID(int=0), progress=progress))
             for language in self._languages
-            for state in MESSAGES
+            for progress in stages
         ]
 
     def _missing_samples(self) -> list[dict[str, Any]]:
-        return [_with_nonce(_context(language, str)) for language in self._languages]
+        return [with_nonce(base_context(language, str)) for language in self._languages]
 
 
-def _context(language: str, translate: Translate) -> dict[str, Any]:
+def base_context(language: str, translate: Translate) -> dict[str, Any]:
     return {"_": translate, "language": language}
-
-
-def _welcome_context(
-    language: str, translate: Translate, *, user_id: UUID | None, state: str
-) -> dict[str, Any]:
-    return {
-        **_context(language, translate),
-        "state": state,
-        "state_url": f"/signup/{user_id}",
-        "headings": {each: translate(sentence) for each, sentence in HEADINGS.items()},
-        "messages": {each: translate(sentence) for each, sentence in MESSAGES.items()},
-    }
 
 
 def _errors_by_field(problem: Problem, translate: Translate) -> dict[str, str]:
@@ -152,20 +170,21 @@ def _general_error(problem: Problem, translate: Translate) -> str:
     return said or problem.explain(translate)
 
 
-def _with_nonce(context: dict[str, Any]) -> dict[str, Any]:
+def with_nonce(context: dict[str, Any]) -> dict[str, Any]:
     return {**context, "nonce": secrets.token_urlsafe(16)}
 
 
-def _page(
+def render(
     template: Template,
     context: dict[str, Any],
     *,
     status: int = HTTPStatus.OK,
     headers: Mapping[str, str] | None = None,
+    policy: str = POLICY,
 ) -> HTMLResponse:
-    context = _with_nonce(context)
+    context = with_nonce(context)
     own = {
-        "Content-Security-Policy": POLICY.format(nonce=context["nonce"]),
+        "Content-Security-Policy": policy.format(nonce=context["nonce"]),
         "Content-Language": context["language"],
     }
     return HTMLResponse(template.render(context), status, {**HEADERS, **own, **(headers or {})})

@@ -12,6 +12,7 @@ from service.database.engine import Database
 from service.database.group_commit import GroupCommit
 from service.database.json_rows import encode_rows, rows_from_json
 from service.database.models import USERS, User
+from service.database.outbox_kinds import Kind
 from service.limits.per_mailbox import MailboxLimit, MailboxLimitExceeded
 from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
@@ -20,6 +21,7 @@ from service.outbox.sql import enqueue_statement
 from service.person.address import Address
 from service.runtime.ids import new_id
 from service.settings import DuplicatePolicy
+from service.signup.renewals import Renewals
 
 UNSENT = "Not sent: too many signups for this mailbox in a short time."
 
@@ -49,7 +51,8 @@ class RegisteredUser:
     email: str = field(repr=False)
     name: str | None = field(repr=False)
     created_at: datetime
-    welcome: Email | None  # claimed for this process, which is to deliver it
+    claimed: Email | None  # for this process, which is to deliver it
+    is_asked: bool = False  # to confirm the address
 
 
 Result = RegisteredUser | AddressTaken | KeyReused | MailboxLimitExceeded
@@ -57,7 +60,8 @@ Result = RegisteredUser | AddressTaken | KeyReused | MailboxLimitExceeded
 
 class Registration:
     """`claims` returns, for each signup, whether this process will send the email itself. `tells` is whether
-    each signup also adds the event `user.created`.
+    each signup also adds the event `user.created`. With `renewals`, the email asks to confirm the address,
+    and a repeat sends it again.
 
     A signup too many for its mailbox is refused. With `DuplicatePolicy.UNIFORM` a refusal would reveal who
     signed up before: the signup is stored, and its email is not sent.
@@ -72,15 +76,17 @@ class Registration:
         policy: DuplicatePolicy,
         claims: Callable[[], bool],
         tells: bool = False,
+        renewals: Renewals | None = None,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._tells = tells
+        self._renewals = renewals
         self._outbox = outbox
         self._mailboxes = mailboxes
         self._policy = policy
         self._claims = claims
-        self._statements = _store_statements(database)
+        self._statements = _store_statements(database, asks_to_confirm=renewals is not None)
         self._batcher: GroupCommit[Signup, Result] = GroupCommit(
             self._write,
             sizes=metrics.batch_sizes.labels("signups"),
@@ -90,12 +96,20 @@ class Registration:
     async def register(self, signup: Signup) -> RegisteredUser:
         """On disk when it returns.
 
-        Raises AddressTaken, KeyReused, MailboxLimitExceeded, and what `GroupCommit.submit` raises.
+        Raises AddressTaken, Unconfirmed, KeyReused, MailboxLimitExceeded, and what `GroupCommit.submit`
+        raises.
         """
         result = await self._batcher.submit(signup)
         if isinstance(result, RegisteredUser):
             return result
+        if isinstance(result, AddressTaken) and self._asks_apart:
+            raise await self._asks_apart.ask_again(signup.address) or result
         raise result
+
+    @property
+    def _asks_apart(self) -> Renewals | None:
+        """With `DuplicatePolicy.UNIFORM` it is a part of the same transaction."""
+        return self._renewals if self._policy is DuplicatePolicy.CONFLICT else None
 
     async def _write(self, signups: Sequence[Signup]) -> Sequence[Result]:
         limit = self._mailboxes if any(signup.address.untagged for signup in signups) else None
@@ -123,6 +137,9 @@ class Registration:
                 unsent = {signup.id for signup in signups if signup.address.canonical in too_many}
                 await self._outbox.fail(connection, unsent & set(added), reason=UNSENT)
             await connection.execute(delete(USERS).where(USERS.c.id.in_([decoy.id for decoy in decoys])))
+            renewed = await self._renewals.renew(connection, addresses) if self._renewals else {}
+        if self._renewals:
+            self._renewals.count(renewed)
         return [added.get(signup.id) or AddressTaken() for signup in signups]
 
     async def _register(
@@ -152,7 +169,12 @@ class Registration:
         created_at = {user_id: moment for user_id, moment in added}
         return {
             signup.id: RegisteredUser(
-                signup.id, signup.address.typed, signup.name, moment, email.to_claimed()
+                signup.id,
+                signup.address.typed,
+                signup.name,
+                moment,
+                email.to_claimed(),
+                is_asked=self._renewals is not None,
             )
             for signup, email in zip(signups, emails, strict=True)
             if (moment := created_at.get(signup.id))
@@ -166,6 +188,7 @@ class Registration:
             locale=signup.locale,
             request_id=signup.request_id,
             claimed=self._claims(),
+            kind=Kind.CONFIRMATION if self._renewals else Kind.WELCOME,
         )
 
     async def _users_by_key(self, connection: AsyncConnection, keys: Sequence[str]) -> dict[str, RowMapping]:
@@ -173,13 +196,18 @@ class Registration:
             return {}
         found = await connection.execute(
             select(
-                USERS.c.id, USERS.c.email, USERS.c.name, USERS.c.created_at, USERS.c.idempotency_key
+                USERS.c.id,
+                USERS.c.email,
+                USERS.c.name,
+                USERS.c.created_at,
+                USERS.c.idempotency_key,
+                USERS.c.confirmation_asked_at,
             ).where(USERS.c.idempotency_key.in_(keys))
         )
         return {row["idempotency_key"]: row for row in found.mappings()}
 
 
-def _store_statements(database: Database) -> Sequence[tuple[Insert, Sequence[str]]]:
+def _store_statements(database: Database, *, asks_to_confirm: bool) -> Sequence[tuple[Insert, Sequence[str]]]:
     """The statements that store users and their emails, and the documents that each takes.
 
     The unique constraints decide who is new: a select before would race.
@@ -195,12 +223,13 @@ def _store_statements(database: Database) -> Sequence[tuple[Insert, Sequence[str
         USERS.c.idempotency_key,
         parameter="users",
     )
+    moments = ["created_at", "confirmation_asked_at"] if asks_to_confirm else ["created_at"]
     adding = (
         database.insert(User)
         .from_select(
-            [*users.c.keys(), "created_at"],
+            [*users.c.keys(), *moments],
             # In one order, so that two replicas with the same addresses cannot deadlock.
-            select(*users.c, database.clock()).order_by(users.c.canonical_email),
+            select(*users.c, *(database.clock() for _ in moments)).order_by(users.c.canonical_email),
         )
         .on_conflict_do_nothing()
     )
@@ -237,7 +266,14 @@ def _earlier_registration(
         return None
     if (user["email"], user["name"]) != (signup.address.typed, signup.name):
         return KeyReused()
-    return RegisteredUser(user["id"], user["email"], user["name"], user["created_at"], None)
+    return RegisteredUser(
+        user["id"],
+        user["email"],
+        user["name"],
+        user["created_at"],
+        claimed=None,
+        is_asked=user["confirmation_asked_at"] is not None,
+    )
 
 
 def _refusal(signup: Signup, too_many: Mapping[str, timedelta]) -> AddressTaken | MailboxLimitExceeded:

@@ -1,12 +1,12 @@
 """HTTP in front of the use case, and nothing else."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from enum import Enum
 
 from fastapi import APIRouter, BackgroundTasks, Request, Response
 from pydantic import BaseModel
 
-from service.database.email_status import EmailStatus
 from service.database.engine import DatabaseUnavailable
 from service.observability.metrics import Metrics
 from service.runtime.ids import parse_id
@@ -15,18 +15,19 @@ from service.signup import form_routes
 from service.signup.body import JSON, wants_page
 from service.signup.form_routes import NEUTRAL, see_other
 from service.signup.handler import RETRY_AFTER, SignupHandler
-from service.signup.openapi import BY_POLICY, FORM_BODY
+from service.signup.openapi import FORM_BODY, describe
 from service.signup.pages import Pages
 from service.signup.preconditions import Precondition
 from service.signup.registration import RegisteredUser
 from service.signup.route import PATH, SignupRoute
 from service.signup.schemas import (
-    ACCEPTED,
+    ConfirmableState,
     IdempotencyKey,
     SignupAccepted,
     SignupConfirmation,
     SignupRequest,
     SignupState,
+    SignupToConfirm,
 )
 from service.web.openapi import problem_responses
 from service.web.problems import Problem, ProblemType
@@ -38,6 +39,7 @@ def add_routes(
     router: APIRouter,
     *,
     policy: DuplicatePolicy,
+    asks_to_confirm: bool,
     preconditions: Sequence[Precondition],
     handler: SignupHandler,
     pages: Pages,
@@ -48,7 +50,7 @@ def add_routes(
         if wants_page(request):
             return see_other(NEUTRAL)
         language, translate = pages.translator(request)
-        accepted = SignupAccepted(message=translate(ACCEPTED))
+        accepted = SignupAccepted(message=translate(pages.accepted))
         return _answer(202, accepted, headers={"Content-Language": language})
 
     class Route(SignupRoute):
@@ -58,12 +60,21 @@ def add_routes(
     Route.metrics = metrics
     Route.answer_trapped = accept
 
+    def answer(request: Request, registered: RegisteredUser, background: BackgroundTasks) -> Response:
+        if wants_page(request):
+            response: Response = see_other(f"{NEUTRAL}/{registered.id}")
+            response.background = background
+            return response
+        model = SignupToConfirm if asks_to_confirm else SignupConfirmation
+        headers = {"Location": f"/signup/{registered.id}"}
+        return _answer(201, model.of(registered), background=background, headers=headers)
+
     async def signup(
         body: SignupRequest, request: Request, idempotency_key: IdempotencyKey = None
     ) -> Response:
         background = BackgroundTasks()
         registered = await handler.handle(body, request, background, idempotency_key)
-        return _confirm(request, registered, background) if registered else accept(request)
+        return answer(request, registered, background) if registered else accept(request)
 
     router.add_api_route(
         PATH,
@@ -74,47 +85,32 @@ def add_routes(
         route_class_override=Route,
         tags=TAGS,
         openapi_extra=FORM_BODY,
-        **BY_POLICY[policy],
+        **describe(policy, asks_to_confirm=asks_to_confirm),
     )
+
+    state_model = ConfirmableState if asks_to_confirm else SignupState
 
     @router.get(
         "/signup/{signup_id}",
         tags=TAGS,
         operation_id="getSignup",
         summary="What became of the welcome email",
+        response_model=state_model,
         responses=problem_responses(ProblemType.NOT_FOUND, ProblemType.UNAVAILABLE),
     )
     async def signup_state(signup_id: str, request: Request) -> SignupState:
         """What became of the welcome email."""
         user_id = parse_id(signup_id)
         try:
-            found = await handler.email_state(user_id) if user_id else None
+            found = await handler.progress(user_id) if user_id else None
         except DatabaseUnavailable as exc:
             raise Problem(ProblemType.UNAVAILABLE, headers=RETRY_AFTER) from exc
         if user_id is None or found is None:
             raise Problem(ProblemType.NOT_FOUND)
         request.state.user_id = user_id
-        status, finished_at = found
-        return SignupState(
-            id=user_id,
-            welcome_email=EmailStatus(status),
-            sent_at=finished_at if status == EmailStatus.SENT else None,
-        )
+        return state_model.model_validate({"id": user_id, **asdict(found)})
 
     form_routes.add_routes(router, handler=handler, pages=pages)
-
-
-def _confirm(request: Request, registered: RegisteredUser, background: BackgroundTasks) -> Response:
-    if wants_page(request):
-        response: Response = see_other(f"{NEUTRAL}/{registered.id}")
-        response.background = background
-        return response
-    return _answer(
-        201,
-        SignupConfirmation.of(registered),
-        background=background,
-        headers={"Location": f"/signup/{registered.id}"},
-    )
 
 
 def _answer(

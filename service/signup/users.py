@@ -1,20 +1,33 @@
-"""What an operator does with users: list, export and erase them."""
+"""All users, or one by the address: listed, exported and erased, by an operator or in time."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, delete, func, select
+from sqlalchemy import ColumnElement, RowMapping, delete, func, select
 
 from service.database.engine import Database
 from service.database.models import OUTBOX, USERS
 from service.database.outbox_kinds import ChannelName
 from service.outbox.events import Events
 from service.person.address import InvalidAddress, parse
+from service.signup.renewals import IS_UNCONFIRMED
 
 PAGE_SIZE = 1_000
-SHOWN = (USERS.c.id, USERS.c.email, USERS.c.name, USERS.c.created_at)
+BATCH = 1_000  # users who are erased in one transaction, which must be short so that nobody waits for it
+MAX_BATCHES = 200  # a round
+PAUSE = 0.05  # s between batches: SQLite lets no other process write while one writes without a pause
+SHOWN = (
+    USERS.c.id,
+    USERS.c.email,
+    USERS.c.name,
+    USERS.c.created_at,
+    USERS.c.confirmation_asked_at,
+    USERS.c.confirmed_at,
+)
 
 
 class Users:
@@ -50,14 +63,43 @@ class Users:
 
         Returns the user's id, or None if there is no such user.
         """
-        async with self._database.transaction() as connection:
-            erased = await connection.execute(
-                delete(USERS).where(USERS.c.canonical_email == _canonicalize(address)).returning(USERS.c.id)
+        erased = await self._erase(USERS.c.canonical_email == _canonicalize(address))
+        return erased[0] if erased else None
+
+    async def erase_unconfirmed(self, user_id: UUID) -> bool:
+        """As `erase` does, unless the address has been confirmed. Returns whether it did."""
+        return bool(await self._erase(USERS.c.id == user_id, IS_UNCONFIRMED))
+
+    async def erase_long_unconfirmed(self, *, since: timedelta) -> int:
+        """As `erase` does, everybody who was asked that long ago to confirm the address and has not.
+
+        Returns how many. Who confirms meanwhile, or is asked again, stays.
+        """
+        async with self._database.read_only() as connection:
+            cutoff = await self._database.now(connection) - since
+        count = 0
+        for _ in range(MAX_BATCHES):
+            batch = (
+                select(USERS.c.id)
+                .where(IS_UNCONFIRMED, USERS.c.confirmation_asked_at < cutoff)
+                .limit(BATCH)
+                .with_for_update(skip_locked=True)
+                .cte("batch")
             )
-            user_id: UUID | None = erased.scalar_one_or_none()
-            if user_id and self._events:
-                await self._events.add_erased(connection, user_id)
-            return user_id
+            erased = await self._erase(USERS.c.id.in_(select(batch.c.id)))
+            if not erased:
+                break
+            count += len(erased)
+            await asyncio.sleep(PAUSE)
+        return count
+
+    async def _erase(self, *conditions: ColumnElement[bool]) -> Sequence[UUID]:
+        async with self._database.transaction() as connection:
+            erased = await connection.execute(delete(USERS).where(*conditions).returning(USERS.c.id))
+            user_ids = erased.scalars().all()
+            if self._events:
+                await self._events.add_erased(connection, user_ids)
+            return user_ids
 
     async def _read_after(self, last: UUID) -> list[dict[str, Any]]:
         page = select(USERS).where(USERS.c.id > last).order_by(USERS.c.id).limit(PAGE_SIZE)

@@ -9,6 +9,7 @@ from jinja2 import (
     ChoiceLoader,
     Environment,
     FileSystemLoader,
+    PrefixLoader,
     StrictUndefined,
     Template,
     TemplateNotFound,
@@ -20,11 +21,17 @@ from service.settings import InvalidSettings, Settings
 from service.templating.contrast import DARK, LIGHT, readable_color, text_color_on
 from service.templating.languages import DEFAULT, TAG
 
+BUILT_IN = "built-in"  # as in {% extends "built-in/welcome.html" %}
+
 
 def create_environment(settings: Settings, *, built_in: Path) -> Environment:
     loaders = [FileSystemLoader(folder) for folder in folders(settings, built_in=built_in)]
+    # For a template that builds on ours, whatever replaces it.
+    ours = PrefixLoader({BUILT_IN: FileSystemLoader(built_in)})
     made = Environment(
-        loader=ChoiceLoader(loaders), autoescape=select_autoescape(["html"]), undefined=StrictUndefined
+        loader=ChoiceLoader([*loaders, ours]),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
     )
     made.globals.update(
         product=settings.product_name,

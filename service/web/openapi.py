@@ -1,6 +1,7 @@
 """The OpenAPI document as it is: each status with its own types of problem, and examples of what is sent."""
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from service.person.reason import Reason
@@ -51,8 +52,9 @@ def with_headers(*names: str) -> dict[str, dict[str, Any]]:
     return {name: HEADERS[name] for name in names}
 
 
-def describe(document: dict[str, Any]) -> dict[str, Any]:
-    """Adds what any request may meet, and removes what FastAPI says and this service does not do."""
+def describe(document: dict[str, Any], *, without: Collection[ProblemType] = ()) -> dict[str, Any]:
+    """Adds what any request may meet, and removes what FastAPI says and this service does not do, and the
+    types of problem that it cannot have."""
     for operations in document["paths"].values():
         for operation in operations.values():
             _describe_responses(operation["responses"])
@@ -62,7 +64,10 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
     while unused := [name for name in schemas if f'#/components/schemas/{name}"' not in json.dumps(document)]:
         for name in unused:  # classes of ours that FastAPI came across
             del schemas[name]
-    _leave_out_null(schemas["ProblemDetails"]["properties"]["errors"])  # left out where there are none
+    problem = schemas["ProblemDetails"]["properties"]
+    _leave_out_null(problem["errors"])  # left out where there are none
+    impossible = {problem_type.uri for problem_type in without}
+    problem["type"]["enum"] = [uri for uri in problem["type"]["enum"] if uri not in impossible]
     return document
 
 

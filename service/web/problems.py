@@ -39,9 +39,25 @@ class ProblemType(Enum):
         "This form was sent from another site. Please use the form on our page.",
     )
     NOT_FOUND = 404, "not-found", "There is nothing at this address."
+    LINK_UNKNOWN = (
+        404,
+        "link-unknown",
+        "This link doesn't work. It may have been cut off, or the signup was removed.",
+    )
     METHOD_NOT_ALLOWED = 405, "method-not-allowed", "This address does not accept that method."
     TIMEOUT = 408, "timeout", "The request took too long to arrive. Please send it again."
     ADDRESS_TAKEN = 409, "address-taken", "This address is already signed up."
+    UNCONFIRMED = (
+        409,
+        "unconfirmed",
+        "This address is signed up but not confirmed yet. We've sent you the link again.",
+    )
+    ALREADY_CONFIRMED = (
+        409,
+        "already-confirmed",
+        "This address has been confirmed, so the link can no longer remove it.",
+    )
+    LINK_EXPIRED = 410, "link-expired", "This link has expired. Please sign up again to get a new one."
     TOO_LARGE = 413, "too-large", "This is more than a signup can hold. Please shorten it."
     UNSUPPORTED_MEDIA_TYPE = (
         415,

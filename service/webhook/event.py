@@ -14,7 +14,7 @@ from service.database.models import OUTBOX, USERS
 from service.database.outbox_kinds import Kind
 from service.outbox.row import Email
 
-USER = USERS.c.id, USERS.c.email, USERS.c.name, USERS.c.locale, USERS.c.created_at
+USER = USERS.c.id, USERS.c.email, USERS.c.name, USERS.c.locale, USERS.c.created_at, USERS.c.confirmed_at
 
 Data = Mapping[str, object]
 
@@ -65,7 +65,7 @@ def _data(event: Email, user: RowMapping | None, kinds: Mapping[UUID | None, str
         "name": user["name"],
         "locale": user["locale"],
         "created_at": _format(user["created_at"]),
-        "confirmed_at": None,
+        "confirmed_at": _format(user["confirmed_at"]),
     }
     if event.kind == Kind.EMAIL_FAILED:
         data |= {"kind": kinds.get(event.subject_id, Kind.WELCOME), "reason": event.reason}

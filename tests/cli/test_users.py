@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Protocol
@@ -216,3 +217,44 @@ async def test_who_is_erased_while_the_mail_is_on_its_way_stays_erased(
         await eventually(lambda: relay.accepted)
         assert (await live.client.get(signup.headers["Location"])).status_code == 404
     assert await rows(database, "SELECT * FROM outbox") == []
+
+
+class TestConfirmation:
+    """CONFIRMATION=link: who has confirmed the address, who has not, and who was never asked."""
+
+    @pytest.fixture
+    async def people(self, database: Database) -> None:
+        ids = await store(database, *((f"{name}@example.com", None) for name in ("ada", "grace", "joan")))
+        moment = datetime(2026, 1, 2, tzinfo=UTC)
+        asked: dict[str, object] = {"confirmation_asked_at": moment}
+        async with database.transaction() as connection:
+            for user_id, changes in zip(ids, (asked, {**asked, "confirmed_at": moment}), strict=False):
+                await connection.execute(USERS.update().where(USERS.c.id == user_id).values(**changes))
+
+    async def test_is_listed(self, users: Users, people: None) -> None:
+        listed = users("list", CONFIRMATION="link").stdout.splitlines()
+        lines = users("list", "--json", CONFIRMATION="link").stdout.splitlines()
+
+        assert listed[0].split("\t") == ["id", "created_at UTC", "email", "confirmed", "name"]
+        assert [line.split("\t")[2:4] for line in listed[1:]] == [
+            ["joan@example.com", ""],
+            ["grace@example.com", "yes"],
+            ["ada@example.com", "no"],
+        ]
+        assert [json.loads(line)["confirmed_at"] for line in lines] == [
+            None,
+            "2026-01-02T00:00:00+00:00",
+            None,
+        ]
+
+    async def test_is_exported(self, users: Users, people: None) -> None:
+        header, *found = csv.reader(io.StringIO(users("export", CONFIRMATION="link").stdout))
+
+        assert header[-2:] == ["confirmation_asked_at", "confirmed_at"]
+        asked = "2026-01-02 00:00:00+00:00"
+        assert [row[-2:] for row in found] == [[asked, ""], [asked, asked], ["", ""]]
+
+    async def test_is_said_of_who_is_erased(self, users: Users, people: None) -> None:
+        said = [users("erase", f"{name}@example.com").stdout for name in ("ada", "grace", "joan")]
+
+        assert ["The address had not been confirmed." in each for each in said] == [True, False, False]

@@ -22,7 +22,10 @@ from service.settings import Settings
 from tests.support.database import rows
 from tests.support.forks import ROOT
 
-NEW_COLUMNS = ("channel", "kind", "subject_id", "reason")
+NEW_COLUMNS = (
+    *("channel", "kind", "subject_id", "reason", "renewals"),  # of the outbox
+    *("confirmation_asked_at", "confirmed_at"),  # of users
+)
 
 
 @pytest.fixture

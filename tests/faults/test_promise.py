@@ -104,7 +104,7 @@ class Promise(RuleBasedStateMachine):
         assert person not in self.by_person
         self.by_person[person] = registered.id
         self.promised[self._email_of(registered.id)] = Promised()
-        return Claim(registered.welcome, self.database.ahead) if registered.welcome else multiple()
+        return Claim(registered.claimed, self.database.ahead) if registered.claimed else multiple()
 
     @rule(target=held, limit=st.integers(1, 3))
     def some_are_claimed(self, limit: int) -> Any:

@@ -21,7 +21,7 @@ TEXTS = st.lists(CHARACTERS, max_size=20).map("".join)
 
 def render(text: str) -> bytes:
     template = Environment().from_string("{{ text }}", globals={"text": text})  # noqa: S701  # plain text
-    encoded = MimePart("text/plain", template).render("Ada")
+    encoded = MimePart("text/plain", template).render(name="Ada")
     assert encoded.startswith(HEAD)
     return encoded.removeprefix(HEAD)
 
@@ -51,4 +51,4 @@ def test_no_text_contains_the_boundary(text: str) -> None:
 def test_the_name_is_rendered(name: str | None) -> None:
     template = Environment().from_string("Hello {{ name }}!")  # noqa: S701  # plain text
 
-    assert MimePart("text/plain", template).render(name) == HEAD + f"Hello {name}!\r\n".encode()
+    assert MimePart("text/plain", template).render(name=name) == HEAD + f"Hello {name}!\r\n".encode()

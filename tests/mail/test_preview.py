@@ -34,11 +34,25 @@ async def test_shows_headers_and_text_and_frames_of_the_html(browser: httpx.Asyn
     assert mail.headers["Content-Security-Policy"].startswith("sandbox")
 
 
-async def test_offers_every_language(browser: httpx.AsyncClient) -> None:
+async def test_offers_both_mails_and_every_language(browser: httpx.AsyncClient) -> None:
     page = Page((await browser.get(preview.PATH)).text)
 
-    assert len(page.all("option")) == 2
+    assert [option.get("value") for option in page.all("option")] == ["welcome", "confirm", None, None]
     assert page.says("Hello Ada,")
+
+
+@pytest.mark.parametrize(
+    ("language", "button"), [("en", "Confirm my address"), ("de", "Meine Adresse bestätigen")]
+)
+async def test_shows_the_confirmation_mail(browser: httpx.AsyncClient, language: str, button: str) -> None:
+    chosen = {"mail": "confirm", "language": language}
+    page = Page((await browser.get(preview.PATH, params=chosen)).text)
+
+    assert page.says(f"{button}:")
+    assert page.one("option", value="confirm").keys() == {"value", "selected"}
+    mail = Page((await browser.get(page.all("iframe")[0]["src"] or "")).text)
+    assert mail.says(button)
+    assert (mail.one("a")["href"] or "").startswith("http://127.0.0.1:8000/confirm/")
 
 
 async def test_a_changed_template_shows_at_once_and_a_broken_one_is_named(

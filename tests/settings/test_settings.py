@@ -14,7 +14,15 @@ import pytest
 from pydantic import SecretStr
 
 from service.cli.all_in_one import inbox_settings
-from service.settings import DuplicatePolicy, InvalidSettings, Security, Settings, SmtpAuth, loading
+from service.settings import (
+    Confirmation,
+    DuplicatePolicy,
+    InvalidSettings,
+    Security,
+    Settings,
+    SmtpAuth,
+    loading,
+)
 from service.settings.loading import find_env_file_problems, load
 from service.settings.rate import Rate
 
@@ -95,16 +103,17 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
         "smtp_oauth_refresh_token",
         "ops_token",
         "audit_key",
+        "link_key",
     ],
 )
 def test_each_secret_may_be_a_file_and_the_environment_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
 ) -> None:
-    (tmp_path / secret).write_text("swordfish\n")
+    (tmp_path / secret).write_text("swordfish-swordfish\n")
 
-    assert getattr(Settings(_secrets_dir=tmp_path), secret) == SecretStr("swordfish")
-    monkeypatch.setenv(secret.upper(), "other")
-    assert getattr(Settings(_secrets_dir=tmp_path), secret) == SecretStr("other")
+    assert getattr(Settings(_secrets_dir=tmp_path), secret) == SecretStr("swordfish-swordfish")
+    monkeypatch.setenv(secret.upper(), "another-swordfish")
+    assert getattr(Settings(_secrets_dir=tmp_path), secret) == SecretStr("another-swordfish")
 
 
 def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,13 +124,14 @@ def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         "SMTP_OAUTH_REFRESH_TOKEN",
         "OPS_TOKEN",
         "AUDIT_KEY",
+        "LINK_KEY",
     ):
-        monkeypatch.setenv(name, "swordfish")
+        monkeypatch.setenv(name, "swordfish-swordfish")
     monkeypatch.setenv("SMTP_USERNAME", "ada")
 
     settings = load()
 
-    assert settings.ops_token == SecretStr("swordfish")
+    assert settings.ops_token == SecretStr("swordfish-swordfish")
     assert "swordfish" not in repr(settings) + str(settings.model_dump())
 
 
@@ -163,6 +173,10 @@ def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MAILBOX_RATE_LIMIT", "", None),
         ("DOMAIN_RATE_LIMIT", "100/minute", Rate(100, timedelta(minutes=1))),
         ("MAIL_BUDGET", "2000/day", Rate(2000, timedelta(days=1))),
+        ("CONFIRMATION", "link", Confirmation.LINK),
+        ("CONFIRM_WITHIN", "90m", timedelta(minutes=90)),
+        ("CONFIRM_WITHIN", "48h", timedelta(hours=48)),
+        ("CONFIRMED_URL", "https://example.com/?confirmed#top", "https://example.com/?confirmed#top"),
     ],
 )
 def test_a_right_value_is_taken(
@@ -183,6 +197,13 @@ WRONG = [
     ("PORT", "65536", "less than or equal to 65535"),
     ("SMTP_SECURITY", "ssl", "'none', 'starttls' or 'tls'"),
     ("SMTP_CONNECTIONS", "0", "greater than or equal to 1"),
+    ("CONFIRMATION", "on", "'off' or 'link'"),
+    ("CONFIRM_WITHIN", "7", "a time such as 90m, 48h or 7d"),
+    ("CONFIRM_WITHIN", "0d", "a time such as 90m, 48h or 7d"),
+    ("CONFIRM_WITHIN", "", "a time such as 90m, 48h or 7d"),
+    ("CONFIRMED_URL", "/confirmed", "an address such as https://example.com/confirmed, or nothing"),
+    ("UNCONFIRMED_DAYS", "0", "greater than or equal to 1"),
+    ("LINK_KEY", "swordfish", "16 characters or more"),
     ("WEBHOOK_URL", "crm.example.com", "https://crm.example.com/webhooks/signup"),
     ("WEBHOOK_SECRET", "secret", "whsec_"),
     ("MAIL_FROM", "", "one address, such as Welcome <welcome@example.com>"),
@@ -658,3 +679,14 @@ def test_any_other_webhook_gets_a_sentence_without_the_secret(
         load()
 
     assert "swordfish" not in str(caught.value)
+
+
+def test_no_user_is_deleted_while_their_link_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONFIRM_WITHIN", "48h")
+    monkeypatch.setenv("UNCONFIRMED_DAYS", "2")
+    assert load().unconfirmed_days == 2
+
+    monkeypatch.setenv("UNCONFIRMED_DAYS", "1")
+
+    with pytest.raises(InvalidSettings, match=r"^UNCONFIRMED_DAYS: raise it to at least CONFIRM_WITHIN, or"):
+        load()

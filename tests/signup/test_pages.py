@@ -12,6 +12,7 @@ from service.person.reason import Reason
 from service.settings import InvalidSettings, Settings
 from service.signup import pages
 from service.signup.body import BodyFault
+from service.signup.handler import NOT_SENT_AGAIN
 from service.signup.preconditions import TypeFault
 from service.templating import translations
 from service.web.problems import ProblemType, TryAgain
@@ -207,6 +208,8 @@ def _sentences() -> set[str]:
         *re.findall(r'_\("([^"]+)"\)', templates),
         *pages.HEADINGS.values(),
         *pages.MESSAGES.values(),
+        *pages.MESSAGES_TO_CONFIRM.values(),
+        NOT_SENT_AGAIN,
         *(reason.sentence for reason in Reason),
         # A preflight is answered to a browser, which shows it to nobody.
         *(each.detail for each in ProblemType if each is not ProblemType.PREFLIGHT_REFUSED),
