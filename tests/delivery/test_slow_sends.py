@@ -2,6 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 
@@ -10,7 +13,7 @@ from service.delivery import slow_sends as module
 from service.delivery import worker as worker_module
 from service.delivery.assembly import MailDelivery
 from service.observability.metrics import Metrics
-from service.outbox.row import Email
+from service.outbox.row import Email, lease_end
 from service.settings import Settings
 from tests.support.database import rows
 from tests.support.outbox import enqueue
@@ -58,6 +61,40 @@ async def test_a_mail_whose_lease_ended_while_the_relay_was_slow_is_not_sent(
     await mailing.delivery.deliver(email)
 
     assert (relay.stages["rcpt"], relay.stages["dot"]) == (1, 0)
+
+
+@pytest.mark.parametrize(("seconds", "is_cancelled"), [(2.9, False), (3.1, True)])
+async def test_only_a_send_that_takes_long_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, is_cancelled: bool
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    sends = module.SlowSends(2)
+    fast, slow = email(), email()
+    async with sends.watch(fast):
+        pass
+
+    async def send() -> None:
+        nonlocal now
+        async with sends.watch(slow):
+            now += seconds
+            sends.cancel_long()
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(module.SlowSendCancelled) if is_cancelled else nullcontext():
+        await send()
+
+
+def email() -> Email:
+    return Email(
+        id=uuid4(),
+        recipient="ada@example.com",
+        name=None,
+        request_id="",
+        attempt=1,
+        deferrals=0,
+        held_until=lease_end(),
+    )
 
 
 async def claimed(database: Database, name: str) -> Email:
