@@ -7,29 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.collector import Collector
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.processes import Process
 
 PARENT = "4bf92f3577b34da6a3ce929d0e0e4736"
-
-
-class Collector:
-    """Receives OTLP over HTTP and keeps the bytes: text can be read in protobuf as it is."""
-
-    def __init__(self) -> None:
-        self.heard: dict[str, bytes] = {}
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        path, length = head.split()[1], head.partition("content-length: ")[2].split()[0]
-        self.heard[path] = self.heard.get(path, b"") + await reader.readexactly(int(length))
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    def has_heard(self, path: str, words: bytes) -> bool:
-        return words in self.heard.get(path, b"")
 
 
 @pytest.fixture
