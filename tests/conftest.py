@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import hypothesis
 import pytest
 import structlog
 from pydantic import SecretStr
@@ -26,12 +28,17 @@ from service.settings import Settings
 from tests.support import template_cache
 from tests.support.app import running
 from tests.support.database import execute, with_database
+from tests.support.deal import deal
 from tests.support.patience import be_patient
 from tests.support.postgres import Postgres
 from tests.support.relay import ScriptedRelay
 from tests.support.reused_database import ReusedDatabase
 from tests.support.shared_app import SharedApp
 from tests.support.statement_cache import StatementCache
+
+
+hypothesis.settings.register_profile("ours", deadline=None)  # a busy machine may take long for an example
+hypothesis.settings.load_profile("ours")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,18 +49,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--long"):
-        return
-    left_out = [item for item in items if _is_long(item)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    if not config.getoption("--long"):
+        left_out = [item for item in items if _is_for_long_runs(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = deal(items, _takes_seconds, workers=workers)
 
 
 def pytest_collection_finish() -> None:
     tune_gc()  # thousands of collected tests are not garbage
 
 
-def _is_long(item: pytest.Item) -> bool:
+def _takes_seconds(item: pytest.Item) -> bool:
+    return not {"browser", "faults"}.isdisjoint(item.path.parts)
+
+
+def _is_for_long_runs(item: pytest.Item) -> bool:
     """Marked so, or a fault on SQLite that does not come from the database: PostgreSQL does for those."""
     on_sqlite = "faults" in item.path.parts and "[sqlite" in item.name
     return bool(item.get_closest_marker("long") or (on_sqlite and not item.get_closest_marker("both")))
@@ -101,6 +113,22 @@ def _statements_are_compiled_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("service.database.engine.create_async_engine", create_engine)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _authorities_are_loaded_once() -> Iterator[None]:
+    """Every client with an SSL context of its own loads them: that takes longer than all else it does."""
+
+    @cache
+    def create(verify: object, cert: object, trust_env: bool, *_: str | None) -> ssl.SSLContext:
+        return httpx.create_ssl_context(verify=verify, cert=cert, trust_env=trust_env)  # type: ignore[arg-type]  # as it was given
+
+    def create_once(verify: object = True, cert: object = None, trust_env: bool = True) -> ssl.SSLContext:
+        return create(verify, cert, trust_env, *map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", create_once)
         yield
 
 

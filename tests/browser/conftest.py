@@ -14,7 +14,9 @@ from tests.browser.window import TIMEOUT_MS, Browsing, executable
 async def chromium() -> AsyncIterator[Browser]:
     path = executable()
     if path is None:
-        pytest.skip("there is no Chromium here: apt-get install chromium, or name one in CHROMIUM")
+        pytest.skip(
+            "there is no Chromium here: apt-get install chromium-headless-shell, or name one in CHROMIUM"
+        )
     async with async_playwright() as playwright:
         expect.set_options(timeout=TIMEOUT_MS)
         browser = await playwright.chromium.launch(executable_path=path, args=["--disable-gpu"])

@@ -67,7 +67,10 @@ def test_a_database_that_comes_and_goes_does_not_flood(clock: list[float]) -> No
 async def test_a_process_without_its_database_says_so_and_no_more(
     command: str, url: str, words: str, tmp_path: Path
 ) -> None:
-    constants = {"service.delivery.worker.LOOK_EVERY": 0.1}
+    constants = {
+        "service.delivery.worker.LOOK_EVERY": 0.1,
+        "service.observability.shared_counters.WRITE_EVERY": 0.1,
+    }
     process = Process(command, folder=tmp_path, environment={"DATABASE_URL": url}, constants=constants)
     await process.start()
     try:
@@ -75,7 +78,7 @@ async def test_a_process_without_its_database_says_so_and_no_more(
         before = process.log
         assert words in before
 
-        await eventually(lambda: process.alive and _is_older(tmp_path, seconds=2), within=30)
+        await eventually(lambda: process.alive and _is_older(tmp_path, seconds=1), within=30)
 
         assert process.log.count("\n") - before.count("\n") <= 1
         # What it runs with, that nothing can be stored, and that its loops wait.

@@ -269,6 +269,7 @@ async def test_the_worker_outlives_a_database_that_goes_away_and_a_round_that_br
         return await claim(limit, probing=probing)
 
     monkeypatch.setattr(mailing.outbox, "claim", claim_later)
+    monkeypatch.setattr("service.runtime.background.PAUSE_AFTER_BUG", 0.05)
     await enqueue(database)
 
     await start_worker()

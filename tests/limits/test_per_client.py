@@ -336,8 +336,9 @@ async def test_two_processes_share_the_limit(database_url: str, relay: ScriptedR
         "SMTP_PORT": relay.port,
         "SIGNUP_RATE_LIMIT": "10/day",
     }
+    constants = {"service.limits.per_client.SHARE_EVERY": 0.1}
     one, two = [
-        await Process("serve", folder=tmp_path / name, environment=environment).start()
+        await Process("serve", folder=tmp_path / name, environment=environment, constants=constants).start()
         for name in ("one", "two")
     ]
     await asyncio.gather(one.ready(), two.ready())
@@ -350,7 +351,7 @@ async def test_two_processes_share_the_limit(database_url: str, relay: ScriptedR
         answers = []
 
         async def two_knows() -> bool:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.1)
             answers.append(await status(two))
             return answers[-1] == 429
 

@@ -444,7 +444,7 @@ async def test_a_relay_that_has_no_more_connections_is_full_while_others_are_kep
 async def test_a_relay_that_is_slow_is_waited_for_longer_the_next_time(
     connections: Relay, relay: ScriptedRelay, stage: str
 ) -> None:
-    relay.delays[stage] = 0.5
+    relay.delays[stage] = 0.3
     replies = []
     for _ in range(4):
         try:
@@ -486,7 +486,7 @@ async def test_a_probe_notices_that_we_may_not_relay(
 async def test_somebody_who_waits_for_the_result_of_one_try_is_patient(
     relay: ScriptedRelay, stage: str
 ) -> None:
-    relay.delays[stage] = 0.5
+    relay.delays[stage] = 0.3
     connections = Relay(Settings(smtp_host="127.0.0.1", smtp_port=relay.port), patience=5)
 
     await connections.probe()

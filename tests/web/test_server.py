@@ -20,6 +20,7 @@ from tests.support.processes import Process
 from tests.support.relay import HANG, ScriptedRelay
 
 Start = Callable[..., Awaitable[Process]]
+LOOK_EVERY = 0.1  # s
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ async def start(database_url: str, relay: ScriptedRelay, tmp_path: Path) -> Asyn
                 *command,
                 folder=tmp_path / f"process-{time.monotonic_ns()}",
                 environment=defaults | environment,
+                constants={"service.delivery.worker.LOOK_EVERY": LOOK_EVERY},
             )
             await process.start()
             stack.push_async_callback(process.stop)
@@ -145,7 +147,7 @@ async def test_two_of_everything_send_each_mail_once(start: Start, relay: Script
     assert sorted(set(statuses)) == [201, 409]
     assert statuses.count(201) == 100
     await eventually(lambda: len(relay.accepted) == 100, within=20)
-    await asyncio.sleep(1.2)  # a second look of every worker
+    await asyncio.sleep(3 * LOOK_EVERY)  # another look of every worker
     assert set(relay.recipients.values()) == {1}
 
 
