@@ -1,12 +1,15 @@
 """One of the two texts of a message: renders and encodes it."""
 
 import binascii
+import re
 
 from jinja2 import Template
 
 # In quoted-printable an "=" stands only before two hexadecimal digits or the end of a line, so no part can
 # contain this boundary.
 BOUNDARY = "=_welcome"
+# A line that `b2a_qp` makes too long: it encodes white space at the end of a line without counting that.
+TOO_LONG = re.compile(rb"^(.{74,})(=[0-9A-F]{2})$", re.MULTILINE)
 
 
 class MimePart:
@@ -29,4 +32,5 @@ def _encode(text: str) -> bytes:
     """Encodes as quoted-printable (RFC 2045, section 6.7), with CRLF after each line. Other line ends are
     replaced first: a lone CR could make the relay see the end of the message too early."""
     lines = "\n".join(text.splitlines()).encode("utf-8", "replace")
-    return binascii.b2a_qp(lines, istext=True).replace(b"\n", b"\r\n")
+    encoded = TOO_LONG.sub(rb"\1=\n\2", binascii.b2a_qp(lines, istext=True))
+    return encoded.replace(b"\n", b"\r\n")

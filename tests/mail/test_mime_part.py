@@ -4,7 +4,7 @@ import quopri
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jinja2 import Environment
 
@@ -35,6 +35,7 @@ def test_any_text_arrives_with_its_lines(text: str) -> None:
 
 
 @given(TEXTS)
+@example("x" * 74 + " \nAda")
 def test_every_line_is_printable_ascii_ends_in_crlf_and_is_no_longer_than_76(text: str) -> None:
     encoded = render(text)
 
