@@ -36,7 +36,6 @@ from tests.support.reused_database import ReusedDatabase
 from tests.support.shared_app import SharedApp
 from tests.support.statement_cache import StatementCache
 
-
 hypothesis.settings.register_profile("ours", deadline=None)  # a busy machine may take long for an example
 hypothesis.settings.load_profile("ours")
 
