@@ -9,9 +9,8 @@ Test = TypeVar("Test")
 def deal(tests: Sequence[Test], is_long: Callable[[Test], bool], *, workers: int) -> list[Test]:
     """Each part begins with a share of the long tests: at the end all take over short ones, and none is alone
     with a long one."""
-    long, short = [], []
-    for test in tests:
-        (long if is_long(test) else short).append(test)
+    long = [test for test in tests if is_long(test)]
+    short = [test for test in tests if not is_long(test)]
     shares = zip(_split(long, workers), _split(short, workers), strict=True)
     return [test for share in shares for part in share for test in part]
 
