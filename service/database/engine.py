@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
@@ -23,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import AdaptedConnection, DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
@@ -220,7 +221,7 @@ def _configure_sqlite(engine: AsyncEngine, file: Path, *, create: bool) -> None:
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         _query_value(connection, f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        if _query_value(connection, "PRAGMA journal_mode = WAL") != "wal":
+        if _switch_to_wal(connection) != "wal":
             raise DatabaseUnavailable(
                 "this file system does not do SQLite's WAL: put DATA_DIR on a local disk"
             )
@@ -233,6 +234,18 @@ def _configure_sqlite(engine: AsyncEngine, file: Path, *, create: bool) -> None:
         # SQLITE_BUSY_SNAPSHOT, whatever the timeout: take the lock first.
         deferred = connection.get_execution_options().get("reading")
         connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+
+
+def _switch_to_wal(connection: DBAPIConnection) -> object:
+    """The journal mode. While another process writes to a new file, SQLite refuses without waiting."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            return _query_value(connection, "PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        typed(AdaptedConnection, connection).run_async(lambda _: asyncio.sleep(0.01))
 
 
 def _configure_postgresql(engine: AsyncEngine) -> None:

@@ -1,7 +1,9 @@
 """Database URLs in every usual spelling; a database that could lose signups is refused with the reason."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -13,6 +15,7 @@ import pytest
 from service.database.engine import Database, DatabaseUnavailable, DataRejected
 from service.database.models import User
 from service.settings import InvalidSettings, Settings
+from tests.support.database import rows
 from tests.support.proxy import Proxy
 
 SYNCHRONOUS_FULL = 2  # as SQLite numbers it
@@ -214,6 +217,21 @@ async def test_a_server_that_would_forget_confirmed_signups_is_refused(
 async def test_a_file_is_synced_at_every_commit(database: Database) -> None:
     async with database.transaction() as connection:
         assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar_one() == SYNCHRONOUS_FULL
+
+
+async def test_a_new_file_that_another_process_is_writing_is_waited_for(tmp_path: Path) -> None:
+    database = database_at(f"sqlite:///{tmp_path}/new.db", tmp_path)
+    with closing(sqlite3.connect(tmp_path / "new.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE pets (name)")
+        opening = asyncio.create_task(rows(database, "SELECT name FROM pets"))
+        await asyncio.sleep(0.1)
+        assert not opening.done()
+
+        other.execute("COMMIT")
+
+        assert await opening == []
+    await database.close()
 
 
 async def test_a_writer_that_holds_its_transaction_does_not_stop_readers(database: Database) -> None:
