@@ -172,7 +172,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reused_database(postgres_url: str, migrated_template: str) -> Iterator[ReusedDatabase]:
     database = ReusedDatabase(postgres_url, template=migrated_template)
     yield database
-    asyncio.run(database.remove())
+    database.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

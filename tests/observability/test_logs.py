@@ -1,17 +1,15 @@
 """What programs that parse the log rely on."""
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.commands import run_program
 
 
-def logged(says: str) -> bytes:
+def logged(says: str, folder: Path) -> str:
     program = f"""
 import logging, structlog
 from service.observability import logs
@@ -19,9 +17,7 @@ from service.settings import Settings
 logs.configure(Settings(log_format="json", log_level="info"))
 {says}
 """
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, check=True
-    ).stderr
+    return run_program(program, folder=folder)
 
 
 @pytest.mark.parametrize(
@@ -50,11 +46,11 @@ logs.configure(Settings(log_format="json", log_level="info"))
         ),
     ],
 )
-def test_a_line_is_one_json_object_in_ascii(says: str, fields: dict[str, object]) -> None:
-    line = logged(says)
+def test_a_line_is_one_json_object_in_ascii(says: str, fields: dict[str, object], tmp_path: Path) -> None:
+    line = logged(says, tmp_path)
 
     assert line.isascii()
-    assert line.endswith(b"\n")
+    assert line.endswith("\n")
     written = json.loads(line)
     timestamp = written.pop("timestamp")
     assert written == fields
@@ -62,7 +58,7 @@ def test_a_line_is_one_json_object_in_ascii(says: str, fields: dict[str, object]
     assert abs(datetime.now(UTC) - datetime.fromisoformat(timestamp)) < timedelta(minutes=1)
 
 
-def test_a_traceback_stands_in_its_line() -> None:
-    line = logged("structlog.get_logger().error('odd', exc_info=ValueError('so odd'))")
+def test_a_traceback_stands_in_its_line(tmp_path: Path) -> None:
+    line = logged("structlog.get_logger().error('odd', exc_info=ValueError('so odd'))", tmp_path)
 
     assert json.loads(line)["exception"].endswith("ValueError: so odd")

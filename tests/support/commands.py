@@ -1,5 +1,6 @@
 """Runs the commands as somebody types them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,15 @@ def run(
         process.join(60)
         assert process.exitcode is not None, "still there after a minute"
         return subprocess.CompletedProcess(command, process.exitcode, stdout.read_text(), stderr.read_text())
+
+
+def run_program(program: str, *, folder: Path) -> str:
+    """What it writes to standard error."""
+    stderr = folder / "stderr"
+    process = fork(("-c", program), folder=folder, environment={}, stdout=Path(os.devnull), stderr=stderr)
+    process.join(60)
+    assert process.exitcode == 0, stderr.read_text()
+    return stderr.read_text()
 
 
 def _execute(

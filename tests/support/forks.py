@@ -46,8 +46,8 @@ def fork(
     files: int | None = None,
     constants: Mapping[str, object] | None = None,
 ) -> ForkServerProcess:
-    """`python -m service COMMAND`, with that environment alone. `files` is how many it may open; `constants`
-    of the service, by their whole names, have other values in it."""
+    """`python -m service COMMAND`, or `python -c PROGRAM`, with that environment alone. `files` is how many it
+    may open; `constants` of the service, by their whole names, have other values in it."""
     process = _server().Process(
         target=_run,
         args=(
@@ -102,5 +102,9 @@ def _run(
     os.environ.update({name: str(value) for name, value in environment.items()})
     if files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    sys.argv[1:] = command
-    runpy.run_module("service", run_name="__main__", alter_sys=True)
+    match command:
+        case "-c", program:
+            exec(program, {"__name__": "__main__"})  # noqa: S102  # as Python's option does
+        case _:
+            sys.argv[1:] = command
+            runpy.run_module("service", run_name="__main__", alter_sys=True)

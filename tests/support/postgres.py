@@ -154,5 +154,5 @@ class Postgres:
         file = self._data / "postmaster.pid"
         if self._process is None or not file.exists():
             return False
-        number, *_, state = file.read_text().split() or [""]
-        return number == f"{self._process.pid}" and state in {"ready", "standby"}
+        words = file.read_text().split()  # the server writes it bit by bit
+        return words[:1] == [f"{self._process.pid}"] and words[-1] in {"ready", "standby"}

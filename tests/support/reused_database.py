@@ -1,5 +1,6 @@
 """One PostgreSQL database for many tests: making one takes a hundred times as long as emptying it."""
 
+import asyncio
 from collections.abc import Sequence
 from uuid import uuid4
 
@@ -7,6 +8,7 @@ import asyncpg
 from sqlmodel import SQLModel
 
 from tests.support.database import execute, with_database
+from tests.support.loop_thread import LoopThread
 
 # What a test may change beside rows: tables, rights, triggers, settings of the database.
 SCHEMA = """
@@ -34,40 +36,46 @@ class ReusedDatabase:
         self._url = with_database(server, self._name)
         self._filled: Sequence[str] = ()  # tables with rows from the migrations, which stay
         self._original: Sequence[str] = ()
+        self._thread = LoopThread()  # of the connection, which is kept from test to test
+        self._connection: asyncpg.Connection | None = None
 
     async def empty(self) -> str:
         """Its address. Whoever still uses it is cut off."""
-        if not self._original or not await self._delete_rows():
-            await self._create()
+        await asyncio.wrap_future(self._thread.start(self._empty()))
         return self._url
 
-    async def remove(self) -> None:
+    def remove(self) -> None:
+        self._thread.do(self._drop())
+        self._thread.stop()
+
+    async def _empty(self) -> None:
+        if not self._connection or not await self._delete_rows(self._connection):
+            await self._create()
+
+    async def _drop(self) -> None:
+        if self._connection:
+            await self._connection.close()
         await execute(self._server, f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")
 
     async def _create(self) -> None:
-        await self.remove()
+        await self._drop()
         await execute(self._server, f"CREATE DATABASE {self._name} TEMPLATE {self._template}")
-        connection = await asyncpg.connect(self._url)
+        self._connection = connection = await asyncpg.connect(self._url)
         tables = [row["relname"] for row in await connection.fetch(TABLES)]
         self._filled = [name for name in tables if await connection.fetchval(f"SELECT 1 FROM {name} LIMIT 1")]
         self._original = await self._read_original(connection)
-        await connection.close()
 
-    async def _delete_rows(self) -> bool:
+    async def _delete_rows(self, connection: asyncpg.Connection) -> bool:
         """Whether that was all there was to undo."""
         try:
-            connection = await asyncpg.connect(self._url)
-            try:
-                await connection.execute(CUT_OFF_OTHERS)
-                if await self._read_original(connection) != self._original:
-                    return False
-                tables = [table.name for table in reversed(SQLModel.metadata.sorted_tables)]
-                await connection.execute(
-                    "; ".join(f"DELETE FROM {name}" for name in tables if name not in self._filled)
-                )
-            finally:
-                await connection.close()
-        except asyncpg.PostgresError:
+            await connection.execute(CUT_OFF_OTHERS)
+            if await self._read_original(connection) != self._original:
+                return False
+            tables = [table.name for table in reversed(SQLModel.metadata.sorted_tables)]
+            await connection.execute(
+                "; ".join(f"DELETE FROM {name}" for name in tables if name not in self._filled)
+            )
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             return False
         return True
 
