@@ -46,8 +46,8 @@ def fork(
     files: int | None = None,
     constants: Mapping[str, object] | None = None,
 ) -> ForkServerProcess:
-    """`python -m service COMMAND`, or `python -c PROGRAM`, with that environment alone. `files` is how many it
-    may open; `constants` of the service, by their whole names, have other values in it."""
+    """`python -m service COMMAND`, or `python -c PROGRAM`, with that environment alone. `files` is how many
+    it may open; `constants` of the service, by their whole names, have other values in it."""
     process = _server().Process(
         target=_run,
         args=(
