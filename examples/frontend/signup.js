@@ -1,6 +1,7 @@
 // Signs people up from any page, without a library. Copy this file into your frontend.
 
 const REPEATABLE = ["/problems/timeout", "/problems/unavailable", "/problems/overloaded"];
+const ABOUT_THE_ADDRESS = ["/problems/address-taken", "/problems/unconfirmed"];
 const TRIES = 4;
 const UNREACHABLE = { type: "about:blank", detail: "The service can't be reached. Please try again." };
 
@@ -33,10 +34,11 @@ export async function signUp(url, { email, name }, key = crypto.randomUUID()) {
 // What to say beside each field, by its name; "" is for the form as a whole.
 export function errorsByField(problem) {
   if (problem.errors) return Object.fromEntries(problem.errors.map(({ loc, msg }) => [loc[1] ?? "", msg]));
-  return { [problem.type === "/problems/address-taken" ? "email" : ""]: problem.detail };
+  return { [ABOUT_THE_ADDRESS.includes(problem.type) ? "email" : ""]: problem.detail };
 }
 
-// Calls `show` with "pending", "sent" or "failed" once a second, until the email has left or ten seconds are over.
+// Calls `show` with "pending", "sent" or "failed" once a second, until the email has left or ten seconds are over;
+// with CONFIRMATION=link once, with "after_confirmation".
 export async function follow(url, id, show) {
   for (let asked = 0; asked < 10; asked += 1) {
     const response = await fetch(`${url}/${id}`).catch(() => null);

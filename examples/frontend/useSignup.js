@@ -2,7 +2,8 @@
 import { useCallback, useRef, useState } from "react";
 import { errorsByField, follow, signUp } from "./signup.js";
 
-// `state` is "idle", "sending", then what became of the welcome email: "pending", "sent" or "failed".
+// `state` is "idle", "sending", then what became of the welcome email: "pending", "sent", "failed" or, with
+// CONFIRMATION=link, "after_confirmation": ask the person to open the link in their inbox.
 // `errors` are sentences by field; errors[""] is about the form as a whole.
 export function useSignup(url) {
   const [state, setState] = useState("idle");

@@ -27,13 +27,15 @@ def check() -> None:
 
     wrong: frozenset[str] = frozenset()
     sentences: list[str] = []
-    try:
-        settings = configure()
-    except InvalidSettings as exc:
-        if not exc.names:
-            raise
-        wrong, sentences = exc.names, str(exc).splitlines()
-        settings = load_without(wrong)
+    settings = None
+    while settings is None:
+        try:
+            settings = load_without(wrong) if wrong else configure()
+        except InvalidSettings as exc:  # once the single values are right, some may not fit together
+            if not exc.names - wrong:
+                raise
+            wrong |= exc.names
+            sentences += str(exc).splitlines()
 
     results = [
         _report("settings", [*sentences, *_settings_problems(settings)]),

@@ -102,14 +102,11 @@ class Registration:
         result = await self._batcher.submit(signup)
         if isinstance(result, RegisteredUser):
             return result
-        if isinstance(result, AddressTaken) and self._asks_apart:
-            raise await self._asks_apart.ask_again(signup.address) or result
+        # With UNIFORM the link has been renewed in the same transaction.
+        renews = self._renewals if self._policy is DuplicatePolicy.CONFLICT else None
+        if renews and isinstance(result, AddressTaken):
+            raise await renews.ask_again(signup.address) or result
         raise result
-
-    @property
-    def _asks_apart(self) -> Renewals | None:
-        """With `DuplicatePolicy.UNIFORM` it is a part of the same transaction."""
-        return self._renewals if self._policy is DuplicatePolicy.CONFLICT else None
 
     async def _write(self, signups: Sequence[Signup]) -> Sequence[Result]:
         limit = self._mailboxes if any(signup.address.untagged for signup in signups) else None

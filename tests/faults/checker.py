@@ -2,6 +2,7 @@
 got, and what the database holds."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from service.database.engine import Database
 from service.database.outbox_kinds import Kind
 from tests.support.database import rows
 from tests.support.receiver import Receiver
-from tests.support.relay import ScriptedRelay
+from tests.support.relay import Envelope, ScriptedRelay
 
 
 @dataclass
@@ -18,6 +19,9 @@ class Answers:
     """What clients were answered."""
 
     confirmed: dict[str, str] = field(default_factory=dict)  # address -> id of the user
+    clicked: dict[str, str] = field(
+        default_factory=dict
+    )  # the same, whose confirmation link was answered 200
     request_ids: set[str] = field(default_factory=set)  # of all responses that arrived completely
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
@@ -47,6 +51,8 @@ EXPLANATION = """\
 were answered, what the SMTP server received, and what the database holds.
 
 - **confirmed**: signups that were answered with a 2xx
+- the rows C1 to C4 are with `CONFIRMATION=link`: links that were answered with a 2xx and led to no welcome
+  mail or event count too, and so do welcome mails to addresses that are not confirmed
 - **not stored**, **neither mailed nor failed**: how many of them were lost
 - **sent twice**: mails beyond the first one for a signup
 - **allowed**: how many of these may occur, because a process, the relay or the database went away after the
@@ -70,10 +76,10 @@ class Figures:
 
     confirmed: int
     lost_users: int  # I1: confirmed - stored
-    lost_mails: int  # I2: confirmed - (mailed or failed)
+    lost_mails: int  # I2: confirmed - (mailed or failed), and links that were used - (welcomed or failed)
     duplicates: int  # I3: mails beyond the first, per signup
     allowed_duplicates: int  # I3: being sent at each kill, plus unknown outcomes
-    strangers: int  # I4: mailed - stored
+    strangers: int  # I4: mailed - stored, and welcomed without having confirmed
     unaudited: int  # I5: answers - audited
     errors: int  # I6: answers of 500 and above that are not 503
     stuck: int  # I8: pending rows overdue by more than two minutes
@@ -116,36 +122,49 @@ async def figures(
     receiver: Receiver | None = None,
     allowed_duplicates: int = 0,
 ) -> Figures:
-    users = await rows(database, "SELECT id, email, canonical_email FROM users")
-    emails = await rows(database, "SELECT recipient, status, last_reply FROM outbox WHERE channel = 'mail'")
+    users = await rows(database, "SELECT * FROM users")
+    emails = await rows(database, "SELECT * FROM outbox WHERE channel = 'mail'")
     audited = {row["request_id"] for row in await rows(database, "SELECT request_id FROM audit_log")}
-    mailed = Counter(envelope.recipient for envelope in relay.accepted)
-    failed = {row["recipient"] for row in emails if row["status"] == "failed" and row["last_reply"]}
+    mails = Counter(_mail(envelope) for envelope in relay.accepted)
+    mailed = {recipient for recipient, _ in mails}
+    welcomed = {recipient for recipient, kind in mails if kind is Kind.WELCOME}
+    failures = [row for row in emails if row["status"] == "failed" and row["last_reply"]]
+    failed = {row["recipient"] for row in failures}
+    unwelcome = {row["recipient"] for row in failures if row["kind"] == Kind.WELCOME}
     stored = {row["email"] for row in users}
+    waiting = {row["email"] for row in users if row["confirmation_asked_at"] and not row["confirmed_at"]}
     return Figures(
         confirmed=len(answers.confirmed),
         lost_users=len(set(answers.confirmed) - stored),
-        lost_mails=len(set(answers.confirmed) - set(mailed) - failed),
-        duplicates=sum(count - 1 for count in mailed.values()),
+        lost_mails=len(set(answers.confirmed) - mailed - failed)
+        + len(set(answers.clicked) - welcomed - unwelcome),
+        duplicates=sum(count - 1 for count in mails.values()),
         allowed_duplicates=allowed_duplicates,
-        strangers=len(set(mailed) - stored),
+        strangers=len(mailed - stored) + len(welcomed & waiting),
         unaudited=len(answers.request_ids - audited),
         errors=sum(count for status, count in answers.statuses.items() if status >= 500 and status != 503),
         stuck=await _stuck(database),
         double_users=len(users) - len({row["canonical_email"] for row in users}),
         changed_message_ids=_changed_message_ids(relay),
         p99_ms=answers.percentile(0.99) * 1000,
-        lost_events=_lost_events(answers, receiver) if receiver else 0,
+        lost_events=_lost_events(Kind.USER_CREATED, answers.confirmed, receiver)
+        + _lost_events(Kind.USER_CONFIRMED, answers.clicked, receiver),
     )
 
 
-def _lost_events(answers: Answers, receiver: Receiver) -> int:
+def _mail(envelope: Envelope) -> tuple[str, Kind]:
+    return envelope.recipient, Kind.CONFIRMATION if b"/confirm/" in envelope.content else Kind.WELCOME
+
+
+def _lost_events(kind: Kind, users: Mapping[str, str], receiver: Receiver | None) -> int:
     """One id for each user, however often it came."""
+    if receiver is None:
+        return 0
     ids: dict[str, set[str]] = {}
     for received in receiver.taken:
-        if received.event["type"] == Kind.USER_CREATED:
+        if received.event["type"] == kind:
             ids.setdefault(received.event["data"]["id"], set()).add(received.id)
-    lost = set(answers.confirmed.values()) - set(ids)
+    lost = set(users.values()) - set(ids)
     return len(lost) + sum(len(seen) - 1 for seen in ids.values())
 
 
@@ -157,7 +176,7 @@ async def _stuck(database: Database) -> int:
 
 
 def _changed_message_ids(relay: ScriptedRelay) -> int:
-    ids: dict[str, set[str]] = {}
+    ids: dict[tuple[str, Kind], set[str]] = {}
     for envelope in [*relay.accepted, *relay.unanswered]:
-        ids.setdefault(envelope.recipient, set()).add(envelope.message_id)
+        ids.setdefault(_mail(envelope), set()).add(envelope.message_id)
     return sum(len(seen) - 1 for seen in ids.values())

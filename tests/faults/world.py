@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 from sqlalchemy import ColumnElement, Connection, func, select
@@ -76,6 +76,21 @@ class World:
 
         await asyncio.gather(*(client() for _ in range(at_once)))
 
+    async def click(self, service: Process, address: str, token: str) -> int:
+        """Uses a confirmation link, noted; returns the status, or 0 if the connection broke."""
+        async with http_client() as client:
+            try:
+                answer = await client.post(f"{service.url}/confirm/{token}")
+            except httpx.TransportError:
+                self.answers.broken += 1
+                return 0
+        self.answers.statuses[answer.status_code] += 1
+        self.answers.request_ids.add(answer.headers["X-Request-ID"])
+        assert answer.status_code != 503 or answer.headers["Retry-After"]
+        if answer.status_code == 200:
+            self.answers.clicked[address] = answer.json()["id"]
+        return answer.status_code
+
     @asynccontextmanager
     async def load(self, *services: Process, clients: int = 8) -> AsyncIterator[None]:
         """Clients that sign up as fast as they are answered, spread over the services, until the end."""
@@ -103,9 +118,12 @@ class World:
 
     async def in_flight(self) -> int:
         """Mails between the final dot and our record of the answer: seen by the relay, not yet by us."""
-        at_the_relay = {envelope.recipient for envelope in [*self.relay.accepted, *self.relay.unanswered]}
-        waiting = await rows(self.database, "SELECT recipient FROM outbox WHERE status = 'pending'")
-        return len(at_the_relay & {row["recipient"] for row in waiting})
+        at_the_relay = {
+            UUID(envelope.message_id[1:].partition("@")[0])
+            for envelope in [*self.relay.accepted, *self.relay.unanswered]
+        }
+        waiting = await rows(self.database, "SELECT id FROM outbox WHERE status = 'pending'")
+        return len(at_the_relay & {UUID(str(row["id"])) for row in waiting})
 
     async def a_minute_passes(self) -> None:
         """For the leases of dead processes; only when no process lives that holds one."""

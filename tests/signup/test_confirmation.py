@@ -81,30 +81,6 @@ class TestTheStory:
         [stored] = await rows(database, "SELECT confirmed_at FROM users")
         assert stored["confirmed_at"]
 
-    async def test_polling_tells_how_far_it_is(self, client: httpx.AsyncClient, relay: ScriptedRelay) -> None:
-        path = f"/signup/{(await sign_up(client)).json()['id']}"
-        token = await new_token(relay)
-
-        async def state(**expected: object) -> bool:
-            found = (await client.get(path)).json()
-            return all(found[name] == value for name, value in expected.items())
-
-        await eventually(lambda: state(confirmation_email="sent"))
-        assert await state(welcome_email="after_confirmation", sent_at=None, confirmed_at=None)
-        confirmed = (await client.post(f"/confirm/{token}")).json()
-        await eventually(lambda: state(welcome_email="sent", confirmed_at=confirmed["confirmed_at"]))
-        assert (await client.get(path)).json()["sent_at"]
-
-    async def test_the_language_of_the_signup_is_that_of_both_mails(
-        self, client: httpx.AsyncClient, relay: ScriptedRelay
-    ) -> None:
-        await client.post("/signup", json=ADA, headers={"Accept-Language": "de"})
-        token = await new_token(relay)
-        await client.post(f"/confirm/{token}", headers={"Accept-Language": "en"})
-
-        await eventually(lambda: len(relay.accepted) == 2)
-        assert [text(mail).split("\n")[0] for mail in relay.accepted] == ["Hallo Ada,"] * 2
-
     @pytest.mark.parametrize("clicks", [2, 50])
     async def test_any_number_of_clicks_is_one(
         self,
@@ -145,6 +121,53 @@ class TestTheStory:
         [event] = receiver.events("user.confirmed")
         assert event["data"].keys() == created["data"].keys()
         assert event["data"]["confirmed_at"] == confirmed["confirmed_at"]
+
+    async def test_a_link_expires(
+        self, client: httpx.AsyncClient, relay: ScriptedRelay, database: Database
+    ) -> None:
+        await sign_up(client)
+        token = await new_token(relay)
+        await time_passes(database, WEEK - MINUTE)
+        assert (await client.get(f"/confirm/{token}")).status_code == 200
+
+        await time_passes(database, MINUTE)
+
+        for ask in (
+            client.get(f"/confirm/{token}"),
+            client.post(f"/confirm/{token}"),
+            client.post(f"/confirm/{token}/deny"),
+        ):
+            answer = await ask
+            assert (answer.status_code, answer.json()["type"]) == (410, "/problems/link-expired")
+        [user] = await rows(database, "SELECT confirmed_at FROM users")
+        assert user["confirmed_at"] is None
+
+
+@pytest.mark.parametrize("engine_name", ["sqlite"])
+class TestAnswers:
+    async def test_polling_tells_how_far_it_is(self, client: httpx.AsyncClient, relay: ScriptedRelay) -> None:
+        path = f"/signup/{(await sign_up(client)).json()['id']}"
+        token = await new_token(relay)
+
+        async def state(**expected: object) -> bool:
+            found = (await client.get(path)).json()
+            return all(found[name] == value for name, value in expected.items())
+
+        await eventually(lambda: state(confirmation_email="sent"))
+        assert await state(welcome_email="after_confirmation", sent_at=None, confirmed_at=None)
+        confirmed = (await client.post(f"/confirm/{token}")).json()
+        await eventually(lambda: state(welcome_email="sent", confirmed_at=confirmed["confirmed_at"]))
+        assert (await client.get(path)).json()["sent_at"]
+
+    async def test_the_language_of_the_signup_is_that_of_both_mails(
+        self, client: httpx.AsyncClient, relay: ScriptedRelay
+    ) -> None:
+        await client.post("/signup", json=ADA, headers={"Accept-Language": "de"})
+        token = await new_token(relay)
+        await client.post(f"/confirm/{token}", headers={"Accept-Language": "en"})
+
+        await eventually(lambda: len(relay.accepted) == 2)
+        assert [text(mail).split("\n")[0] for mail in relay.accepted] == ["Hallo Ada,"] * 2
 
     async def test_a_confirmation_mail_that_fails_is_told_as_such(
         self, settings: Settings, relay: ScriptedRelay, receiver: Receiver
@@ -231,6 +254,7 @@ class TestTheStory:
             await eventually(partial(shows, client, line))
 
 
+@pytest.mark.parametrize("engine_name", ["sqlite"])
 class TestLinks:
     async def test_what_is_not_a_link_of_ours_is_not_found(
         self, client: httpx.AsyncClient, relay: ScriptedRelay
@@ -302,26 +326,6 @@ class TestLinks:
             assert (await other.client.get(f"/confirm/{token}")).status_code == 200
         async with running(settings.model_copy(update={"link_key": SecretStr("x" * 16)})) as stranger:
             assert (await stranger.client.get(f"/confirm/{token}")).status_code == 404
-
-    async def test_a_link_expires(
-        self, client: httpx.AsyncClient, relay: ScriptedRelay, database: Database
-    ) -> None:
-        await sign_up(client)
-        token = await new_token(relay)
-        await time_passes(database, WEEK - MINUTE)
-        assert (await client.get(f"/confirm/{token}")).status_code == 200
-
-        await time_passes(database, MINUTE)
-
-        for ask in (
-            client.get(f"/confirm/{token}"),
-            client.post(f"/confirm/{token}"),
-            client.post(f"/confirm/{token}/deny"),
-        ):
-            answer = await ask
-            assert (answer.status_code, answer.json()["type"]) == (410, "/problems/link-expired")
-        [user] = await rows(database, "SELECT confirmed_at FROM users")
-        assert user["confirmed_at"] is None
 
     async def test_who_has_confirmed_stays_so_when_the_link_would_have_expired(
         self, client: httpx.AsyncClient, relay: ScriptedRelay, database: Database
@@ -542,12 +546,8 @@ class TestDenying:
         assert all(user["confirmed_at"] for user in users)
 
 
+@pytest.mark.parametrize("engine_name", ["sqlite"])
 class TestPages:
-    @pytest.fixture(params=["sqlite"])
-    def engine_name(self, request: pytest.FixtureRequest) -> str:
-        name: str = request.param
-        return name
-
     async def test_a_browser_gets_two_buttons_and_then_the_end_of_the_story(
         self, client: httpx.AsyncClient, relay: ScriptedRelay
     ) -> None:

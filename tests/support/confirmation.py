@@ -20,6 +20,13 @@ def text(envelope: Envelope) -> str:
     return content.replace("\r\n", "\n")
 
 
+def links(relay: ScriptedRelay) -> dict[str, str]:
+    """The token of everybody who was asked, by the recipient."""
+    return {
+        envelope.recipient: match[1] for envelope in relay.accepted if (match := LINK.search(text(envelope)))
+    }
+
+
 def tokens(relay: ScriptedRelay) -> list[str]:
     """Of the confirmation mails that the relay has taken, in their order."""
     return [match[1] for envelope in relay.accepted if (match := LINK.search(text(envelope)))]
