@@ -227,14 +227,15 @@ def _shared_app(url: str, folder: Path) -> Iterator[SharedApp]:
 
 
 @pytest.fixture
-def shared_app(request: pytest.FixtureRequest) -> SharedApp | None:
+def shared_app(request: pytest.FixtureRequest) -> Iterator[SharedApp | None]:
     """For tests marked so. One that changes settings builds an app of its own, and so has no `client`."""
     if not request.node.get_closest_marker("shares_app") or "client" not in request.fixturenames:
-        return None
+        yield None
+        return
     engine_name = request.getfixturevalue("engine_name")
     app: SharedApp = request.getfixturevalue(f"_shared_app_on_{engine_name}")
+    yield app
     app.empty()
-    return app
 
 
 @pytest.fixture

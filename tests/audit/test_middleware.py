@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -69,6 +70,7 @@ async def entries(database: Database, request_id: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.shares_app
 @pytest.mark.parametrize(
     ("method", "path", "options", "status", "route"),
     [
@@ -94,7 +96,6 @@ async def entries(database: Database, request_id: str) -> list[dict[str, Any]]:
         ("DELETE", "/signup", {}, 405, "/signup"),
         ("GET", "/healthz", {}, 200, "/healthz"),
         ("HEAD", "/healthz", {}, 200, "/healthz"),
-        ("GET", "/raises", {}, 500, "/raises"),
         (
             "OPTIONS",
             "/signup",
@@ -112,7 +113,7 @@ async def entries(database: Database, request_id: str) -> list[dict[str, Any]]:
     ],
 )
 async def test_every_request_is_one_entry(
-    live: Running,
+    client: httpx.AsyncClient,
     database: Database,
     method: str,
     path: str,
@@ -120,12 +121,29 @@ async def test_every_request_is_one_entry(
     status: int,
     route: str | None,
 ) -> None:
-    headers = {**options.get("headers", {}), "X-Request-ID": "the-one"}
+    await is_recorded(client, database, method, path, options, status, route)
 
-    answer = await live.client.request(method, path, **{**options, "headers": headers})
+
+async def test_so_is_one_that_fails(live: Running, database: Database) -> None:
+    await is_recorded(live.client, database, "GET", "/raises", {}, 500, "/raises")
+
+
+async def is_recorded(
+    client: httpx.AsyncClient,
+    database: Database,
+    method: str,
+    path: str,
+    options: dict[str, Any],
+    status: int,
+    route: str | None,
+) -> None:
+    request_id = uuid4().hex
+    headers = {**options.get("headers", {}), "X-Request-ID": request_id}
+
+    answer = await client.request(method, path, **{**options, "headers": headers})
 
     assert answer.status_code == status
-    [entry] = await entries(database, "the-one")
+    [entry] = await entries(database, request_id)
     assert (entry["method"], entry["route"], entry["status"]) == (method, route, status)
     assert entry["response_bytes"] == (len(answer.content) or entry["response_bytes"])
     assert entry["client_network"] == "127.0.0.0/24"
@@ -207,9 +225,10 @@ async def test_the_mail_goes_while_the_audit_cannot(
     assert entry["status"] == 201
 
 
+@pytest.mark.shares_app
 @pytest.mark.parametrize("sent", ["<script>", "x" * 65, "", "a b", "grün"])
-async def test_a_request_id_that_is_none_is_not_adopted(live: Running, sent: str) -> None:
-    answer = await live.client.get("/healthz", headers=[(b"X-Request-ID", sent.encode())])
+async def test_a_request_id_that_is_none_is_not_adopted(client: httpx.AsyncClient, sent: str) -> None:
+    answer = await client.get("/healthz", headers=[(b"X-Request-ID", sent.encode())])
 
     assert answer.headers.get_list("X-Request-ID") == [answer.headers["X-Request-ID"]]
     assert answer.headers["X-Request-ID"] != sent

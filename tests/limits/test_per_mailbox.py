@@ -13,6 +13,8 @@ from service.settings import Settings
 from tests.support.app import running
 from tests.support.database import rows
 
+pytestmark = pytest.mark.shares_app
+
 
 async def statuses(client: httpx.AsyncClient, *emails: str) -> list[int]:
     return [(await client.post("/signup", json={"email": email})).status_code for email in emails]

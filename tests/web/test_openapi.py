@@ -147,6 +147,7 @@ def test_uniform_describes_what_it_answers(tmp_path: Any) -> None:
     assert set(document["components"]["schemas"]["SignupAccepted"]["example"]) == {"message"}
 
 
+@pytest.mark.shares_app
 @pytest.mark.parametrize("engine_name", ["sqlite"])
 class TestDocs:
     async def test_load_nothing_from_elsewhere(self, client: httpx.AsyncClient) -> None:
