@@ -240,8 +240,9 @@ def _build_signup_handler(
         and settings.duplicate_policy is DuplicatePolicy.CONFLICT
         and not settings.has_send_quota
     )
-    mailboxes = MailboxLimit(rate, database=database) if (rate := settings.mailbox_rate_limit) else None
     confirms = settings.asks_to_confirm
+    rate = settings.mailbox_rate_limit
+    mailboxes = MailboxLimit(rate, database=database, renews=confirms) if rate else None
     signups = Registration(
         database=database,
         outbox=mailing.outbox,

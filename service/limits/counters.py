@@ -1,6 +1,6 @@
 """Counters that all replicas share: a count for each scope and time window."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from sqlalchemy import delete, select
@@ -34,6 +34,17 @@ class Counters:
                 index_elements=[COUNTS.c.ends_at, COUNTS.c.scope],
                 set_={"count": COUNTS.c.count + added.excluded.count},
             ).returning(COUNTS.c.scope, COUNTS.c.count)
+        )
+        return {scope: count for scope, count in found}
+
+    async def find(
+        self, connection: AsyncConnection, scopes: Iterable[str], *, ends_at: datetime
+    ) -> dict[str, int]:
+        """The counts of a window, without those that are 0."""
+        found = await connection.execute(
+            select(COUNTS.c.scope, COUNTS.c.count).where(
+                COUNTS.c.ends_at == ends_at, COUNTS.c.scope.in_(list(scopes))
+            )
         )
         return {scope: count for scope, count in found}
 

@@ -1,9 +1,9 @@
 """Limits the new users of one mailbox. With tags (`ada+1@…`) a mailbox has any number of addresses."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import BigInteger, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -31,13 +31,13 @@ class MailboxLimit:
     """Counts the users themselves, so it needs no counter. Batches without tags cost nothing.
 
     The address without a tag counts but is never refused, or somebody could use up the limit to keep its
-    owner out.
+    owner out. With `renews`, a confirmation mail that is sent again counts like a new user.
     """
 
-    def __init__(self, rate: Rate, *, database: Database) -> None:
+    def __init__(self, rate: Rate, *, database: Database, renews: bool = False) -> None:
         self._rate = rate
         self._database = database
-        self._counts = Counters(database)
+        self._renewals = Counters(database) if renews else None
 
     async def find_excess(
         self, connection: AsyncConnection, addresses: Sequence[Address]
@@ -49,8 +49,6 @@ class MailboxLimit:
         """
         tagged = {address.canonical: address.untagged for address in addresses if address.untagged}
         mailboxes = set(tagged.values())
-        if not self._database.is_sqlite:  # SQLite's transactions take the write lock at once
-            await _lock(connection, mailboxes)
         known, ages = await self._find_stored(connection, tagged)
         excess = {}
         for address in addresses:
@@ -59,39 +57,40 @@ class MailboxLimit:
                 continue
             known.add(address.canonical)
             if address.untagged and len(ages[mailbox]) >= self._rate.limit:
-                excess[address.canonical] = self._rate.period - sorted(ages[mailbox])[self._rate.limit - 1]
+                excess[address.canonical] = self._until_within(ages[mailbox])
             else:
                 ages[mailbox].append(NEW)
         return excess
 
     async def count_renewals(
-        self, connection: AsyncConnection, addresses: Sequence[Address], *, now: datetime
+        self, connection: AsyncConnection, addresses: Sequence[Address]
     ) -> dict[str, timedelta]:
         """Counts one more confirmation mail for each of these known addresses. Those over the limit, by
-        canonical form, are not counted; with them comes after how long to ask again.
-
-        New users of a mailbox and renewals count together, the renewals in windows of the rate's period.
-        """
+        canonical form, are not counted; with them comes after how long they would be within it."""
+        assert self._renewals  # noqa: S101  # the limit was built with `renews`
         mailboxes = {address.canonical: address.untagged or address.canonical for address in addresses}
         _, ages = await self._find_stored(connection, mailboxes)
-        scopes = {mailbox: _renewal_scope(mailbox) for mailbox in mailboxes.values()}
-        ends_at = self._rate.window_end(now)
-        counts = await self._counts.add(connection, dict.fromkeys(scopes.values(), 0), ends_at=ends_at)
-        excess, more = {}, dict.fromkeys(counts, 0)
+        excess, renewed = {}, Counter[str]()
         for canonical, mailbox in mailboxes.items():
-            scope = scopes[mailbox]
-            if len(ages[mailbox]) + counts[scope] + more[scope] >= self._rate.limit:
-                excess[canonical] = ends_at - now
+            if len(ages[mailbox]) >= self._rate.limit:
+                excess[canonical] = self._until_within(ages[mailbox])
             else:
-                more[scope] += 1
-        await self._counts.add(connection, more, ends_at=ends_at)
+                ages[mailbox].append(NEW)
+                renewed[_renewal_scope(mailbox)] += 1
+        ends_at = self._rate.window_end(await self._database.now(connection))
+        await self._renewals.add(connection, renewed, ends_at=ends_at)
         return excess
+
+    def _until_within(self, ages: Sequence[timedelta]) -> timedelta:
+        return self._rate.period - sorted(ages)[self._rate.limit - 1]
 
     async def _find_stored(
         self, connection: AsyncConnection, tagged: Mapping[str, str]
     ) -> tuple[set[str], defaultdict[str, list[timedelta]]]:
-        """The known addresses, and the ages of the users that count for each mailbox."""
+        """The known addresses, and the ages of what counts for each mailbox: users, and renewals."""
         mailboxes = set(tagged.values())
+        if not self._database.is_sqlite:  # SQLite's transactions take the write lock at once
+            await _lock(connection, mailboxes)
         since = self._database.clock(after=-self._rate.period)
         found = await connection.execute(
             select(
@@ -109,7 +108,24 @@ class MailboxLimit:
             known.add(canonical)
             if now - created_at < self._rate.period:
                 ages[untagged or tagged.get(canonical, canonical)].append(now - created_at)
+        if self._renewals:
+            await self._add_renewals(connection, self._renewals, mailboxes, ages)
         return known, ages
+
+    async def _add_renewals(
+        self,
+        connection: AsyncConnection,
+        renewals: Counters,
+        mailboxes: Iterable[str],
+        ages: defaultdict[str, list[timedelta]],
+    ) -> None:
+        """They are counted in windows of the rate's period, and are as old as their window."""
+        now = await self._database.now(connection)
+        ends_at = self._rate.window_end(now)
+        counts = await renewals.find(connection, map(_renewal_scope, mailboxes), ends_at=ends_at)
+        for mailbox in mailboxes:
+            age = self._rate.period - (ends_at - now)
+            ages[mailbox] += [age] * counts.get(_renewal_scope(mailbox), 0)
 
 
 async def _lock(connection: AsyncConnection, mailboxes: Iterable[str]) -> None:

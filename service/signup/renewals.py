@@ -73,7 +73,7 @@ class Renewals:
         found = {each.address.canonical: Unconfirmed(each.asked_at + AT_MOST_EVERY - now) for each in waiting}
         due = [each for each in waiting if found[each.address.canonical].is_sent_again]
         if due and self._mailboxes:
-            excess = await self._mailboxes.count_renewals(connection, [each.address for each in due], now=now)
+            excess = await self._mailboxes.count_renewals(connection, [each.address for each in due])
             found |= {canonical: Unconfirmed(retry_after) for canonical, retry_after in excess.items()}
         await self._renew(
             connection, [each.user_id for each in due if found[each.address.canonical].is_sent_again]
