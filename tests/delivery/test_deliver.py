@@ -262,7 +262,7 @@ async def test_draining_does_not_wait_for_ever(
     delivery = asyncio.create_task(mailing.delivery.deliver(await claimed(mailing, database)))
     await eventually(lambda: relay.stages["dot"])
 
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         await mailing.delivery.drain()
 
     assert not delivery.done()

@@ -120,7 +120,7 @@ async def test_stopping_hangs_up_on_whoever_is_connected(
     )
     await idle.readuntil(b"354")
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await smtp.stop()
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
             await idle.readuntil(b"never")

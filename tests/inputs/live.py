@@ -80,12 +80,17 @@ class Live:
         [counts] = self.rows(
             "SELECT (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM outbox) AS emails"
         )
-        entries = self.rows(f"SELECT status FROM audit_log WHERE request_id = '{request_id}'")
-        return Stored(counts["users"], counts["emails"], [entry["status"] for entry in entries])
+        entries = self._audited_statuses(request_id) if request_id else []
+        return Stored(counts["users"], counts["emails"], entries)
 
     def audited(self, request_id: str) -> Stored:
         """What is stored once the request's entry is."""
-        return eventually(lambda: self.stored(request_id), until=lambda stored: bool(stored.entries))
+        eventually(lambda: self._audited_statuses(request_id), until=bool)
+        return self.stored(request_id)
+
+    def _audited_statuses(self, request_id: str) -> list[int]:
+        entries = self.rows(f"SELECT status FROM audit_log WHERE request_id = '{request_id}'")
+        return [entry["status"] for entry in entries]
 
     def mailed_to(self, mailbox: str) -> Envelope:
         def found() -> Envelope | None:

@@ -337,7 +337,7 @@ async def test_whoever_is_cancelled_leaves_no_connection_open(
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
 
-    await eventually(lambda: relay.connections == 0, within=5)
+    await eventually(lambda: relay.connections == 0)
 
 
 @pytest.mark.parametrize("reply", ["251 forwarded", "252 cannot tell, but will try"])

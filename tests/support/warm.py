@@ -21,7 +21,7 @@ for module in (*(found.name for found in walk_packages(service.__path__, "servic
         import_module(module)
 
 template_cache.compile_once(pytest.MonkeyPatch())
-create_app(Settings())  # opens nothing
+create_app(Settings(_env_file=None))  # opens nothing
 create_inbox(MailStore())
 
 gc.collect()
