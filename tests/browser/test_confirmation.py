@@ -1,6 +1,7 @@
 """Confirming an address, as a person does it: sign up, read the mail, press a button."""
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -9,18 +10,20 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.pages import fill_in, somebody
 from tests.browser.site import Site, started
 from tests.browser.window import DESKTOP, PHONE, Browsing, Visit, brightness
 from tests.support.confirmation import LINK, text
 from tests.support.eventually import eventually
+from tests.support.forks import ROOT
 from tests.support.relay import Envelope
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 each_way = pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
 
+EXAMPLE = ROOT / "examples" / "frontend"
 TO_OPEN = "We've sent you an email. Please open the link in it to confirm your address."
 CONFIRM_SUBJECT = "Confirm your email address for Our service"
 YES, NO = "Yes, confirm my address", "No, delete my address"
@@ -207,3 +210,35 @@ async def test_an_expired_link_is_sent_again_by_the_form_on_its_page(
     await window.page.goto(await confirming.link(address, count=2))
     await window.page.get_by_role("button", name=YES).click()
     await says(window.page, "Your address is confirmed.")
+
+
+async def test_an_app_asks_to_open_the_link_and_confirms_by_itself(
+    confirming: Confirming, visit: Browsing
+) -> None:
+    """The example frontend, and what a page of one's own does with a link."""
+    page, address = (await visit()).page, somebody()
+
+    async def serve(route: Route) -> None:
+        text = (EXAMPLE / Path(route.request.url).name).read_text()
+        kind = "text/html" if route.request.url.endswith("html") else "text/javascript"
+        await route.fulfill(
+            body=text.replace("http://127.0.0.1:8000", confirming.site.url), content_type=kind
+        )
+
+    await page.route(f"{confirming.site.url}/example/*", serve)
+    await page.goto(f"{confirming.site.url}/example/index.html")
+    await fill_in(page, email=address)
+    await expect(page.get_by_role("status")).to_have_text(
+        "Check your inbox, and open the link in it to confirm your address."
+    )
+    link = await confirming.link(address)
+    await page.reload()
+    await fill_in(page, email=address)
+    await expect(page.get_by_label("Email address")).to_have_accessible_description(
+        re.compile("not confirmed yet. Please open the link in the email that we sent you.")
+    )
+
+    confirmed = await page.evaluate("link => fetch(link, {method: 'POST'}).then(it => it.json())", link)
+
+    assert confirmed.keys() == {"id", "confirmed_at"}
+    assert await confirming.is_confirmed(link)

@@ -72,6 +72,21 @@ async def test_c1_killed_between_confirming_and_mailing(
     assert found.confirmed == len(world.answers.clicked) == 20 * rounds
 
 
+async def test_c1_killed_before_the_welcome_mail_is_claimed(world: World, verdict: Verdict) -> None:
+    api, worker = await world.serve(**LINK, WORKER="false"), await world.work(**LINK)
+    waiting = await asked(world, api, 5)
+    await world.kill(worker)
+    for address, token in waiting.items():
+        await world.click(api, address, token)
+    await world.kill(api)
+
+    await world.a_minute_passes()
+    await world.serve(**LINK)
+    await world.settled()
+    found = await verdict(world, "C1", "killed after links were used, before the welcome mails are claimed")
+    assert (len(world.answers.clicked), found.duplicates) == (5, 0)
+
+
 @pytest.mark.both
 async def test_c2_two_clicks_over_two_processes(
     world: World, receiver: Receiver, verdict: Verdict, long: bool
