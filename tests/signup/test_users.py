@@ -25,7 +25,10 @@ async def test_the_newest_come_first(users: Users, database: Database) -> None:
     newest = await users.find_newest(2)
 
     assert [user["email"] for user in newest] == ["user3@example.com", "user2@example.com"]
-    assert list(newest[0]) == ["id", "email", "name", "created_at"]
+    assert list(newest[0]) == [
+        *("id", "email", "name", "created_at"),
+        *("confirmation_asked_at", "confirmed_at"),
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 6, 10])
