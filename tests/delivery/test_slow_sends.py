@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
-from uuid import uuid4
 
 import pytest
 
@@ -13,9 +13,11 @@ from service.delivery import slow_sends as module
 from service.delivery import worker as worker_module
 from service.delivery.assembly import MailDelivery
 from service.observability.metrics import Metrics
-from service.outbox.row import Email, lease_end
+from service.outbox.row import Email
+from service.runtime.ids import new_id
 from service.settings import Settings
 from tests.support.database import rows
+from tests.support.mail import row
 from tests.support.outbox import enqueue
 from tests.support.relay import Envelope, ScriptedRelay
 
@@ -44,7 +46,7 @@ async def test_a_mail_whose_content_the_relay_has_is_waited_for(
     async with mailing.worker.running():
         await asyncio.gather(*(mailing.delivery.deliver(email) for email in slow))
 
-    assert {row["status"] for row in await rows(database, "SELECT status FROM outbox")} == {"sent"}
+    assert {found["status"] for found in await rows(database, "SELECT status FROM outbox")} == {"sent"}
     assert len(relay.accepted) == relay.stages["dot"] == 13
 
 
@@ -70,7 +72,7 @@ async def test_only_a_send_that_takes_long_is_cancelled(
     now = 1000.0
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
     sends = module.SlowSends(2)
-    fast, slow = email(), email()
+    fast, slow = (replace(row(), id=new_id()) for _ in range(2))
     async with sends.watch(fast):
         pass
 
@@ -83,18 +85,6 @@ async def test_only_a_send_that_takes_long_is_cancelled(
 
     with pytest.raises(module.SlowSendCancelled) if is_cancelled else nullcontext():
         await send()
-
-
-def email() -> Email:
-    return Email(
-        id=uuid4(),
-        recipient="ada@example.com",
-        name=None,
-        request_id="",
-        attempt=1,
-        deferrals=0,
-        held_until=lease_end(),
-    )
 
 
 async def claimed(database: Database, name: str) -> Email:
