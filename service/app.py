@@ -110,7 +110,7 @@ def create_app(settings: Settings) -> Application:
     events = build_event_delivery(settings, database=database, metrics=metrics)
     shared = SharedCounters(metrics, database=database)
     limit = SignupLimit(rate, database=database) if (rate := settings.signup_rate_limit) else None
-    own_events = Events.from_settings(settings, database=database)
+    retention = _build_retention(settings, database=database, metrics=metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -121,11 +121,8 @@ def create_app(settings: Settings) -> Application:
             await stack.enter_async_context(audit.running())
             if limit:
                 await stack.enter_async_context(limit.running())
-            if settings.asks_to_confirm:
-                keep = timedelta(days=settings.unconfirmed_days)
-                await stack.enter_async_context(
-                    Retention(database, events=own_events, keep=keep, metrics=metrics).running()
-                )
+            if retention:
+                await stack.enter_async_context(retention.running())
             if settings.worker:
                 await stack.enter_async_context(deliver_in_background(mailing, events))
             yield
@@ -181,16 +178,15 @@ def create_app(settings: Settings) -> Application:
         metrics=metrics,
     )
     if confirm_pages:
-        confirmation = Confirmation(
-            database,
-            links=mailing.links,
-            events=own_events,
-            within=settings.confirm_within,
-            metrics=metrics,
-        )
         confirm_routes.add_routes(
             app.router,
-            confirmation=confirmation,
+            confirmation=Confirmation(
+                database,
+                links=mailing.links,
+                events=Events.from_settings(settings, database=database),
+                within=settings.confirm_within,
+                metrics=metrics,
+            ),
             pages=confirm_pages,
             confirmed_url=settings.confirmed_url,
         )
@@ -227,6 +223,17 @@ def _build_audit_log(settings: Settings, *, database: Database, metrics: Metrics
         heads=Heads(database, secret=secret),
         spool=Spool(settings.data_dir / "audit", secret=secret),
         keep=timedelta(days=settings.audit_retention_days),
+        metrics=metrics,
+    )
+
+
+def _build_retention(settings: Settings, *, database: Database, metrics: Metrics) -> Retention | None:
+    if not settings.asks_to_confirm:
+        return None
+    return Retention(
+        database,
+        events=Events.from_settings(settings, database=database),
+        keep=timedelta(days=settings.unconfirmed_days),
         metrics=metrics,
     )
 

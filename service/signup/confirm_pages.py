@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from service.settings import Settings
-from service.settings.urls import origin_of
 from service.signup.body import wants_page
 from service.signup.pages import POLICY, TEMPLATES, Pages, base_context, render, with_nonce
 from service.templating import environment
@@ -47,9 +46,9 @@ class ConfirmPages:
         templates = environment.create_environment(settings, built_in=TEMPLATES)
         self._pages = pages
         self._page = environment.load_template(templates, "page.confirm.html", *_samples())
-        # Browsers hold against the policy also where the answer to a form leads.
-        to = f" {origin_of(settings.confirmed_url)}" if settings.confirmed_url else ""
-        self._policy = POLICY.replace("form-action 'self'", f"form-action 'self'{to}")
+        # Browsers hold against the policy also where the answer to a form leads, and where that redirects to.
+        anywhere = " http: https:" if settings.confirmed_url else ""
+        self._policy = POLICY.replace("form-action 'self'", f"form-action 'self'{anywhere}")
 
     def show(self, request: Request, page: Page, *, problem: Problem | None = None) -> HTMLResponse:
         language, translate = self._pages.translator(request)

@@ -71,7 +71,9 @@ IdempotencyKey = Annotated[
 
 ABOUT_TRAP = "A trap for bots. Leave it out, or leave it empty where people could see it."
 ACCEPTED = "If this address is new to us, your welcome email is on its way."
-ACCEPTED_TO_CONFIRM = "If this address is new to us, an email with a link to confirm it is on its way."
+ACCEPTED_TO_CONFIRM = (
+    "If this address is new to us or not confirmed yet, an email with a link to confirm it is on its way."
+)
 ID = "0190b6d7-6d24-7a57-9f4a-0d8c6f2f2a11"
 CONFIRMED: JsonDict = {
     "id": ID,

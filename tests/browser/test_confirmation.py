@@ -4,6 +4,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.browser.window import DESKTOP, PHONE, Browsing, Visit, brightness
 from tests.support.confirmation import LINK, text
 from tests.support.eventually import eventually
 from tests.support.forks import ROOT
+from tests.support.ports import free_port
 from tests.support.relay import Envelope
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -161,6 +163,35 @@ async def test_whatever_is_pressed_again_nothing_more_is_sent(
 
     await eventually(confirming.has_sent_all)
     assert await confirming.subjects(address) == ["Welcome to Our service", CONFIRM_SUBJECT]
+
+
+async def test_afterwards_the_browser_is_where_confirmed_url_leads(
+    chromium: object, visit: Browsing, tmp_path: Path
+) -> None:
+    """Redirects of that site to others included, which a browser holds against the form's policy."""
+    ports = free_port(), free_port()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_first = writer.get_extra_info("sockname")[1] == ports[0]
+        head = f"302 Found\r\nLocation: http://127.0.0.1:{ports[1]}/" if is_first else "200 OK"
+        with suppress(asyncio.IncompleteReadError):  # a browser opens more connections than it uses
+            await reader.readuntil(b"\r\n\r\n")
+            page = "Content-Type: text/html\r\nConnection: close\r\n\r\n<title>Hello</title>"
+            writer.write(f"HTTP/1.1 {head}\r\n{page}".encode())
+            await writer.drain()
+        writer.close()
+
+    settings = {"CONFIRMATION": "link", "CONFIRMED_URL": f"http://127.0.0.1:{ports[0]}/start"}
+    async with (
+        await asyncio.start_server(answer, "127.0.0.1", ports[0]),
+        await asyncio.start_server(answer, "127.0.0.1", ports[1]),
+        started(folder=tmp_path, **settings) as site,
+    ):
+        _, link = await Confirming(site, tmp_path).sign_up()
+        page = (await visit(link)).page
+        await page.get_by_role("button", name=YES).click()
+        await expect(page).to_have_title("Hello")
+        assert page.url == f"http://127.0.0.1:{ports[1]}/"
 
 
 async def test_no_script_presses_a_button(confirming: Confirming, visit: Browsing) -> None:
