@@ -40,6 +40,10 @@ hypothesis.settings.register_profile("ours", deadline=None)  # a busy machine ma
 hypothesis.settings.load_profile("ours")
 
 
+# Folders, and files, of tests that take seconds each.
+TAKE_SECONDS = {"browser", "faults", "tools", "test_backup_and_restore.py", "test_typescript.py"}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long", action="store_true", help="all faults, with many rounds and real waiting times"
@@ -61,7 +65,7 @@ def pytest_collection_finish() -> None:
 
 
 def _takes_seconds(item: pytest.Item) -> bool:
-    return not {"browser", "faults"}.isdisjoint(item.path.parts)
+    return not TAKE_SECONDS.isdisjoint(item.path.parts)
 
 
 def _is_for_long_runs(item: pytest.Item) -> bool:
