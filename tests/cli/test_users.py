@@ -5,8 +5,6 @@ import io
 import json
 import os
 import pty
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -22,7 +20,7 @@ from tests.support.app import running
 from tests.support.commands import run
 from tests.support.database import rows
 from tests.support.eventually import eventually
-from tests.support.forks import ROOT
+from tests.support.forks import Descriptor, fork
 from tests.support.relay import ScriptedRelay
 from tests.support.users import numbered, store
 
@@ -155,18 +153,20 @@ async def test_a_long_export_shows_its_progress_to_a_terminal_alone(
 ) -> None:
     await store(database, *numbered(3))
     terminal, stderr = pty.openpty()
+    exported = tmp_path / "exported.csv"
 
-    exported = subprocess.run(  # noqa: ASYNC221  # nothing else runs here
-        [sys.executable, "-m", "service", "users", "export"],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "DATABASE_URL": database_url, "TERM": "xterm"},
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        check=True,
+    process = fork(
+        ("users", "export"),
+        folder=tmp_path,
+        environment={"DATABASE_URL": database_url, "TERM": "xterm"},
+        stdout=exported,
+        stderr=Descriptor(stderr),
     )
+    process.join(60)
 
+    assert process.exitcode == 0
     assert "Exporting" in os.read(terminal, 100_000).decode()
-    assert len(exported.stdout.splitlines()) == 1 + 3
+    assert len(exported.read_text("utf-8").splitlines()) == 1 + 3
     for end in (terminal, stderr):
         os.close(end)
 
