@@ -11,6 +11,7 @@ from service.observability.metrics import Metrics
 from service.outbox.events import Events
 from service.settings import Confirmation, Settings
 from service.signup.retention import Retention
+from service.signup.users import Users
 from tests.support.app import running, shows
 from tests.support.confirmation import new_token, time_passes
 from tests.support.database import rows
@@ -84,3 +85,16 @@ async def test_the_service_does_so_by_itself(
         await eventually(is_counted)
         again = await live.client.post("/signup", json={"email": "ada@example.com"})
         assert again.status_code == 201
+
+
+async def test_one_who_has_confirmed_is_not_erased_for_not_confirming(database: Database) -> None:
+    confirmed, never_asked, waiting = await store(database, *numbered(3))
+    await ask(database, confirmed, ago=MONTH, confirmed=True)
+    await ask(database, waiting, ago=MONTH)
+    users = Users(database, Events(database, wanted=True))
+
+    erased = [await users.erase_unconfirmed(each) for each in (confirmed, never_asked, waiting, waiting)]
+
+    assert erased == [False, False, True, False]
+    assert len(await rows(database, "SELECT id FROM users")) == 2
+    assert len(await rows(database, "SELECT id FROM outbox")) == 1
