@@ -8,7 +8,7 @@ from uuid import UUID
 
 from service.outbox.row import Email
 
-SLOW = 3.0  # s
+SLOW = 2.0  # s
 FAST_WITHIN = 60.0  # s since a mail was taken fast: a relay that is slow with all is waited for
 MAX_REMEMBERED = 10_000  # emails
 
