@@ -127,9 +127,9 @@ async def test_an_erased_user_is_told_by_the_id_alone_and_nothing_else_of_them_i
 
     await Users(database, events).erase("ada@example.com")
 
-    assert "ada" not in json.dumps(
-        [dict(row) for row in await rows(database, "SELECT * FROM outbox")], default=str
-    )
+    [row] = await rows(database, "SELECT * FROM outbox")
+    words = [value for name, value in row.items() if not name.endswith("id")]  # whose hex digits may be "ada"
+    assert "ada" not in str(words).lower()
     async with running(settings):
         event = await only(receiver, "user.erased")
     assert event["data"] == {"id": user["id"]}
