@@ -39,6 +39,12 @@ class MailboxLimit:
         self._database = database
         self._renewals = Counters(database) if renews else None
 
+    async def lock(self, connection: AsyncConnection, addresses: Iterable[Address]) -> None:
+        """Locks the mailboxes of all these addresses until the transaction ends. A transaction that counts
+        renewals does so first, before it locks any row: otherwise two could wait for each other."""
+        if not self._database.is_sqlite:  # SQLite's transactions take the write lock at once
+            await _lock(connection, {address.untagged or address.canonical for address in addresses})
+
     async def find_excess(
         self, connection: AsyncConnection, addresses: Sequence[Address]
     ) -> dict[str, timedelta]:
@@ -49,6 +55,8 @@ class MailboxLimit:
         """
         tagged = {address.canonical: address.untagged for address in addresses if address.untagged}
         mailboxes = set(tagged.values())
+        if not self._database.is_sqlite:
+            await _lock(connection, mailboxes)
         known, ages = await self._find_stored(connection, tagged)
         excess = {}
         for address in addresses:
@@ -65,8 +73,9 @@ class MailboxLimit:
     async def count_renewals(
         self, connection: AsyncConnection, addresses: Sequence[Address]
     ) -> dict[str, timedelta]:
-        """Counts one more confirmation mail for each of these known addresses. Those over the limit, by
-        canonical form, are not counted; with them comes after how long they would be within it."""
+        """Counts one more confirmation mail for each of these known addresses, whose mailboxes are locked.
+        Those over the limit, by canonical form, are not counted; with them comes after how long they would be
+        within it."""
         assert self._renewals  # noqa: S101  # the limit was built with `renews`
         mailboxes = {address.canonical: address.untagged or address.canonical for address in addresses}
         _, ages = await self._find_stored(connection, mailboxes)
@@ -89,8 +98,6 @@ class MailboxLimit:
     ) -> tuple[set[str], defaultdict[str, list[timedelta]]]:
         """The known addresses, and the ages of what counts for each mailbox: users, and renewals."""
         mailboxes = set(tagged.values())
-        if not self._database.is_sqlite:  # SQLite's transactions take the write lock at once
-            await _lock(connection, mailboxes)
         since = self._database.clock(after=-self._rate.period)
         found = await connection.execute(
             select(

@@ -126,6 +126,8 @@ class Registration:
         commit. If it wrote nothing, a full disk, a standby that is away or a slow commit would show it."""
         async with self._database.transaction() as connection:
             addresses = [signup.address for signup in signups]
+            if self._renewals:
+                await self._renewals.lock(connection, addresses)
             too_many = await limit.find_excess(connection, addresses) if limit else {}
             added = await self._store(connection, signups)
             decoys = [_decoy(signup) for signup in signups if signup.id not in added]

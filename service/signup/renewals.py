@@ -64,6 +64,11 @@ class Renewals:
         """None if the address does not wait to be confirmed. Raises what `GroupCommit.submit` raises."""
         return await self._batcher.submit(address)
 
+    async def lock(self, connection: AsyncConnection, addresses: Sequence[Address]) -> None:
+        """Call it first of all in a transaction with `renew`."""
+        if self._mailboxes:
+            await self._mailboxes.lock(connection, addresses)
+
     async def renew(
         self, connection: AsyncConnection, addresses: Sequence[Address]
     ) -> Mapping[str, Unconfirmed]:
@@ -86,6 +91,7 @@ class Renewals:
 
     async def _write(self, addresses: Sequence[Address]) -> Sequence[Unconfirmed | None]:
         async with self._database.transaction() as connection:
+            await self.lock(connection, addresses)
             found = await self.renew(connection, addresses)
         self.count(found)
         return [found.get(address.canonical) for address in addresses]

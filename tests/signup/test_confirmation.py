@@ -14,6 +14,8 @@ from pydantic import SecretStr
 
 from service.app import create_app
 from service.database.engine import Database
+from service.limits.per_mailbox import MailboxLimit
+from service.person.address import parse
 from service.settings import Confirmation, DuplicatePolicy, Settings
 from service.settings.rate import Rate
 from tests.support.app import running, shows
@@ -450,6 +452,27 @@ class TestRepeats:
         await sign_up(client)
 
         await new_token(relay)
+
+
+@pytest.mark.parametrize("engine_name", ["postgresql"])
+@pytest.mark.parametrize("policy", DuplicatePolicy)
+async def test_a_repeat_that_waits_for_its_mailbox_keeps_nobody_waiting(
+    settings: Settings, database: Database, relay: ScriptedRelay, policy: DuplicatePolicy
+) -> None:
+    """Locks are taken in one order, mailboxes first: otherwise two signups could wait for each other."""
+    limit = MailboxLimit(Rate(5, timedelta(hours=1)), database=database, renews=True)
+    async with running(settings.model_copy(update={"duplicate_policy": policy})) as live:
+        await sign_up(live.client)
+        await new_token(relay)
+        await time_passes(database, MINUTE)
+        async with database.transaction() as connection:
+            await limit.lock(connection, [parse("ada@example.com")])
+            again = asyncio.create_task(sign_up(live.client))
+            await eventually(lambda: rows(database, "SELECT 1 FROM pg_locks WHERE NOT granted"))
+            await connection.exec_driver_sql("SELECT id FROM users FOR UPDATE NOWAIT")
+
+        assert (await again).status_code in (202, 409)
+        await new_token(relay, count=2)
 
 
 class TestUniform:
