@@ -104,9 +104,17 @@ class Confirmation:
 
     async def _confirm(self, connection: AsyncConnection, request_ids: Mapping[UUID, str]) -> int:
         """This statement decides who is first, in whichever process. Returns how many users are confirmed."""
+        # Locked in one order, as for renewals, so that two replicas cannot deadlock.
+        unconfirmed = (
+            select(USERS.c.id)
+            .where(USERS.c.id.in_(request_ids), IS_UNCONFIRMED)
+            .order_by(USERS.c.canonical_email)
+            .with_for_update()
+            .cte("unconfirmed")
+        )
         confirmed = await connection.execute(
             update(USERS)
-            .where(USERS.c.id.in_(request_ids), IS_UNCONFIRMED)
+            .where(USERS.c.id.in_(select(unconfirmed.c.id)), IS_UNCONFIRMED)
             .values(confirmed_at=self._database.clock())
             .returning(USERS.c.id)
         )
