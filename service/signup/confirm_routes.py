@@ -1,4 +1,4 @@
-"""HTTP for confirmation links: for people with a browser, and for apps of one page."""
+"""HTTP for confirmation links: pages for people with a browser, JSON for single-page apps."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
