@@ -9,7 +9,7 @@ from jinja2 import Template
 # contain this boundary.
 BOUNDARY = "=_welcome"
 # A line that `b2a_qp` makes too long: it encodes white space at the end of a line without counting that.
-TOO_LONG = re.compile(rb"^(.{74,})(=[0-9A-F]{2})$", re.MULTILINE)
+TOO_LONG = re.compile(rb"=(?:20|09)(?<=[^\n]{77})$", re.MULTILINE)
 
 
 class MimePart:
@@ -32,5 +32,5 @@ def _encode(text: str) -> bytes:
     """Encodes as quoted-printable (RFC 2045, section 6.7), with CRLF after each line. Other line ends are
     replaced first: a lone CR could make the relay see the end of the message too early."""
     lines = "\n".join(text.splitlines()).encode("utf-8", "replace")
-    encoded = TOO_LONG.sub(rb"\1=\n\2", binascii.b2a_qp(lines, istext=True))
+    encoded = TOO_LONG.sub(rb"=\n\g<0>", binascii.b2a_qp(lines, istext=True))
     return encoded.replace(b"\n", b"\r\n")
