@@ -23,6 +23,7 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import AdaptedConnection, DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, SQLAlchemyError
@@ -55,7 +56,11 @@ SQLITE_TIMESTAMP: ColumnElement[str] = literal_column(
 # sqlstate classes whose texts name only things of the server. Others may quote a row, as triggers do.
 QUOTABLE = ("", "08", "0A", "25", "28", "3D", "3F", "42", "53", "55", "57", "58", "XX")
 DATA_ERRORS = ("22", "23")  # sqlstate classes: data exception, integrity violation
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)  # when we use the driver directly
+DRIVER_ERRORS = (
+    *(asyncpg.PostgresError, asyncpg.InterfaceError),  # when we use the driver directly
+    # SQLAlchemy passes these on as they are when a connection breaks while it is given back.
+    *(AsyncAdapt_asyncpg_dbapi.Error, sqlite3.Error),
+)
 UNDEFINED_TABLE = "42P01"
 NOT_MIGRATED = "it was not migrated: run `signup-service migrate`"
 CONFLICTS = ("40001", "40P01")  # serialization failure, deadlock: nothing happened, try again

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 
 from service.database.engine import Database, DatabaseUnavailable, DataRejected
 from service.database.models import User
@@ -104,6 +105,23 @@ async def test_the_words_of_a_pooler_are_passed_on(tmp_path: Path) -> None:
         with pytest.raises(DatabaseUnavailable, match="Tenant or user not found"):
             async with database.read_only():
                 pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AsyncAdapt_asyncpg_dbapi.Error("connection was closed"),  # type: ignore[no-untyped-call]  # theirs
+        sqlite3.OperationalError("disk I/O error"),
+    ],
+)
+async def test_an_error_that_sqlalchemy_did_not_wrap_is_an_outage_too(
+    database: Database, error: Exception
+) -> None:
+    """PostgreSQL's came through when a connection was terminated while it was given back: the outcome of a
+    mail was not recorded, and the mail sent again."""
+    with pytest.raises(DatabaseUnavailable, match=str(error)):
+        async with database.single_statement():
+            raise error
 
 
 async def test_a_refused_value_says_nothing_of_it(database: Database) -> None:
