@@ -15,9 +15,8 @@ help: ## show this list
 run: $(RUN) ## run everything in one process, with an inbox that catches all mail
 	$(BIN)/signup-service up
 
-test: export PYTHONDONTWRITEBYTECODE = # or each worker, and each process of a test, would compile all anew
 test: $(DEV) ## run every test, on SQLite and PostgreSQL (which is included, or set TEST_DATABASE_URL)
-	$(BIN)/pytest
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 faults: $(DEV) ## run all fault tests in full and write docs/faults.md; an hour on an idle machine
 	$(BIN)/pytest -n 2 tests/faults --long --table docs/faults.md
