@@ -11,6 +11,7 @@ from tests.faults.checker import EXPLANATION, Figures
 from tests.faults.world import Verdict, World
 from tests.support.postgres import Postgres
 from tests.support.proxy import Proxy
+from tests.support.receiver import Receiver
 from tests.support.relay import ScriptedRelay
 
 ROW = "row of the table"  # part of the report, whichever process ran the test
@@ -24,6 +25,15 @@ async def world(
     world = World(database_url=database_url, database=database, relay=relay, folder=tmp_path / "world")
     yield world
     await world.end()
+
+
+@pytest.fixture
+async def receiver(world: World) -> AsyncIterator[Receiver]:
+    """Of the events that the world's services send."""
+    world.receiver = await Receiver.started()
+    yield world.receiver
+    await world.end()
+    await world.receiver.stop()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -17,14 +16,6 @@ from tests.support.proxy import Proxy
 from tests.support.receiver import Receiver
 
 LINK = {"CONFIRMATION": "link"}
-
-
-@pytest.fixture
-async def receiver(world: World) -> AsyncIterator[Receiver]:
-    world.receiver = await Receiver.started()
-    yield world.receiver
-    await world.end()
-    await world.receiver.stop()
 
 
 async def asked(world: World, service: Process, count: int) -> dict[str, str]:

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,14 +10,6 @@ from tests.faults.world import Verdict, World
 from tests.support.eventually import eventually
 from tests.support.receiver import DROP, HANG, Answer, Received, Receiver
 from tests.support.relay import HANG as RELAY_HANG
-
-
-@pytest.fixture
-async def receiver(world: World) -> AsyncIterator[Receiver]:
-    world.receiver = await Receiver.started()
-    yield world.receiver
-    await world.end()
-    await world.receiver.stop()
 
 
 @pytest.mark.both
