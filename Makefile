@@ -15,6 +15,7 @@ help: ## show this list
 run: $(RUN) ## run everything in one process, with an inbox that catches all mail
 	$(BIN)/signup-service up
 
+# With bytecode, or each worker, and each process of a test, would compile all anew.
 test: $(DEV) ## run every test, on SQLite and PostgreSQL (which is included, or set TEST_DATABASE_URL)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 

@@ -44,7 +44,7 @@ class Answers:
 
 
 def prepare_request() -> bytes:
-    """A request with a placeholder for its number."""
+    """A request in which `%09d` stands for its number."""
     token = uuid4().hex[:8].encode()  # so that no two runs share an address
     size = len(BODY % (token, 0))
     return HEAD % size + BODY.replace(b"%s", token)

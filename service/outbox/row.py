@@ -139,7 +139,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Refused for now: the email waits longer each time, until it is given up."""
+    """Refused temporarily: the email waits longer each time, until it is given up."""
 
     reply: str
     at_least: float = 0.0  # s

@@ -86,7 +86,7 @@ def test_what_the_app_has_been_told_of_it_refuses_and_audits(live: Live, request
 
 
 def test_a_malformed_signup_is_counted(settings: Settings) -> None:
-    live = Live(settings)  # its own: others' requests are counted in theirs, some time after the answer
+    live = Live(settings)  # not the shared one, which counts earlier requests some time after their answers
     try:
         live.ask(SEEN["no Host"])  # is none
         live.ask(SEEN["no Host, and a body"])

@@ -11,7 +11,7 @@ from service.signup.schemas import IdempotencyKey, SignupRequest
 
 
 async def right(body: SignupRequest, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
-    raise NotImplementedError
+    return Response()
 
 
 async def one_more(
@@ -20,23 +20,23 @@ async def one_more(
     idempotency_key: IdempotencyKey = None,
     campaign: Annotated[str | None, Query(max_length=5)] = None,
 ) -> Response:
-    raise NotImplementedError
+    return Response()
 
 
 async def another_body(
     body: dict[str, Any], request: Request, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    raise NotImplementedError
+    return Response()
 
 
 async def another_key(body: SignupRequest, request: Request, idempotency_key: str | None = None) -> Response:
-    raise NotImplementedError
+    return Response()
 
 
 async def another_order(
     request: Request, body: SignupRequest, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    raise NotImplementedError
+    return Response()
 
 
 def test_it_takes_the_endpoint_that_it_can_call() -> None:
