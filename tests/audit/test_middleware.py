@@ -23,6 +23,12 @@ SIGNUP = {"email": "ada@example.com", "name": "Ada"}
 
 
 @pytest.fixture
+def engine_name() -> str:
+    """What an entry says is decided before it is in any table; how it gets there is tested on both."""
+    return "postgresql"
+
+
+@pytest.fixture
 async def live(settings: Settings) -> AsyncIterator[Running]:
     async with running(settings) as live:
         _add_faulty_routes(live.app)

@@ -14,20 +14,29 @@ from tests.support.database import execute, with_database
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def live(
-    request: pytest.FixtureRequest,
-    postgres_url: str,
-    migrated_template: str,
-    migrated_file: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+def live(request: pytest.FixtureRequest) -> Live:
+    live: Live = request.getfixturevalue(f"live_on_{request.param}")
+    return live
+
+
+@pytest.fixture(scope="session")
+def live_on_sqlite(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("live")
+    shutil.copy(migrated_file, folder / "service.db")
+    yield from _live("", folder)
+
+
+@pytest.fixture(scope="session")
+def live_on_postgresql(
+    postgres_url: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Live]:
-    folder, name = tmp_path_factory.mktemp("live"), f"live_{uuid4().hex}"
-    url = ""
-    if request.param == "sqlite":
-        shutil.copy(migrated_file, folder / "service.db")
-    else:
-        asyncio.run(execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {migrated_template}"))
-        url = with_database(postgres_url, name)
+    name = f"live_{uuid4().hex}"
+    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {migrated_template}"))
+    yield from _live(with_database(postgres_url, name), tmp_path_factory.mktemp("live"))
+    asyncio.run(execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def _live(url: str, folder: Path) -> Iterator[Live]:
     live = Live(
         Settings(
             database_url=url,
@@ -47,5 +56,3 @@ def live(
     )
     live.stop()
     assert twice == []
-    if url:
-        asyncio.run(execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))

@@ -71,6 +71,12 @@ SEEN = {
 }
 
 
+@pytest.fixture(scope="session")
+def live(live_on_postgresql: Live) -> Live:
+    """What surrounds a body is read before any database is asked."""
+    return live_on_postgresql
+
+
 @pytest.mark.parametrize("request_", NEVER_SEEN.values(), ids=NEVER_SEEN)
 def test_what_is_no_http_is_refused_by_the_server(live: Live, request_: bytes) -> None:
     status, kind = MALFORMED

@@ -30,6 +30,12 @@ HOSTILE = '"><script>alert(1)</script>'
 
 
 @pytest.fixture
+def engine_name() -> str:
+    """Whatever a form holds is handed to the database as that of JSON is, which is tested on both."""
+    return "sqlite"
+
+
+@pytest.fixture
 def client(client: httpx.AsyncClient) -> httpx.AsyncClient:
     client.headers.update(BROWSER)
     return client
