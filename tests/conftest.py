@@ -27,7 +27,7 @@ from service.runtime.gc_tuning import tune_gc
 from service.settings import Settings
 from tests.support import template_cache
 from tests.support.app import running
-from tests.support.database import execute, with_database
+from tests.support.database import copy_database, execute, with_database
 from tests.support.deal import deal
 from tests.support.patience import be_patient
 from tests.support.postgres import Postgres
@@ -218,10 +218,8 @@ def _shared_app_on_sqlite(
 def _shared_app_on_postgresql(
     postgres_url: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SharedApp]:
-    name = f"shared_{uuid4().hex}"
-    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {migrated_template}"))
-    yield from _shared_app(with_database(postgres_url, name), tmp_path_factory.mktemp("shared"))
-    asyncio.run(execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+    with copy_database(postgres_url, migrated_template) as url:
+        yield from _shared_app(url, tmp_path_factory.mktemp("shared"))
 
 
 def _shared_app(url: str, folder: Path) -> Iterator[SharedApp]:

@@ -1,16 +1,14 @@
 """One server for each database, kept for all inputs."""
 
-import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from service.settings import Settings
 from tests.inputs.live import ORIGIN, PROXY, Live
-from tests.support.database import execute, with_database
+from tests.support.database import copy_database
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
@@ -30,10 +28,8 @@ def live_on_sqlite(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
 def live_on_postgresql(
     postgres_url: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Live]:
-    name = f"live_{uuid4().hex}"
-    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {migrated_template}"))
-    yield from _live(with_database(postgres_url, name), tmp_path_factory.mktemp("live"))
-    asyncio.run(execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+    with copy_database(postgres_url, migrated_template) as url:
+        yield from _live(url, tmp_path_factory.mktemp("live"))
 
 
 def _live(url: str, folder: Path) -> Iterator[Live]:

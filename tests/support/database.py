@@ -1,9 +1,11 @@
 """Statements that a test sends to a database itself."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import asyncpg
 from sqlalchemy import event
@@ -27,6 +29,15 @@ async def execute(url: str, statement: str) -> None:
 def with_database(url: str, name: str) -> str:
     """The URL of another database on the same server."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@contextmanager
+def copy_database(server_url: str, template: str) -> Iterator[str]:
+    """The URL of a copy. For fixtures that are not async."""
+    name = f"copy_{uuid4().hex}"
+    asyncio.run(execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield with_database(server_url, name)
+    asyncio.run(execute(server_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @contextmanager
