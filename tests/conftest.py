@@ -94,6 +94,7 @@ def _background_loops_go_round_often() -> Iterator[None]:
         patch.setattr("service.observability.shared_counters.WRITE_EVERY", 0.05)
         patch.setattr("service.audit.log.MOVE_DELAY", 0.01)
         patch.setattr("service.delivery.worker.LOOK_EVERY", 0.1)
+        patch.setattr("service.delivery.circuit_breaker.FIRST_PAUSE", 0.1)
         patch.setattr("service.delivery.assembly.EVENTS_GATHER", 0.01)
         patch.setattr("service.delivery.assembly.EVENTS_LOOK_AGAIN", 0.05)
         yield

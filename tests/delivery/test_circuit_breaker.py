@@ -11,6 +11,11 @@ from service.delivery.circuit_breaker import CircuitBreaker, Paused
 from service.observability.metrics import Metrics
 
 
+@pytest.fixture(autouse=True)
+def _pauses_are_as_long_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.delivery.circuit_breaker.FIRST_PAUSE", 1.0)
+
+
 @pytest.fixture
 def breaker(metrics: Metrics) -> CircuitBreaker:
     return CircuitBreaker(10, metrics.mail)
