@@ -35,6 +35,7 @@ from tests.support.relay import ScriptedRelay
 from tests.support.reused_database import ReusedDatabase
 from tests.support.shared_app import SharedApp
 from tests.support.statement_cache import StatementCache
+from tests.support.temporary import prefer_memory
 
 hypothesis.settings.register_profile("ours", deadline=None)  # a busy machine may take long for an example
 hypothesis.settings.load_profile("ours")
@@ -49,6 +50,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--long", action="store_true", help="all faults, with many rounds and real waiting times"
     )
     parser.addoption("--table", help="the file for the table of faults and figures")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    prefer_memory(basetemp=config.option.basetemp)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

