@@ -170,12 +170,14 @@ class TestConnections:
 
             assert connection.read().status == 201
 
+    @pytest.mark.parametrize("live", ["sqlite"], indirect=True)  # no database is asked
     def test_of_a_long_pipeline_each_is_answered_in_its_turn(self, live: Live) -> None:
-        asked = b"".join(head("GET /healthz", f"X-Request-ID: {number}") for number in range(3_000))
+        count = 1_500  # more than Python's stack is deep
+        asked = b"".join(head("GET /healthz", f"X-Request-ID: {number}") for number in range(count))
         with live.connection() as connection:
             threading.Thread(target=connection.send, args=[asked]).start()
 
-            assert [connection.read().request_id for _ in range(3_000)] == [*map(str, range(3_000))]
+            assert [connection.read().request_id for _ in range(count)] == [*map(str, range(count))]
 
     def test_a_pipeline_may_end_in_a_request_that_is_not_complete(self, live: Live) -> None:
         last = post({"email": fresh()})

@@ -180,7 +180,7 @@ class TestLinks:
             await Links(settings, database=database).token(USER)
 
     async def test_every_database_has_a_key_of_its_own(
-        self, settings: Settings, database: Database, empty_database_url: str
+        self, empty_database_url: str, settings: Settings, database: Database
     ) -> None:
         from service.database import migrations
 

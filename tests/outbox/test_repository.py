@@ -248,20 +248,17 @@ def test_the_backoff_grows_to_an_hour_with_jitter(deferrals: int, longest: int) 
 
 
 async def fill(database: Database, domain: str, count: int) -> None:
-    """Many at once, which nobody has claimed."""
-    users = [(new_id(), f"user{number}@{domain}") for number in range(count)]
+    """Many emails, all owed to one user, which nobody has claimed."""
+    user_id, address = new_id(), f"user@{domain}"
     emails = [
-        NewEmail(user_id=user_id, recipient=address, name=None, request_id="r", claimed=False)
-        for user_id, address in users
-    ]
-    async with database.transaction() as connection:
-        await connection.execute(
-            database.insert(User),
-            [
-                {"id": user_id, "email": address, "canonical_email": address, "created_at": LONG_AGO}
-                for user_id, address in users
-            ],
+        NewEmail(
+            user_id=user_id, recipient=f"user{number}@{domain}", name=None, request_id="r", claimed=False
         )
+        for number in range(count)
+    ]
+    user = {"id": user_id, "email": address, "canonical_email": address, "created_at": LONG_AGO}
+    async with database.transaction() as connection:
+        await connection.execute(database.insert(User), user)
         await connection.execute(
             enqueue_statement(database, table(User)),
             {"emails": encode_rows(email.row() for email in emails)},
