@@ -1,11 +1,12 @@
 """Creates a world for each fault, and one table of all results."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from service.database.engine import Database
+from service.outbox.row import BACKOFF
 from service.settings import Settings
 from tests.faults.checker import EXPLANATION, Figures
 from tests.faults.world import Verdict, World
@@ -14,15 +15,37 @@ from tests.support.proxy import Proxy
 from tests.support.receiver import Receiver
 from tests.support.relay import ScriptedRelay
 
+# In `make test` the service's own pauses take a tenth of their time, or the tests would mostly wait for them.
+SHORT_PAUSES: dict[str, object] = {
+    "service.audit.log.MOVE_DELAY": 0.02,
+    "service.audit.log.TRY_AGAIN_AFTER": 0.1,
+    "service.delivery.assembly.EVENTS_GATHER": 0.025,
+    "service.delivery.assembly.EVENTS_LOOK_AGAIN": 0.05,
+    "service.delivery.circuit_breaker.FIRST_PAUSE": 0.1,
+    "service.delivery.deliver.RECORD_AGAIN_AFTER": 0.05,
+    "service.delivery.worker.LOOK_EVERY": 0.1,
+    "service.observability.shared_counters.WRITE_EVERY": 0.5,
+    "service.outbox.row.BACKOFF": tuple(pause / 10 for pause in BACKOFF),
+}
 ROW = "row of the table"  # part of the report, whichever process ran the test
 
 
 @pytest.fixture
 async def world(
-    database_url: str, database: Database, relay: ScriptedRelay, tmp_path: Path
+    database_url: str,
+    database: Database,
+    relay: ScriptedRelay,
+    tmp_path: Path,
+    constants: Mapping[str, object],
 ) -> AsyncIterator[World]:
     """On SQLite and on the shared PostgreSQL, which must not be harmed."""
-    world = World(database_url=database_url, database=database, relay=relay, folder=tmp_path / "world")
+    world = World(
+        database_url=database_url,
+        database=database,
+        relay=relay,
+        folder=tmp_path / "world",
+        constants=constants,
+    )
     yield world
     await world.end()
 
@@ -37,23 +60,29 @@ async def receiver(world: World) -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def postgres() -> AsyncIterator[Postgres]:
+async def postgres(long: bool) -> AsyncIterator[Postgres]:
     """A server for this test only, which it may stop and kill."""
-    server = Postgres()
+    server = Postgres() if long else Postgres(fsync="off")  # that is for disks that lose their power
     yield server
     server.remove()
 
 
 @pytest.fixture
 async def proxied(
-    postgres: Postgres, relay: ScriptedRelay, tmp_path: Path
+    postgres: Postgres, relay: ScriptedRelay, tmp_path: Path, constants: Mapping[str, object]
 ) -> AsyncIterator[tuple[World, Proxy]]:
     """On its own PostgreSQL. The service's connections go through a proxy, the checker's do not."""
     url = await postgres.created("engines")
     proxy = await Proxy.started(postgres.port)
     database = Database(Settings(database_url=url, data_dir=tmp_path))
     through = postgres.url("engines", port=proxy.port)
-    world = World(database_url=through, database=database, relay=relay, folder=tmp_path / "world")
+    world = World(
+        database_url=through,
+        database=database,
+        relay=relay,
+        folder=tmp_path / "world",
+        constants=constants,
+    )
     yield world, proxy
     await world.end()
     await proxy.stop()
@@ -64,6 +93,12 @@ async def proxied(
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether this is `make faults`: more rounds, and the real waiting times."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
+def constants(long: bool) -> Mapping[str, object]:
+    """Of the service, by their whole names, that are not as ever."""
+    return {} if long else SHORT_PAUSES
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import glob
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -63,7 +63,11 @@ async def test_f38_whatever_starts_first(proxied: Proxied, relay: ScriptedRelay,
 
 
 async def test_f39_two_replicas_migrate_at_once(
-    postgres: Postgres, relay: ScriptedRelay, tmp_path: Path, verdict: Verdict
+    postgres: Postgres,
+    relay: ScriptedRelay,
+    tmp_path: Path,
+    constants: Mapping[str, object],
+    verdict: Verdict,
 ) -> None:
     admin = await asyncpg.connect(postgres.url("postgres"))
     await admin.execute("CREATE DATABASE engines")
@@ -78,7 +82,9 @@ async def test_f39_two_replicas_migrate_at_once(
 
     assert [await migration.ended() for migration in migrations] == [0, 0]
     database = Database(Settings(database_url=url))
-    world = World(database_url=url, database=database, relay=relay, folder=tmp_path / "world")
+    world = World(
+        database_url=url, database=database, relay=relay, folder=tmp_path / "world", constants=constants
+    )
     services = [await world.serve(), await world.serve()]
     assert [await ready(service) for service in services] == [200, 200]
     async with world.load(*services):
@@ -247,11 +253,15 @@ async def test_f48_the_pool_is_exhausted(
 
 
 @asynccontextmanager
-async def world_of(server: Postgres, relay: ScriptedRelay, tmp_path: Path) -> AsyncIterator[World]:
+async def world_of(
+    server: Postgres, relay: ScriptedRelay, tmp_path: Path, constants: Mapping[str, object]
+) -> AsyncIterator[World]:
     """For servers with peculiar limits."""
     url = await server.created("engines")
     database = Database(Settings(database_url=url))
-    world = World(database_url=url, database=database, relay=relay, folder=tmp_path / "world")
+    world = World(
+        database_url=url, database=database, relay=relay, folder=tmp_path / "world", constants=constants
+    )
     try:
         yield world
     finally:
@@ -261,10 +271,10 @@ async def world_of(server: Postgres, relay: ScriptedRelay, tmp_path: Path) -> As
 
 
 async def test_f49_somebody_else_has_taken_every_connection(
-    relay: ScriptedRelay, tmp_path: Path, verdict: Verdict, long: bool
+    relay: ScriptedRelay, tmp_path: Path, constants: Mapping[str, object], verdict: Verdict, long: bool
 ) -> None:
     server = Postgres(max_connections="10", superuser_reserved_connections="0")
-    async with world_of(server, relay, tmp_path) as world:
+    async with world_of(server, relay, tmp_path, constants) as world:
         crowd = [await asyncpg.connect(world.database_url) for _ in range(10)]
         service = await world.serve()
         assert await world.signup(service) == 503
@@ -342,10 +352,15 @@ async def _waits(database: Database) -> list[dict[str, object]]:
 
 @pytest.mark.long  # it takes root to mount a disk
 async def test_f52_the_disk_is_full(
-    small_disk: Path, relay: ScriptedRelay, tmp_path: Path, verdict: Verdict, long: bool
+    small_disk: Path,
+    relay: ScriptedRelay,
+    tmp_path: Path,
+    constants: Mapping[str, object],
+    verdict: Verdict,
+    long: bool,
 ) -> None:
     server = Postgres(min_wal_size="32MB", max_wal_size="48MB")
-    async with world_of(server, relay, tmp_path) as world:
+    async with world_of(server, relay, tmp_path, constants) as world:
         service = await world.serve()
         await world.signups(service, 100)
         filler = small_disk / "filler"

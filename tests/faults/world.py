@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -33,7 +33,15 @@ def http_client() -> httpx.AsyncClient:
 class World:
     """Built by a fixture. `serve` and `work` start processes; `load` keeps clients signing up."""
 
-    def __init__(self, *, database_url: str, database: Database, relay: ScriptedRelay, folder: Path) -> None:
+    def __init__(
+        self,
+        *,
+        database_url: str,
+        database: Database,
+        relay: ScriptedRelay,
+        folder: Path,
+        constants: Mapping[str, object],
+    ) -> None:
         self.database_url = database_url  # as the processes see it; may lead through a proxy
         self.database = database  # as the checker sees it; never through the proxy
         self.relay = relay
@@ -41,7 +49,7 @@ class World:
         self.answers = Answers()
         self.receiver: Receiver | None = None  # with one, processes hand each signup on to it
         self.allowed_duplicates = 0
-        self.constants: dict[str, object] = {}  # of the processes that are started from now on; see `fork`
+        self.constants = dict(constants)  # of the processes that are started from now on; see `fork`
         self.processes: list[Process] = []
         self._run = uuid4().hex[:8]
         self._number = 0
