@@ -170,7 +170,6 @@ class TestConnections:
 
             assert connection.read().status == 201
 
-    @pytest.mark.parametrize("live", ["sqlite"], indirect=True)  # no database is asked
     def test_of_a_long_pipeline_each_is_answered_in_its_turn(self, live: Live) -> None:
         count = 1_500  # more than Python's stack is deep
         asked = b"".join(head("GET /healthz", f"X-Request-ID: {number}") for number in range(count))
