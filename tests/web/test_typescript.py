@@ -37,8 +37,8 @@ async def test_it_signs_up_and_knows_every_error_by_its_type(package: Path, tmp_
     ).start()
     try:
         await service.ready(path="/readyz")
-        run(package, "npx", "openapi-typescript", f"{service.url}/openapi.json", "-o", "api.d.ts")
-        run(package, "npx", "tsc")
+        run(package, "node_modules/.bin/openapi-typescript", f"{service.url}/openapi.json", "-o", "api.d.ts")
+        run(package, "node_modules/.bin/tsc")
         printed = run(package, "node", "client.js", service.url, "ada@example.com")
     finally:
         await service.stop()
