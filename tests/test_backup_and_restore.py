@@ -92,7 +92,7 @@ async def test_what_was_backed_up_is_back_and_no_mail_is_sent_again(
     shell = Shell(tmp_path, environment)
     backup, restore = documented(engine_name)
     await shell.type("signup-service migrate")
-    constants = {"service.delivery.circuit_breaker.MAX_PAUSE": 0.5}
+    constants = {"service.delivery.circuit_breaker.MAX_PAUSE": 0.1}
     process = Process("serve", folder=tmp_path, environment=environment, constants=constants)
     await (await process.start()).ready()
     try:

@@ -119,7 +119,9 @@ async def service(
             "LOG_FORMAT": "console" if engine_name == "sqlite" else "json",
         },
         constants={
+            "service.delivery.circuit_breaker.FIRST_PAUSE": 0.1,
             "service.delivery.circuit_breaker.REPORT_DOUBT_AFTER": 0.1,
+            "service.delivery.worker.LOOK_EVERY": 0.1,
             "service.outbox.row.BACKOFF": (timedelta(seconds=1),),
         },
     )

@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from service.database.engine import Database
-from service.runtime.signals import SAME_SIGNAL_WITHIN
 from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.outbox import make_due
@@ -21,6 +20,7 @@ from tests.support.relay import HANG, ScriptedRelay
 
 Start = Callable[..., Awaitable[Process]]
 LOOK_EVERY = 0.1  # s
+SAME_SIGNAL_WITHIN = 0.3  # s
 
 
 @pytest.fixture
@@ -39,7 +39,11 @@ async def start(database_url: str, relay: ScriptedRelay, tmp_path: Path) -> Asyn
                 *command,
                 folder=tmp_path / f"process-{time.monotonic_ns()}",
                 environment=defaults | environment,
-                constants={"service.delivery.worker.LOOK_EVERY": LOOK_EVERY},
+                constants={
+                    "service.delivery.worker.LOOK_EVERY": LOOK_EVERY,
+                    "service.delivery.circuit_breaker.FIRST_PAUSE": 0.1,
+                    "service.runtime.signals.SAME_SIGNAL_WITHIN": SAME_SIGNAL_WITHIN,
+                },
             )
             await process.start()
             stack.push_async_callback(process.stop)
@@ -154,7 +158,7 @@ async def test_two_of_everything_send_each_mail_once(start: Start, relay: Script
 async def test_sigterm_finishes_what_is_in_flight_and_ends_with_success(
     start: Start, relay: ScriptedRelay, database: Database
 ) -> None:
-    relay.delays["dot"] = 1.0
+    relay.delays["dot"] = 0.5
     service = await start("serve")
     async with httpx.AsyncClient(base_url=service.url) as client:
         for number in range(3):
