@@ -1,18 +1,22 @@
 """An audit that cannot find anything is no audit."""
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import ClassVar
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from tests.support.forks import ROOT
 from tests.support.ports import free_port
+from tools import vulnerabilities
+from tools.__main__ import app
 from tools.lock_file import Pin, pins
 
 LOCKED = """\
@@ -23,7 +27,8 @@ uvloop==0.23.0 ; sys_platform != 'win32' \\
     --hash=sha256:{c}
 """.format(a="a" * 64, b="b" * 64, c="c" * 64)
 
-Audit = Callable[..., subprocess.CompletedProcess[str]]
+Audit = Callable[..., Result]
+Answers = dict[object, dict[str, list[str]]]
 
 
 class Advisories(BaseHTTPRequestHandler):
@@ -53,30 +58,52 @@ def advisories(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.fixture(scope="module")
+def answers() -> Answers:
+    return {}
+
+
 @pytest.fixture
-def audit(advisories: str, tmp_path: Path) -> Audit:
-    def audit(*options: str, locked: str = LOCKED, at: str = advisories) -> subprocess.CompletedProcess[str]:
+def audit(advisories: str, answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Audit:
+    """The command, in this process. pip-audit, which takes a second, is asked each question once."""
+    ask = vulnerabilities._ask
+
+    def ask_once(asked: Sequence[Pin]) -> dict[str, list[str]]:
+        question = (*asked, *Advisories.known.items(), os.environ["PIP_AUDIT_OSV_URL"] == advisories)
+        if question not in answers:
+            answers[question] = ask(asked)
+        return answers[question]
+
+    def audit(*options: str, locked: str = LOCKED, at: str = advisories) -> Result:
         lock = tmp_path / "requirements.lock"
         lock.write_text(locked)
-        return subprocess.run(
-            [sys.executable, "-m", "tools", "audit", str(lock), *options],
-            cwd=tmp_path,
-            env={
-                "PYTHONPATH": str(ROOT),
-                "HOME": str(tmp_path),  # where pip-audit has its cache
-                "PIP_AUDIT_VULNERABILITY_SERVICE": "osv",
-                "PIP_AUDIT_OSV_URL": at,
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        environment = {
+            "HOME": str(tmp_path),  # where pip-audit has its cache
+            "PIP_AUDIT_VULNERABILITY_SERVICE": "osv",
+            "PIP_AUDIT_OSV_URL": at,
+        }
+        return CliRunner().invoke(app, ["audit", str(lock), *options], env=environment)
 
+    monkeypatch.setattr(vulnerabilities, "_ask", ask_once)
     return audit
 
 
-def test_what_is_not_known_to_be_vulnerable_passes(audit: Audit) -> None:
-    ended = audit()
+def test_what_is_not_known_to_be_vulnerable_passes(advisories: str, tmp_path: Path) -> None:
+    (tmp_path / "requirements.lock").write_text(LOCKED)
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "tools", "audit"],
+        cwd=tmp_path,
+        env={
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(tmp_path),
+            "PIP_AUDIT_VULNERABILITY_SERVICE": "osv",
+            "PIP_AUDIT_OSV_URL": advisories,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert (ended.returncode, ended.stdout) == (0, "2 packages audited, none with a known vulnerability.\n")
 
@@ -89,21 +116,21 @@ def test_a_vulnerable_package_is_named_and_fails(
 
     ended = audit(*options)
 
-    assert (ended.returncode, ended.stderr) == (1, "uvloop 0.23.0 is vulnerable: CVE-2026-0001.\n")
+    assert (ended.exit_code, ended.stderr) == (1, "uvloop 0.23.0 is vulnerable: CVE-2026-0001.\n")
 
 
 @pytest.mark.parametrize("options", [[], ["--unless-unreachable"]])
 def test_an_audit_of_nothing_fails(audit: Audit, options: list[str]) -> None:
     ended = audit(*options, locked="# nothing\n")
 
-    assert (ended.returncode, ended.stderr) == (1, "The lock file pins nothing, so nothing was audited.\n")
+    assert (ended.exit_code, ended.stderr) == (1, "The lock file pins nothing, so nothing was audited.\n")
 
 
 @pytest.mark.parametrize("options", [[], ["--unless-unreachable"]])
 def test_a_package_that_was_not_audited_is_named_and_fails(audit: Audit, options: list[str]) -> None:
     ended = audit(*options, locked=LOCKED + "jinja2==what?\n")
 
-    assert ended.returncode == 1
+    assert ended.exit_code == 1
     assert "not audited" in ended.stderr
 
 
@@ -112,7 +139,7 @@ def test_a_service_that_knows_no_vulnerability_is_none(audit: Audit, monkeypatch
 
     ended = audit()
 
-    assert ended.returncode == 1
+    assert ended.exit_code == 1
     assert "NOTHING WAS AUDITED" in ended.stderr
     assert "does not know that jinja2 2.11.2 is vulnerable" in ended.stderr
 
@@ -121,7 +148,7 @@ def test_a_service_that_knows_no_vulnerability_is_none(audit: Audit, monkeypatch
 def test_where_nobody_can_be_asked_that_is_said(audit: Audit, options: list[str], status: int) -> None:
     ended = audit(*options, at=f"http://127.0.0.1:{free_port()}/")
 
-    assert ended.returncode == status
+    assert ended.exit_code == status
     assert ended.stderr.startswith("NOTHING WAS AUDITED: the advisory service cannot be used from here")
     assert len(ended.stderr.splitlines()) == 1
 
