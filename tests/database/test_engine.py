@@ -202,7 +202,7 @@ async def test_a_query_that_is_given_up_ends_on_the_server_too(
 ) -> None:
     monkeypatch.setattr("service.database.engine.CHECKOUT_TIMEOUT", 0.2)
     with pytest.raises(DatabaseUnavailable):
-        async with behind_proxy.read_only() as connection:
+        async with behind_proxy.read_only(timeout=0.3) as connection:
             await connection.exec_driver_sql("SELECT pg_sleep(3600)")
 
     admin = await asyncpg.connect(postgres_url)

@@ -105,13 +105,13 @@ def test_a_broken_subject_is_shown_as_well_as_it_can_be(subject: str, shown: str
 
 def test_a_mail_nested_too_deep_to_parse_has_its_source_alone() -> None:
     heads = (
-        f"Content-Type: multipart/mixed; boundary=b{depth}x\r\n\r\n--b{depth}x\r\n" for depth in range(2_000)
+        f"Content-Type: multipart/mixed; boundary=b{depth}x\r\n\r\n--b{depth}x\r\n" for depth in range(1_100)
     )
 
     mail = caught("".join(heads).encode())
 
     assert (mail.text, mail.html) == (None, None)
-    assert mail.source.endswith("--b1999x\r\n")
+    assert mail.source.endswith("--b1099x\r\n")
     assert mailhog_json.message(mail)["MIME"] is not None
 
 
