@@ -29,10 +29,12 @@ def run(
         return subprocess.CompletedProcess(command, process.exitcode, stdout.read_text(), stderr.read_text())
 
 
-def run_program(program: str, *, folder: Path) -> str:
+def run_program(program: str, *, folder: Path, **environment: object) -> str:
     """What it writes to standard error."""
     stderr = folder / "stderr"
-    process = fork(("-c", program), folder=folder, environment={}, stdout=Path(os.devnull), stderr=stderr)
+    process = fork(
+        ("-c", program), folder=folder, environment=environment, stdout=Path(os.devnull), stderr=stderr
+    )
     process.join(60)
     assert process.exitcode == 0, stderr.read_text()
     return stderr.read_text()
