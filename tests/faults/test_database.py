@@ -398,6 +398,8 @@ def fill(path: Path) -> None:
 
 async def test_f57_packets_are_dropped(proxied: Proxied, verdict: Verdict, long: bool) -> None:
     world, proxy = proxied
+    given_up = GIVEN_UP if long else 3.0
+    world.constants["service.database.engine.TRANSACTION_TIMEOUT"] = given_up
     service = await world.serve()
     await world.signups(service, 50)
     await world.settled()
@@ -406,7 +408,7 @@ async def test_f57_packets_are_dropped(proxied: Proxied, verdict: Verdict, long:
     await world.signups(service, 8)
     assert world.answers.statuses == {201: 50, 503: 8}
     assert in_time(world, long=long)
-    await eventually(lambda: signs_up(world, service), within=GIVEN_UP + (MAX_WAIT if long else 2 * MAX_WAIT))
+    await eventually(lambda: signs_up(world, service), within=given_up + (MAX_WAIT if long else 2 * MAX_WAIT))
 
     await quiet(world, service, long=long)
     await verdict(world, "F57", "the packets of every database connection are dropped")

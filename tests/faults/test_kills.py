@@ -70,6 +70,8 @@ async def test_f30_sigterm_finishes_what_is_in_flight(world: World, verdict: Ver
 async def test_f31_sigterm_while_the_relay_hangs_ends_in_time(
     world: World, verdict: Verdict, long: bool
 ) -> None:
+    within = SAME_SIGNAL_WITHIN if long else 0.3
+    world.constants["service.runtime.signals.SAME_SIGNAL_WITHIN"] = within
     world.relay.answers["dot"] = HANG
     service = await world.serve()
     await world.signups(service, 12)
@@ -80,7 +82,7 @@ async def test_f31_sigterm_while_the_relay_hangs_ends_in_time(
     if long:
         assert await service.ended(within=30) == 0
     else:
-        await asyncio.sleep(SAME_SIGNAL_WITHIN + 0.2)
+        await asyncio.sleep(within + 0.2)
         service.signal(signal.SIGTERM)
         await service.ended(within=2)
     world.allowed_duplicates += await world.in_flight()

@@ -200,16 +200,21 @@ async def test_f16_a_relay_that_never_answers_the_dot_is_asked_less_and_less(
 async def test_f17_a_relay_that_thinks_long_about_the_dot_is_waited_for(
     world: World, verdict: Verdict, long: bool, seconds: int
 ) -> None:
-    world.relay.delays["dot"] = seconds
+    if long:
+        thinks: float = seconds
+    else:
+        thinks = 1.5
+        world.constants["service.delivery.slow_sends.SLOW"] = 0.5
+    world.relay.delays["dot"] = thinks
     services = [await world.serve(), await world.serve()]
 
     for service in services:
         await world.signups(service, 15 if long else 10)
 
-    await world.settled(within=3 * seconds + 30)
+    await world.settled(within=3 * thinks + 30)
     assert set(world.relay.recipients.values()) == {1}
     assert not world.relay.unanswered
-    await verdict(world, "F17", f"the relay answers the dot after {seconds} s, two processes")
+    await verdict(world, "F17", f"the relay answers the dot after {thinks} s, two processes")
 
 
 async def test_f18_a_dot_refused_for_now_is_one_mail_later(world: World, verdict: Verdict) -> None:

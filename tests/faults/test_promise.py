@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import uvloop
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -72,7 +73,7 @@ class Promise(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="signup-promise-"))
         shutil.copy(self.template, self.folder / "service.db")
-        self.runner = asyncio.Runner()
+        self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.promised: dict[UUID, Promised] = {}
         self.by_person: dict[str, UUID] = {}
         self.born_claimed = False

@@ -154,8 +154,8 @@ async def test_f10_a_relay_that_refuses_everybody_costs_ten_emails_at_most(
     world.relay.answers |= {"ehlo": "250-relay\r\n250 AUTH PLAIN", "auth": "235 2.7.0 welcome", stage: answer}
     if not long:
         world.constants |= {
-            "service.mail.connection.CREDENTIALS_PAUSE": 3.0,
-            "service.delivery.circuit_breaker.REPORT_DOUBT_AFTER": 1.0,
+            "service.mail.connection.CREDENTIALS_PAUSE": 1.0,
+            "service.delivery.circuit_breaker.REPORT_DOUBT_AFTER": 0.5,
         }
     service = await world.serve(SMTP_USERNAME="ada", SMTP_PASSWORD="engine")
     await world.signups(service, 60)
