@@ -69,9 +69,9 @@ def missing(finding: str) -> int:
 
 @pytest.mark.both
 async def test_f75_retention_does_not_keep_new_entries_waiting(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: bool
 ) -> None:
-    a_second, seconds = 300, 8
+    a_second, seconds = 300, 8 if long else 4
     async with opened(audit_log(database, tmp_path / "before")) as before:
         for number in range(a_second * seconds):
             before.record(entry_of(KEEP - timedelta(seconds=number / a_second)))  # and then they grow old
@@ -92,7 +92,7 @@ async def test_f75_retention_does_not_keep_new_entries_waiting(
 
 @pytest.mark.both
 async def test_f76_verification_raises_no_alarm_while_retention_and_traffic_work(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: bool
 ) -> None:
     monkeypatch.setattr(log, "CLEAN_UP_EVERY", 0.01)
     monkeypatch.setattr(log, "MOVE_DELAY", 0.01)
@@ -100,11 +100,11 @@ async def test_f76_verification_raises_no_alarm_while_retention_and_traffic_work
     monkeypatch.setattr(verify, "PAGE_SIZE", 50)
     audit = audit_log(database, tmp_path, secret=b"key", keep=KEEP)
 
-    async with audit.running(), traffic(audit, age=KEEP - timedelta(seconds=2)):
-        await asyncio.sleep(1)
+    async with audit.running(), traffic(audit, age=KEEP - timedelta(seconds=2 if long else 0.5)):
+        await asyncio.sleep(1 if long else 0.5)
         for _ in range(15):
             assert await faults(database, secret=b"key") == []
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2 if long else 0.1)
 
     [head] = await rows(database, HEADS)
     assert head["first_seq"] > 1
