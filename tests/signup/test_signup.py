@@ -321,8 +321,9 @@ class TestCors:
 
 
 async def test_while_the_relay_is_away_rows_are_left_to_the_worker(
-    settings: Settings, database: Database, relay: ScriptedRelay
+    settings: Settings, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("service.delivery.circuit_breaker.FIRST_PAUSE", 60)  # s; longer than the test
     await relay.stop()
     async with running(settings) as live:
         await live.client.post("/signup", json=ADA)
