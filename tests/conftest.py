@@ -52,6 +52,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--table", help="the file for the table of faults and figures")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, because the tests of faults mostly wait."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_configure(config: pytest.Config) -> None:
     prefer_memory(basetemp=config.option.basetemp)
 
