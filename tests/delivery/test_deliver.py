@@ -117,7 +117,7 @@ async def test_the_relays_trouble_costs_the_email_nothing(
 async def test_while_the_relay_is_paused_emails_are_handed_back_unsent(
     mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
-    mailing.breaker.pause("421 closing")
+    mailing.breaker.pause("421 closing", at_least=60)
 
     await mailing.delivery.deliver(await claimed(mailing, database))
 
