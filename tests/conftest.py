@@ -25,8 +25,8 @@ from service.observability.metrics import Metrics
 from service.outbox.repository import Outbox
 from service.runtime.gc_tuning import tune_gc
 from service.settings import Settings
+from tests.support import template_cache
 from tests.support.app import running
-from tests.support.built_once import build_once
 from tests.support.database import copy_database, execute, with_database
 from tests.support.deal import deal
 from tests.support.patience import be_patient
@@ -111,9 +111,9 @@ def _background_loops_go_round_often() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _parts_of_apps_are_built_once() -> Iterator[None]:
+def _templates_are_compiled_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        build_once(patch)
+        template_cache.compile_once(patch)
         yield
 
 

@@ -12,7 +12,7 @@ from service.app import create_app
 from service.inbox.app import create_inbox
 from service.inbox.store import MailStore
 from service.settings import Settings
-from tests.support.built_once import build_once
+from tests.support import template_cache
 
 LATE = ("aiosqlite", "encodings.idna", "pydantic.v1", "rich.console", "rich.progress")  # imported when used
 
@@ -20,7 +20,7 @@ for module in (*(found.name for found in walk_packages(service.__path__, "servic
     if not module.endswith("__main__"):
         import_module(module)
 
-build_once(pytest.MonkeyPatch())
+template_cache.compile_once(pytest.MonkeyPatch())
 create_app(Settings(_env_file=None))  # opens nothing
 create_inbox(MailStore())
 
