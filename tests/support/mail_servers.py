@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def unpack(folder: Path) -> None:
         subprocess.run(["dpkg", "-x", package, folder / "root"], check=True)  # noqa: S607  # Debian's own
 
 
-class MailServer:
+class MailServer(ABC):
     """Passes on to `onward` on this machine what it takes, and allows `connections` at once."""
 
     def __init__(self, root: Path, folder: Path, *, onward: int, connections: int) -> None:
@@ -57,9 +58,9 @@ class MailServer:
             os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait(20)
 
+    @abstractmethod
     def _prepare(self) -> tuple[list[str], Mapping[str, str]]:
         """Writes the configuration; returns the command and its environment."""
-        raise NotImplementedError
 
     def _is_listening(self) -> bool:
         hexadecimal = f":{self.port:04X} 00000000:0000 0A"  # a try to connect would count as a client
