@@ -1,16 +1,15 @@
 """Access tokens for a relay that wants XOAUTH2, from the provider's token endpoint (RFC 6749)."""
 
 import asyncio
+import json
 import math
-import ssl
 from http import HTTPStatus
 from time import monotonic
 from typing import Any
 from urllib.parse import quote_plus
 
-import httpx
-
 from service.mail.connection import TokenTrouble
+from service.runtime import http_client
 from service.settings import Settings
 
 TIMEOUT = 8.0  # s, for the whole request: less than a connection to the relay is given
@@ -28,7 +27,6 @@ class AccessTokens:
         self._secrets = [
             self._form[name] for name in ("client_secret", "refresh_token") if name in self._form
         ]
-        self._tls = ssl.create_default_context()  # trusts who the relay's connections trust
         self._lock = asyncio.Lock()
         self._token = ""
         self._renew_at = 0.0
@@ -59,24 +57,23 @@ class AccessTokens:
         """The token and for how many seconds it is valid."""
         try:
             async with asyncio.timeout(TIMEOUT):
-                response = await self._post()
+                status, fields = await self._post()
         except TimeoutError as exc:
             raise TokenTrouble(f"{self._url} did not answer within {TIMEOUT:g} s") from exc
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as exc:  # the last two: a proxy
-            raise TokenTrouble(f"{self._url} cannot be used: {self._redact(str(exc))}") from exc
-        fields = _fields(response)
+        except http_client.ERRORS as exc:
+            reason = self._redact(http_client.describe(exc))
+            raise TokenTrouble(f"{self._url} cannot be used: {reason}") from exc
         token = fields.get("access_token")
-        if response.status_code == HTTPStatus.OK and isinstance(token, str) and _is_sendable(token):
+        if status == HTTPStatus.OK and isinstance(token, str) and _is_sendable(token):
             return token, _lifetime(fields.get("expires_in"))
-        raise self._refusal(response.status_code, fields)
+        raise self._refusal(status, fields)
 
-    async def _post(self) -> httpx.Response:
-        async with httpx.AsyncClient(
-            verify=self._tls,
-            timeout=TIMEOUT,
-            trust_env=self._url.startswith("https:"),  # or a proxy would read the secrets
-        ) as client:
-            return await client.post(self._url, data=self._form, headers={"Accept": "application/json"})
+    async def _post(self) -> tuple[int, dict[str, Any]]:
+        async with (
+            http_client.open_session(self._url, headers={"Accept": "application/json"}) as session,
+            session.post(self._url, data=self._form, allow_redirects=False) as response,
+        ):
+            return response.status, _fields(await response.read())
 
     def _refusal(self, status: int, fields: dict[str, Any]) -> TokenTrouble:
         error = fields.get("error")
@@ -104,9 +101,9 @@ def _form(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in form.items() if value}
 
 
-def _fields(response: httpx.Response) -> dict[str, Any]:
+def _fields(body: bytes) -> dict[str, Any]:
     try:
-        fields = response.json()
+        fields = json.loads(body)
     except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}

@@ -3,25 +3,23 @@
 import asyncio
 import contextlib
 import math
-import ssl
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
 
 from service import __version__
 from service.outbox.channel import ChannelTrouble, Fault, LaterRefusal
+from service.runtime import http_client
 from service.settings import Settings
 from service.settings.urls import host_in_url
 from service.webhook.signature import sign
 
 CONNECTIONS = 5  # of each process
 TIMEOUT = 15.0  # s, for the whole request
-CONNECT_TIMEOUT = 10.0  # s
 IDLE_TIMEOUT = 3.0  # s; many servers close a connection after five, just as it is used again
 MAX_WORDS = 300  # characters of a refusal that are kept
 MAX_BODY = 16 * 1024  # bytes of an answer that are read, so that its connection can be used again
@@ -34,6 +32,7 @@ AWAY = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
+REDIRECTS = range(300, 400)
 
 
 class Endpoint:
@@ -41,20 +40,9 @@ class Endpoint:
         self._url = settings.webhook_url
         self._keys = settings.webhook_keys
         parts = urlsplit(self._url)
-        is_tls = parts.scheme == "https"
-        self.address = f"{host_in_url(parts.hostname or '')}:{parts.port or (443 if is_tls else 80)}"
-        self._client = httpx.AsyncClient(
-            verify=ssl.create_default_context() if is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            trust_env=is_tls,  # or a proxy would read the events
-            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
-            limits=httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=IDLE_TIMEOUT),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            headers={
-                "Content-Type": "application/json",
-                "User-Agent": f"signup-service/{__version__}",
-                "Accept-Encoding": "identity",
-            },
-        )
+        default_port = 443 if parts.scheme == "https" else 80
+        self.address = f"{host_in_url(parts.hostname or '')}:{parts.port or default_port}"
+        self._session: aiohttp.ClientSession | None = None
 
     async def post(self, webhook_id: str, body: bytes) -> str:
         """The endpoint's status line, if it took the event. Raises LaterRefusal or ChannelTrouble."""
@@ -62,66 +50,83 @@ class Endpoint:
         try:
             async with (
                 asyncio.timeout(TIMEOUT),
-                self._client.stream("POST", self._url, content=body, headers=headers) as response,
+                self._open_session().post(
+                    self._url, data=body, headers=headers, allow_redirects=False
+                ) as response,
             ):
                 words = await _read_words(response)
+        except http_client.NOT_CONNECTED as exc:
+            raise ChannelTrouble(f"{self.address} cannot be reached: {http_client.describe(exc)}") from exc
         except TimeoutError as exc:
             # This event may be why: others are tried before the endpoint is blamed.
             raise LaterRefusal(
                 f"{self.address} did not answer within {TIMEOUT:g} s", fault=Fault.CHANNEL
             ) from exc
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as exc:
-            raise ChannelTrouble(f"{self.address} cannot be reached: {_describe(exc)}") from exc
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as exc:  # the last two: a proxy
+        except http_client.ERRORS as exc:
             raise LaterRefusal(
-                f"{self.address} broke the connection: {_describe(exc)}", fault=Fault.CHANNEL
+                f"{self.address} broke the connection: {http_client.describe(exc)}", fault=Fault.CHANNEL
             ) from exc
-        if response.is_success:
+        if _is_success(response):
             return words
         raise self._refusal(response, words)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        if self._session:
+            await self._session.close()
 
-    def _refusal(self, response: httpx.Response, words: str) -> LaterRefusal | ChannelTrouble:
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = http_client.open_session(
+                self._url,
+                connections=CONNECTIONS,
+                idle_timeout=IDLE_TIMEOUT,
+                headers={
+                    "Content-Type": "application/json",
+                    "User-Agent": f"signup-service/{__version__}",
+                },
+            )
+        return self._session
+
+    def _refusal(self, response: aiohttp.ClientResponse, words: str) -> LaterRefusal | ChannelTrouble:
         status = _status(response)
-        if response.status_code == HTTPStatus.GONE:
+        if response.status == HTTPStatus.GONE:
             return ChannelTrouble(
                 f"{self.address} wants no events ({status}): none is sent until the service is restarted",
                 pause=math.inf,
             )
         return LaterRefusal(
             words,
-            fault=Fault.CHANNEL if response.status_code in AWAY else Fault.UNCLEAR,
+            fault=Fault.CHANNEL if response.status in AWAY else Fault.UNCLEAR,
             retry_after=_retry_after(response.headers.get("Retry-After", "")),
             summary=f"{self.address} answered {status}",
         )
 
 
-async def _read_words(response: httpx.Response) -> str:
+async def _read_words(response: aiohttp.ClientResponse) -> str:
     """The status, and of a refusal the beginning of its body. The status alone decides: a body that breaks or
     never ends changes nothing."""
     body = b""
-    with contextlib.suppress(httpx.HTTPError, TimeoutError):
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
         async with asyncio.timeout(BODY_TIMEOUT):
-            async for chunk in response.aiter_raw():
+            async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > MAX_BODY:
                     break
     words = _status(response)
-    detail = "" if response.is_success else body[: 4 * MAX_WORDS].decode("utf-8", "replace")
-    if location := response.headers.get("Location") if response.has_redirect_location else None:
+    detail = "" if _is_success(response) else body[: 4 * MAX_WORDS].decode("utf-8", "replace")
+    location = response.headers.get("Location")
+    if location and response.status in REDIRECTS:
         detail = f"redirects are not followed: to {location}"
     detail = " ".join("".join(char if char.isprintable() else " " for char in detail).split())
     return f"{words}: {detail}"[:MAX_WORDS] if detail else words
 
 
-def _status(response: httpx.Response) -> str:
-    return f"{response.status_code} {response.reason_phrase}".strip()
+def _status(response: aiohttp.ClientResponse) -> str:
+    return f"{response.status} {response.reason or ''}".strip()
 
 
-def _describe(exc: Exception) -> str:
-    return str(exc) or type(exc).__name__
+def _is_success(response: aiohttp.ClientResponse) -> bool:
+    return HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES
 
 
 def _retry_after(value: str) -> float:
