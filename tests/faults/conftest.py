@@ -96,6 +96,13 @@ def long(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
+def calm(long: bool) -> float:
+    """How many seconds p99 of the answers may be while the relay is in trouble: much less than a wait for the
+    relay. Only `make faults` has the machine to itself."""
+    return 1.0 if long else 5.0
+
+
+@pytest.fixture
 def constants(long: bool) -> Mapping[str, object]:
     """Of the service, by their whole names, that are not as ever."""
     return {} if long else SHORT_PAUSES

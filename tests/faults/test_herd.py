@@ -21,7 +21,6 @@ from tests.support.relay import Envelope
 
 OUTAGE = timedelta(hours=8)
 PAUSE_OF_VISITORS = 0.03  # s; steady, and far from what the machine can do
-CALM = 1.0  # s
 
 
 async def leave_waiting(world: World, count: int) -> None:
@@ -66,7 +65,7 @@ async def visitors(world: World, services: list[Process]) -> AsyncIterator[None]
 
 
 async def test_f25_a_backlog_drains_by_the_ramp_while_signups_are_answered_as_ever(
-    world: World, verdict: Verdict, long: bool, monkeypatch: pytest.MonkeyPatch
+    world: World, verdict: Verdict, calm: float, long: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = 100_000 if long else 2_000
     monkeypatch.setattr(
@@ -97,7 +96,7 @@ async def test_f25_a_backlog_drains_by_the_ramp_while_signups_are_answered_as_ev
     assert set(world.relay.recipients.values()) == {1}
     before = Answers(seconds=world.answers.seconds[:away]).percentile(0.99)
     meanwhile = Answers(seconds=world.answers.seconds[away:]).percentile(0.99)
-    assert meanwhile < CALM
+    assert meanwhile < calm
     await verdict(
         world,
         "F25",
