@@ -1,5 +1,6 @@
 """What the endpoint is sent, and what its answers mean."""
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
@@ -155,13 +156,42 @@ async def test_an_endpoint_that_is_down_is_trouble(endpoint: Endpoint, receiver:
         await endpoint.post("1", b"{}")
 
 
-async def test_connections_are_used_again_and_no_cookie_comes_back(
-    endpoint: Endpoint, receiver: Receiver
-) -> None:
-    receiver.answer = 200, {"Set-Cookie": "a=b"}, b"thanks"
-
+async def test_a_connection_is_used_again(endpoint: Endpoint, receiver: Receiver) -> None:
     for _ in range(3):
         await endpoint.post("1", b"{}")
 
     assert receiver.connections == 1
+
+
+async def test_a_connection_that_was_idle_for_long_is_not(
+    endpoint: Endpoint, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.05)
+
+    await endpoint.post("1", b"{}")
+    await asyncio.sleep(0.1)
+    await endpoint.post("1", b"{}")
+
+    assert receiver.connections == 2
+
+
+async def test_no_more_connections_are_opened_than_a_small_endpoint_bears(
+    endpoint: Endpoint, receiver: Receiver
+) -> None:
+    receiver.delay = 0.05
+
+    await asyncio.gather(*(endpoint.post("1", b"{}") for _ in range(20)))
+
+    assert receiver.connections == module.CONNECTIONS
+
+
+async def test_no_cookie_comes_back(settings: Settings, receiver: Receiver) -> None:
+    named = settings.webhook_url.replace("127.0.0.1", "localhost")  # an IP address would get none anyway
+    endpoint = Endpoint(settings.model_copy(update={"webhook_url": named}))
+    receiver.answer = 200, {"Set-Cookie": "a=b"}, b"thanks"
+
+    for _ in range(2):
+        await endpoint.post("1", b"{}")
+
+    await endpoint.close()
     assert not any("cookie" in received.headers for received in receiver.taken)
