@@ -10,18 +10,19 @@ from service.database.email_status import EmailStatus
 
 MAILS_A_SECOND = 12_000  # more than can be delivered, so that the outbox stays full
 WARM_UP = 500  # mails
+DISTANCE = 0.02  # s that a reply takes from a relay in another place
 LOOK_EVERY = 0.005  # s
 WITHIN = 60.0  # s
 
 
-async def pool(testbed: Testbed) -> Measurement:
-    async with testbed.sink() as (port, mails), testbed.pool(port):
+async def pool(testbed: Testbed, *, reply_after: float = 0.0) -> Measurement:
+    async with testbed.sink(reply_after) as (port, mails), testbed.pool(port):
         return await _delivered(mails, seconds=testbed.seconds)
 
 
-async def worker(testbed: Testbed) -> Measurement:
+async def worker(testbed: Testbed, *, reply_after: float = 0.0) -> Measurement:
     waiting = int(MAILS_A_SECOND * testbed.seconds) + WARM_UP
-    async with testbed.databases.create() as store, testbed.sink() as (port, mails):
+    async with testbed.databases.create() as store, testbed.sink(reply_after) as (port, mails):
         await store.fill(waiting, status=EmailStatus.PENDING)
         async with testbed.service("service", "worker", store=store, smtp_port=port):
             return await _delivered(mails, seconds=testbed.seconds, at_most=waiting)

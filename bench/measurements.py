@@ -18,6 +18,8 @@ class Variant(StrEnum):
     HANDING_ON = "handing on"  # as RELAY_AWAY, with events for a receiver that answers in 50 ms
     POOL = "pool"  # mails only: one prepared message over the same connections
     WORKER = "worker"  # mails only: the worker, from a full outbox
+    DISTANT_POOL = "pool, 20 ms away"  # the same, and the relay takes 20 ms for each reply
+    DISTANT_WORKER = "worker, 20 ms away"
     FEW_FINISHED = "1,000 finished"  # the time of a claim beside them
     MANY_FINISHED = "1,000,000 finished"
     FEW_WAITING = "1,000 waiting"  # the memory of the service with them

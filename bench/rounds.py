@@ -22,6 +22,8 @@ MEASURES: Mapping[Variant, Callable[[Testbed], Awaitable[Measurement]]] = {
     Variant.RECIPE: signups.recipe,
     Variant.POOL: deliveries.pool,
     Variant.WORKER: deliveries.worker,
+    Variant.DISTANT_POOL: partial(deliveries.pool, reply_after=deliveries.DISTANCE),
+    Variant.DISTANT_WORKER: partial(deliveries.worker, reply_after=deliveries.DISTANCE),
     Variant.FEW_FINISHED: partial(large_outbox.claims, finished=1_000),
     Variant.MANY_FINISHED: partial(large_outbox.claims, finished=1_000_000),
     Variant.FEW_WAITING: partial(large_outbox.memory, waiting=1_000),

@@ -1,9 +1,9 @@
 """An SMTP server that accepts and counts every mail, and keeps none.
 
-    python -m bench.smtp_sink PORT COUNT_FILE
+    python -m bench.smtp_sink PORT COUNT_FILE [REPLY_AFTER]
 
-The count is eight bytes in a file, so that reading it costs the sink nothing. With `hang` in place of the
-file it accepts connections and never replies.
+The count is eight bytes in a file, so that reading it costs the sink nothing. REPLY_AFTER is in seconds. With
+`hang` in place of the file it accepts connections and never replies.
 """
 
 import asyncio
@@ -51,8 +51,9 @@ class Counter:
 
 
 class Session(asyncio.Protocol):
-    def __init__(self, counter: Counter) -> None:
+    def __init__(self, counter: Counter, *, reply_after: float) -> None:
         self._counter = counter
+        self._reply_after = reply_after
         self._received = b""
         self._in_data = False
 
@@ -65,6 +66,12 @@ class Session(asyncio.Protocol):
         replies = b""
         while reply := self._take():
             replies += reply
+        if self._reply_after:
+            asyncio.get_running_loop().call_later(self._reply_after, self._reply, replies)
+        else:
+            self._reply(replies)
+
+    def _reply(self, replies: bytes) -> None:
         self._transport.write(replies)
         if replies.endswith(BYE):
             self._transport.close()
@@ -91,9 +98,10 @@ async def serve(port: int, session: Callable[[], asyncio.Protocol]) -> None:
 
 
 if __name__ == "__main__":
-    port, file = sys.argv[1:]
+    port, file, *more = sys.argv[1:]
     if file == HANG:
         uvloop.run(serve(int(port), asyncio.Protocol))
     else:
         counter = Counter(Path(file))
-        uvloop.run(serve(int(port), lambda: Session(counter)))
+        reply_after = float(more[0]) if more else 0.0
+        uvloop.run(serve(int(port), lambda: Session(counter, reply_after=reply_after)))

@@ -55,12 +55,13 @@ class Testbed:
             yield server
 
     @asynccontextmanager
-    async def sink(self) -> AsyncIterator[tuple[int, Counter]]:
-        """Its port, and the counter of the mails that it accepted."""
+    async def sink(self, reply_after: float = 0.0) -> AsyncIterator[tuple[int, Counter]]:
+        """Its port, and the counter of the mails that it accepted. Each reply takes `reply_after` seconds."""
         folder, port = self._new_folder(), free_port()
         folder.mkdir()
         counter = Counter(folder / "count")
-        async with run_module("bench.smtp_sink", port, folder / "count", folder=folder, port=port) as relay:
+        sink = "bench.smtp_sink", port, folder / "count", reply_after
+        async with run_module(*sink, folder=folder, port=port) as relay:
             await relay.wait_until_accepting()
             yield port, counter
 
