@@ -35,7 +35,7 @@ def parse_duration(text: str) -> timedelta:
     """Reads the value of the option --since."""
     match = re.fullmatch(r"(\d{1,5})([mhd])", text)
     if match is None:
-        raise typer.BadParameter("a time such as 90m, 2h or 1d", param_hint="--since")
+        raise typer.BadParameter("it takes a time such as 90m, 2h or 1d", param_hint="--since")
     return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 

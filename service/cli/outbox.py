@@ -111,7 +111,7 @@ def drop(
         selection = Selection(email_id=await _find(admin, email_id), address=address, domain=domain)
         dropped = await _change(selection, title="Dropping", count=admin.count_droppable, change=admin.drop)
         if not dropped:
-            complain("Nothing to drop: no such email waits.")
+            complain("Nothing to drop: no such email or event waits.")
             raise typer.Exit(1)
         say(f"{_describe(dropped)} dropped. An email already being sent may still arrive.")
 
@@ -129,8 +129,8 @@ def _shorten(row: "RowMapping") -> dict[str, object]:
 
 def _require_one(**options: object) -> None:
     if sum(map(bool, options.values())) != 1:
-        first, *others = (name if name.isupper() else f"--{name}" for name in options)
-        raise typer.BadParameter(f"give one of {first}, {' and '.join(others)}")
+        names = [name if name.isupper() else f"--{name}" for name in options]
+        raise typer.BadParameter(f"give exactly one of {', '.join(names)}")
 
 
 async def _find(admin: "OutboxAdmin", beginning: str | None) -> UUID | None:
@@ -139,12 +139,12 @@ async def _find(admin: "OutboxAdmin", beginning: str | None) -> UUID | None:
         return None
     match await admin.find(beginning):
         case []:
-            raise CommandFailed(f"No email has an id that begins with {beginning}.")
+            raise CommandFailed(f"No email or event has an id that begins with {beginning}.")
         case [email_id]:
             return email_id
         case _:
             raise CommandFailed(
-                f"More than one email has an id that begins with {beginning}: give more of it."
+                f"More than one email or event has an id that begins with {beginning}: give more of it."
             )
 
 

@@ -274,7 +274,7 @@ def _configure_postgresql(engine: AsyncEngine) -> None:
     def on_connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         if _query_value(connection, "SHOW synchronous_commit") == "off":
             raise DatabaseUnavailable(
-                "synchronous_commit is off, and a crash would lose confirmed signups: set it to on"
+                "synchronous_commit is off, and a crash would lose accepted signups: set it to on"
             )
         if _query_value(connection, "SHOW server_encoding") != "UTF8":
             raise DatabaseUnavailable("this database cannot hold every name: create it with ENCODING 'UTF8'")

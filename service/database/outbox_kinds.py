@@ -6,7 +6,7 @@ from enum import StrEnum
 
 class ChannelName(StrEnum):
     MAIL = "mail"  # to people, through the relay
-    WEBHOOK = "webhook"  # to the system behind, at WEBHOOK_URL
+    WEBHOOK = "webhook"  # to your own system, at WEBHOOK_URL
 
 
 class Kind(StrEnum):

@@ -44,7 +44,7 @@ def find_file_problem(database: Database) -> str | None:
         with tempfile.TemporaryFile(dir=file.parent) as probe:
             probe.write(bytes(ROOM))
     except OSError as exc:
-        return f"{file.parent} cannot be written ({exc.strerror}), so nothing can be stored."
+        return f"{file.parent} cannot be written ({exc.strerror}): make room there, or change its owner."
     return None
 
 

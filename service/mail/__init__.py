@@ -1,1 +1,1 @@
-"""The welcome email: the row that waits, the message, the relay, and the task that brings them together."""
+"""The mails: their text and links, and the SMTP conversation with the relay."""

@@ -41,7 +41,8 @@ SENTENCES_BY_CLASS: tuple[tuple[type[BaseException], str], ...] = (
     ),
     (
         SMTPDataError,
-        "{relay} does not accept the message: its reply is about the text, or about the domain of MAIL_FROM.",
+        "{relay} does not accept the message: read its reply, and change the text (TEMPLATES_DIR) or the "
+        "domain of MAIL_FROM.",
     ),
     (SMTPResponseException, "{relay} refuses the connection: check that this machine may send through it."),
     (

@@ -1,4 +1,4 @@
-"""Who is who: one canonical form for every spelling of an address."""
+"""Parses addresses: one canonical form for every spelling."""
 
 import re
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ class Address:
     def untagged(self) -> str | None:
         """The plainest address of the same mailbox, for counting; None if this is it.
 
-        It has no `+tag`, and at Gmail, where dots mean nothing, no dot. Who is who is not decided by it.
+        It has no `+tag`, and at Gmail, where dots mean nothing, no dot. Only limits use it: two addresses
+        that share it are still two users.
         """
         local, _, domain = self.canonical.rpartition("@")
         user = local.partition("+")[0] or local

@@ -214,7 +214,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _require_distinct_headers(self) -> Self:
         if self.mail_idempotency_header.lower() in {name.lower() for name, _ in self.mail_headers}:
-            raise ValueError("MAIL_HEADERS and MAIL_IDEMPOTENCY_HEADER: they name the same header")
+            raise ValueError(
+                "MAIL_HEADERS and MAIL_IDEMPOTENCY_HEADER: they name the same header; remove one"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,1 +1,1 @@
-"""Signing up: the form a frontend posts, and who is who."""
+"""Signing up and confirming the address: routes and pages; storing, exporting and erasing users."""

@@ -38,13 +38,13 @@ class ProblemType(Enum):
         "foreign-form",
         "This form was sent from another site. Please use the form on our page.",
     )
-    NOT_FOUND = 404, "not-found", "There is nothing at this address."
+    NOT_FOUND = 404, "not-found", "There is nothing at this URL."
     LINK_UNKNOWN = (
         404,
         "link-unknown",
         "This link doesn't work. It may have been cut off, or the signup was removed.",
     )
-    METHOD_NOT_ALLOWED = 405, "method-not-allowed", "This address does not accept that method."
+    METHOD_NOT_ALLOWED = 405, "method-not-allowed", "This URL does not accept that method."
     TIMEOUT = 408, "timeout", "The request took too long to arrive. Please send it again."
     ADDRESS_TAKEN = 409, "address-taken", "This address is already signed up."
     UNCONFIRMED = (
@@ -55,7 +55,8 @@ class ProblemType(Enum):
     ALREADY_CONFIRMED = (
         409,
         "already-confirmed",
-        "This address has been confirmed, so the link can no longer remove it.",
+        "This address has been confirmed, so the link can no longer remove it. Please write to us to have it "
+        "removed.",
     )
     LINK_EXPIRED = 410, "link-expired", "This link has expired. Please sign up again to get a new one."
     TOO_LARGE = 413, "too-large", "This is more than a signup can hold. Please shorten it."
@@ -72,7 +73,11 @@ class ProblemType(Enum):
     )
     RATE_LIMITED = 429, "rate-limited", "Too many people are signing up from your network."
     MAILBOX_RATE_LIMITED = 429, "mailbox-rate-limited", "There were too many signups for this mailbox."
-    HEADERS_TOO_LARGE = 431, "headers-too-large", "The headers are larger than any request needs."
+    HEADERS_TOO_LARGE = (
+        431,
+        "headers-too-large",
+        "The headers are larger than 64 KiB. Please delete this site's cookies and try again.",
+    )
     INTERNAL = 500, "internal", "Something went wrong on our side. Please try again."
     UNAVAILABLE = 503, "unavailable", "We can't store anything right now."
     OVERLOADED = 503, "overloaded", "Many people are signing up right now."

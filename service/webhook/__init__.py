@@ -1,1 +1,1 @@
-"""Hands events to the system behind, signed by the Standard Webhooks specification."""
+"""Posts events to your own system, signed by the Standard Webhooks specification."""

@@ -1,4 +1,4 @@
-"""The channel to the system behind: builds the content of an event and posts it to the endpoint."""
+"""The channel to your own system: builds the content of an event and posts it to the endpoint."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The endpoint of the system behind: posts to it, and says what its answers mean for an event."""
+"""The endpoint of your own system: posts to it, and says what its answers mean for an event."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ MAX_WORDS = 300  # characters of a refusal that are kept
 MAX_BODY = 16 * 1024  # bytes of an answer that are read, so that its connection can be used again
 BODY_TIMEOUT = 2.0  # s
 MAX_RETRY_AFTER = 86_400.0  # s; longer, and an event would be given up without another try
-# What a proxy says when the system behind it is away, and a system that wants to be left alone.
+# What a proxy says when what is behind it is away, and a system that wants to be left alone.
 AWAY = (
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.BAD_GATEWAY,

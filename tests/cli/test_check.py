@@ -206,7 +206,7 @@ def test_check_tests_every_part_whatever_is_wrong_before_and_creates_nothing(tmp
     [
         (
             {"MAIL_HEADERS": "X-Mail-Id: 1", "MAIL_IDEMPOTENCY_HEADER": "X-Mail-Id"},
-            "MAIL_HEADERS and MAIL_IDEMPOTENCY_HEADER: they name the same header.",
+            "MAIL_HEADERS and MAIL_IDEMPOTENCY_HEADER: they name the same header; remove one.",
             "Nothing listens at localhost:",
         ),
         (

@@ -102,9 +102,10 @@ async def test_a_failed_email_is_retried_by_the_beginning_of_its_id(
 
     assert (ambiguous.returncode, unknown.returncode) == (1, 1)
     assert (
-        ambiguous.stderr == f"More than one email has an id that begins with {whole[:6]}: give more of it.\n"
+        ambiguous.stderr
+        == f"More than one email or event has an id that begins with {whole[:6]}: give more of it.\n"
     )
-    assert unknown.stderr == "No email has an id that begins with ffff.\n"
+    assert unknown.stderr == "No email or event has an id that begins with ffff.\n"
     assert (retried.returncode, retried.stdout) == (0, "1 email is due again.\n")
     assert (again.returncode, again.stdout) == (1, "")
     assert again.stderr.startswith("Nothing to retry")
@@ -132,7 +133,7 @@ async def test_what_waits_for_a_domain_is_dropped(outbox_command: Command, datab
     dropped, again = (outbox_command("drop", "--domain", "Example.ORG") for _ in range(2))
 
     assert dropped.stdout == "2 emails are dropped. An email already being sent may still arrive.\n"
-    assert (again.returncode, again.stderr) == (1, "Nothing to drop: no such email waits.\n")
+    assert (again.returncode, again.stderr) == (1, "Nothing to drop: no such email or event waits.\n")
     states = [row["status"] for row in await rows(database, "SELECT * FROM outbox ORDER BY recipient")]
     assert states == ["pending", "failed", "failed"]
 

@@ -105,9 +105,8 @@ async def test_every_command_names_a_full_disk_though_sqlite_cannot(
     for storing in (False, True):
         problem = await find_database_problem(database, storing=storing)
 
-        assert (
-            problem == f"{small_disk} cannot be written (No space left on device), so nothing can be stored."
-        )
+        expected = "cannot be written (No space left on device): make room there, or change its owner."
+        assert problem == f"{small_disk} {expected}"
     await database.close()
 
 

@@ -58,7 +58,7 @@ were answered, what the SMTP server received, and what the database holds.
 - **allowed**: how many of these may occur, because a process, the relay or the database went away after the
   relay had accepted the mail and before that was recorded
 - **mailed but not stored**: mails to people who are not in the database
-- **not handed on**: confirmed signups whose event the receiver did not get, or got with two ids (where one
+- **not handed on**: accepted signups whose event the receiver did not get, or got with two ids (where one
   listens)
 - **not audited**: responses without an audit entry
 - **5xx except 503**: errors that no client should see

@@ -599,7 +599,8 @@ class TestPages:
 
         denied = await client.post(f"/confirm/{token}/deny")
         assert denied.status_code == 409
-        assert Page(denied.text).says("This address has been confirmed, so the link can no longer remove it.")
+        refusal = "This address has been confirmed, so the link can no longer remove it."
+        assert Page(denied.text).says(f"{refusal} Please write to us to have it removed.")
 
     async def test_denied_and_opened_again(self, client: httpx.AsyncClient, relay: ScriptedRelay) -> None:
         client.headers.update(BROWSER)
