@@ -125,7 +125,7 @@ def build_event_delivery(
     """None without WEBHOOK_URL: what is pending waits until it is set again."""
     if not settings.webhook_url:
         return None
-    from service.webhook.channel import WebhookChannel  # it imports httpx, which takes long
+    from service.webhook.channel import WebhookChannel  # it imports aiohttp, which takes long
     from service.webhook.endpoint import CONNECTIONS, Endpoint
 
     return ChannelDelivery.assemble(

@@ -114,7 +114,7 @@ class Connector:
 def _access_tokens(settings: Settings) -> "AccessTokens | None":
     if settings.smtp_auth is not SmtpAuth.XOAUTH2:
         return None
-    from service.mail.oauth import AccessTokens  # it imports httpx, which takes long and which few need
+    from service.mail.oauth import AccessTokens  # it imports aiohttp, which takes long and which few need
 
     return AccessTokens(settings)
 

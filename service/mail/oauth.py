@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from service.mail.connection import TokenTrouble
-from service.runtime import http_client
+from service.runtime.http_client import ERRORS, HttpClient, describe
 from service.settings import Settings
 
 TIMEOUT = 8.0  # s, for the whole request: less than a connection to the relay is given
@@ -60,8 +60,8 @@ class AccessTokens:
                 status, fields = await self._post()
         except TimeoutError as exc:
             raise TokenTrouble(f"{self._url} did not answer within {TIMEOUT:g} s") from exc
-        except http_client.ERRORS as exc:
-            reason = self._redact(http_client.describe(exc))
+        except ERRORS as exc:
+            reason = self._redact(describe(exc))
             raise TokenTrouble(f"{self._url} cannot be used: {reason}") from exc
         token = fields.get("access_token")
         if status == HTTPStatus.OK and isinstance(token, str) and _is_sendable(token):
@@ -70,8 +70,8 @@ class AccessTokens:
 
     async def _post(self) -> tuple[int, dict[str, Any]]:
         async with (
-            http_client.open_session(self._url, headers={"Accept": "application/json"}) as session,
-            session.post(self._url, data=self._form, allow_redirects=False) as response,
+            HttpClient(self._url, headers={"Accept": "application/json"}) as client,
+            client.post(self._form) as response,
         ):
             return response.status, _fields(await response.read())
 

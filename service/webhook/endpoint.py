@@ -13,7 +13,7 @@ import aiohttp
 
 from service import __version__
 from service.outbox.channel import ChannelTrouble, Fault, LaterRefusal
-from service.runtime import http_client
+from service.runtime.http_client import ERRORS, NOT_CONNECTED, HttpClient, describe, printable
 from service.settings import Settings
 from service.settings.urls import host_in_url
 from service.webhook.signature import sign
@@ -37,12 +37,16 @@ REDIRECTS = range(300, 400)
 
 class Endpoint:
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.webhook_url
         self._keys = settings.webhook_keys
-        parts = urlsplit(self._url)
+        parts = urlsplit(settings.webhook_url)
         default_port = 443 if parts.scheme == "https" else 80
         self.address = f"{host_in_url(parts.hostname or '')}:{parts.port or default_port}"
-        self._session: aiohttp.ClientSession | None = None
+        self._client = HttpClient(
+            settings.webhook_url,
+            connections=CONNECTIONS,
+            idle_timeout=IDLE_TIMEOUT,
+            headers={"Content-Type": "application/json", "User-Agent": f"signup-service/{__version__}"},
+        )
 
     async def post(self, webhook_id: str, body: bytes) -> str:
         """The endpoint's status line, if it took the event. Raises LaterRefusal or ChannelTrouble."""
@@ -50,42 +54,26 @@ class Endpoint:
         try:
             async with (
                 asyncio.timeout(TIMEOUT),
-                self._open_session().post(
-                    self._url, data=body, headers=headers, allow_redirects=False
-                ) as response,
+                self._client.post(body, headers=headers) as response,
             ):
                 words = await _read_words(response)
-        except http_client.NOT_CONNECTED as exc:
-            raise ChannelTrouble(f"{self.address} cannot be reached: {http_client.describe(exc)}") from exc
+        except NOT_CONNECTED as exc:
+            raise ChannelTrouble(f"{self.address} cannot be reached: {describe(exc)}") from exc
         except TimeoutError as exc:
             # This event may be why: others are tried before the endpoint is blamed.
             raise LaterRefusal(
                 f"{self.address} did not answer within {TIMEOUT:g} s", fault=Fault.CHANNEL
             ) from exc
-        except http_client.ERRORS as exc:
+        except ERRORS as exc:
             raise LaterRefusal(
-                f"{self.address} broke the connection: {http_client.describe(exc)}", fault=Fault.CHANNEL
+                f"{self.address} broke the connection: {describe(exc)}", fault=Fault.CHANNEL
             ) from exc
         if _is_success(response):
             return words
         raise self._refusal(response, words)
 
     async def close(self) -> None:
-        if self._session:
-            await self._session.close()
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = http_client.open_session(
-                self._url,
-                connections=CONNECTIONS,
-                idle_timeout=IDLE_TIMEOUT,
-                headers={
-                    "Content-Type": "application/json",
-                    "User-Agent": f"signup-service/{__version__}",
-                },
-            )
-        return self._session
+        await self._client.close()
 
     def _refusal(self, response: aiohttp.ClientResponse, words: str) -> LaterRefusal | ChannelTrouble:
         status = _status(response)
@@ -103,8 +91,8 @@ class Endpoint:
 
 
 async def _read_words(response: aiohttp.ClientResponse) -> str:
-    """The status, and of a refusal the beginning of its body. The status alone decides: a body that breaks or
-    never ends changes nothing."""
+    """The status, and of a refusal the beginning of its body. The status alone decides: a body that breaks off
+    or never ends changes nothing."""
     body = b""
     with contextlib.suppress(aiohttp.ClientError, TimeoutError):
         async with asyncio.timeout(BODY_TIMEOUT):
@@ -122,7 +110,7 @@ async def _read_words(response: aiohttp.ClientResponse) -> str:
 
 
 def _status(response: aiohttp.ClientResponse) -> str:
-    return f"{response.status} {response.reason or ''}".strip()
+    return printable(f"{response.status} {response.reason or ''}")
 
 
 def _is_success(response: aiohttp.ClientResponse) -> bool:

@@ -164,14 +164,16 @@ async def test_a_connection_is_used_again(endpoint: Endpoint, receiver: Receiver
 
 
 async def test_a_connection_that_was_idle_for_long_is_not(
-    endpoint: Endpoint, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.05)
+    endpoint = Endpoint(settings)
 
     await endpoint.post("1", b"{}")
     await asyncio.sleep(0.1)
     await endpoint.post("1", b"{}")
 
+    await endpoint.close()
     assert receiver.connections == 2
 
 
