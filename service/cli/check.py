@@ -78,7 +78,7 @@ def _settings_problems(settings: "Settings") -> Iterator[str]:
     from service.settings.loading import find_env_file_problems
     from service.signup.confirm_pages import ConfirmPages
     from service.signup.pages import Pages
-    from service.templating.spelling import find_misspelled_templates
+    from service.templating.misspelled_files import find_misspelled_templates
 
     yield from find_env_file_problems()
     yield from find_misspelled_templates(settings.templates_dir)

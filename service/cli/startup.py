@@ -9,7 +9,7 @@ from service.cli.common import find_database_problem
 from service.database.engine import Database
 from service.settings import Settings
 from service.settings.loading import find_env_file_problems
-from service.templating.spelling import find_misspelled_templates
+from service.templating.misspelled_files import find_misspelled_templates
 
 log = structlog.get_logger()
 

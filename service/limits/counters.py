@@ -1,4 +1,4 @@
-"""Counters that all replicas share: a count for each scope and time window."""
+"""How much of each limit is used up, in a time window and by all processes: rows of `rate_counts`."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime

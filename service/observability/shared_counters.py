@@ -1,4 +1,4 @@
-"""What all processes count together: a row each in the database, so that any of them can report the sum.
+"""Metrics that all processes count together: a row each in the database, so any of them can report the sum.
 
 Workers need no port to be asked at, several processes may share one, and a restart starts no sum anew.
 """

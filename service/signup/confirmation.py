@@ -14,7 +14,7 @@ from service.database.group_commit import GroupCommit
 from service.database.models import USERS
 from service.mail.links import Links
 from service.observability.metrics import Metrics
-from service.outbox.confirmations import ConfirmationEmails
+from service.outbox.confirmation_emails import ConfirmationEmails
 from service.outbox.events import Events
 from service.signup.renewals import IS_UNCONFIRMED
 from service.signup.users import Users

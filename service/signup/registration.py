@@ -1,4 +1,4 @@
-"""The use case: store a user and the email to send, in one transaction."""
+"""Stores a user and the email to send, in one transaction."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

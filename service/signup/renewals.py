@@ -14,7 +14,7 @@ from service.database.group_commit import GroupCommit
 from service.database.models import USERS
 from service.limits.per_mailbox import MailboxLimit
 from service.observability.metrics import Metrics
-from service.outbox.confirmations import ConfirmationEmails
+from service.outbox.confirmation_emails import ConfirmationEmails
 from service.person.address import Address
 
 AT_MOST_EVERY = timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""HTTP in front of the use case, and nothing else."""
+"""The routes POST /signup and GET /signup/{id}: they translate between HTTP and the handler."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

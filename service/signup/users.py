@@ -1,4 +1,4 @@
-"""All users, or one by the address: listed, exported and erased, by an operator or in time."""
+"""Finds, exports and erases users, for an operator's commands and for retention."""
 
 import asyncio
 from collections import defaultdict

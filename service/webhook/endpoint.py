@@ -91,8 +91,8 @@ class Endpoint:
 
 
 async def _read_words(response: aiohttp.ClientResponse) -> str:
-    """The status, and of a refusal the beginning of its body. The status alone decides: a body that breaks off
-    or never ends changes nothing."""
+    """The status, and of a refusal the beginning of its body. The status alone decides: a body that breaks
+    off or never ends changes nothing."""
     body = b""
     with contextlib.suppress(aiohttp.ClientError, TimeoutError):
         async with asyncio.timeout(BODY_TIMEOUT):

@@ -9,7 +9,7 @@ from service.database.engine import Database
 from service.database.models import OUTBOX
 from service.database.outbox_kinds import Kind
 from service.outbox.admin import OutboxAdmin
-from service.outbox.confirmations import ConfirmationEmails
+from service.outbox.confirmation_emails import ConfirmationEmails
 from service.outbox.repository import Outbox
 from service.outbox.row import Email, Sent
 from tests.support.database import rows
