@@ -20,7 +20,6 @@ from tests.support.commands import run_program
 from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.mail import row
-from tests.support.outbox import make_due
 from tests.support.processes import Process
 from tests.support.relay import DROP, ScriptedRelay
 
@@ -72,14 +71,25 @@ class Witness:
             self.problems.append(f"{answer.headers}{answer.text}")
 
     async def refuse(self, event: str, *, sqlstate: str = CHECK_VIOLATION) -> None:
-        statements = [
-            statement.replace("{event}", event).replace("{sqlstate}", sqlstate)
-            for statement in REFUSING[self._engine]
-        ]
-        await execute(self._database, *statements)
+        await execute(self._database, *self._refusing(event, sqlstate))
 
     async def tolerate(self) -> None:
         await execute(self._database, *TOLERANT[self._engine])
+
+    async def make_due_whatever_refuses(self) -> None:
+        """So that the worker claims, and is refused. In one transaction, or it could claim in between."""
+        await execute(
+            self._database,
+            *TOLERANT[self._engine],
+            "UPDATE outbox SET due_at = created_at",
+            *self._refusing("UPDATE ON outbox", RAISED),
+        )
+
+    def _refusing(self, event: str, sqlstate: str) -> list[str]:
+        return [
+            statement.replace("{event}", event).replace("{sqlstate}", sqlstate)
+            for statement in REFUSING[self._engine]
+        ]
 
     async def ready(self) -> str:
         return (await self._client.get("/readyz")).text
@@ -216,7 +226,7 @@ async def test_a_database_in_trouble_tells_nothing(
     await service.refuse("UPDATE ON outbox", sqlstate=RAISED)
     await execute(database, "ALTER TABLE users RENAME TO elsewhere")
     await service.signup(503, json={"email": f"x{ADDRESS}", "name": NAME})
-    await make_due_whatever_refuses(service, database)
+    await service.make_due_whatever_refuses()
 
     # SQLite has no error of its own for a trigger that refuses: it looks like a bug.
     said = {"sqlite": "background.round_failed", "postgresql": "database.unavailable"}[engine_name]
@@ -266,10 +276,3 @@ logs.configure(Settings(log_format="{log_format}", log_level="debug"))
 def test_what_a_traceback_may_show_of_our_own_shows_nobody(thing: object) -> None:
     for personal in PERSONAL:
         assert personal not in f"{thing} {thing!r}".lower()
-
-
-async def make_due_whatever_refuses(service: Witness, database: Database) -> None:
-    """So that the worker claims, and is refused."""
-    await service.tolerate()
-    await make_due(database)
-    await service.refuse("UPDATE ON outbox", sqlstate=RAISED)
