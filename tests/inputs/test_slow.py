@@ -63,7 +63,7 @@ async def test_two_hundred_slow_clients_are_cut_and_disturb_nobody(
         assert answer.status == 201
         await asyncio.sleep(0.1)
 
-    assert statistics.median(took) < 0.1
+    assert statistics.median(took) < 1  # s; behind slow clients it would be their patience
     for client in slow:
         assert await client <= 3.5
 
