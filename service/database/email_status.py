@@ -1,9 +1,12 @@
-"""The states of an email. In a module of its own, so that `--help` need not import the tables."""
+"""The states of an email, and of an event, which is delivered the same way.
+
+In a module of its own, so that `--help` need not import the tables.
+"""
 
 from enum import StrEnum
 
 
 class EmailStatus(StrEnum):
     PENDING = "pending"  # waits for its due_at, or is being sent
-    SENT = "sent"  # the relay answered 250
+    SENT = "sent"  # the relay took it, or the endpoint of events did
     FAILED = "failed"  # final: last_reply says why

@@ -23,7 +23,10 @@ def lease_end() -> float:
 
 @dataclass(slots=True, eq=False)
 class Email:
-    """A claimed row. `held_until` is on this process's monotonic clock, the only one that cannot jump."""
+    """A claimed row: an email, or an event, which is delivered the same way.
+
+    `held_until` is on this process's monotonic clock, the only one that cannot jump.
+    """
 
     id: UUID
     recipient: str = field(repr=False)

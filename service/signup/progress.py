@@ -15,7 +15,7 @@ from service.outbox.repository import Outbox
 
 AFTER_CONFIRMATION = "after_confirmation"  # in place of a status: when the welcome email is sent
 
-Email = tuple[str, datetime | None]  # its status, and when it was finished
+StatusAndEnd = tuple[str, datetime | None]  # of an email; the end is None while it is pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Progress:
     confirmed_at: datetime | None = None
 
     @classmethod
-    def of(cls, emails: Mapping[str, Email], *, confirmed_at: datetime | None = None) -> "Progress":
+    def of(cls, emails: Mapping[str, StatusAndEnd], *, confirmed_at: datetime | None = None) -> "Progress":
         status, finished_at = emails.get(Kind.WELCOME, (AFTER_CONFIRMATION, None))
         return cls(
             welcome_email=status,
