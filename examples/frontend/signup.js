@@ -20,7 +20,7 @@ async function post(url, fields, key) {
   }
 }
 
-// Returns { user } or { problem }. After a lost answer or a 503 it tries again by itself.
+// Returns { user } or { problem }. After a lost answer or one of REPEATABLE it tries again by itself.
 // `key` makes that safe: the same key with the same fields signs up once. Other fields need another key.
 export async function signUp(url, { email, name }, key = crypto.randomUUID()) {
   for (let attempt = 1; ; attempt += 1) {

@@ -283,6 +283,12 @@ class Settings(BaseSettings):
     def effective_log_format(self) -> str:
         return self.log_format or ("console" if self.logs_to_terminal else "json")
 
+    @property
+    def logs_in_in_clear(self) -> bool:
+        """Whether the password or access token would travel without TLS to another machine."""
+        is_plain = self.smtp_security is Security.NONE and not is_loopback(self.smtp_host)
+        return bool(self.smtp_username) and is_plain
+
     def require_production_values(self) -> None:
         """Refuses to send a password or access token in clear, and to mail real people as example.com.
 
@@ -294,7 +300,7 @@ class Settings(BaseSettings):
                 wrong.append("MAIL_FROM still is the example: set it to an address your relay may send from.")
             if self.public_url == http_url(self.host, self.port):
                 wrong.append("PUBLIC_URL is this machine alone: set it to the address that people reach.")
-        if self.smtp_username and self.smtp_security is Security.NONE and not is_loopback(self.smtp_host):
+        if self.logs_in_in_clear:
             secret = "SMTP_PASSWORD" if self.smtp_auth is SmtpAuth.PASSWORD else "The access token"
             wrong.append(
                 f"{secret} would travel in clear to {self.smtp_host}: set SMTP_SECURITY to starttls or tls."

@@ -224,9 +224,14 @@ def test_check_tests_every_part_whatever_is_wrong_before_and_creates_nothing(tmp
             "SMTP_AUTH: set it to xoauth2 to log in with SMTP_OAUTH_TOKEN_URL.",
             "Not tested, because its settings are wrong.",
         ),
+        (  # a documentation address (RFC 5737): nothing would answer
+            {"SMTP_HOST": "192.0.2.1", "SMTP_USERNAME": "ada", "SMTP_PASSWORD": "swordfish"},
+            "SMTP_PASSWORD would travel in clear to 192.0.2.1: set SMTP_SECURITY to starttls or tls.",
+            "Not tested, because its settings are wrong.",
+        ),
     ],
 )
-def test_check_tests_the_other_parts_if_two_settings_do_not_fit_together(
+def test_check_tests_the_other_parts_if_settings_do_not_fit_together(
     tmp_path: Path, variables: dict[str, str], sentence: str, relay: str
 ) -> None:
     checked = run("check", folder=tmp_path, SMTP_PORT=free_port(), **variables)
