@@ -117,16 +117,21 @@ class TestReplicas:
 
         assert spend(two, 10) == 10 - 5 - 1
 
-    async def test_they_share_at_the_same_time(self, replica: Callable[[], SignupLimit]) -> None:
+    async def test_they_share_at_the_same_time(
+        self, replica: Callable[[], SignupLimit], database: Database
+    ) -> None:
         replicas = [replica() for _ in range(4)]
-        for limit in replicas:
-            for number in range(50):
+        for limit, order in zip(replicas, (1, -1, 1, -1), strict=True):  # in which a deadlock could be
+            for number in range(50)[::order]:
                 limit.hit(f"192.0.2.{number}/32")
 
         await asyncio.gather(*(limit.share() for limit in replicas))
-        await asyncio.gather(*(limit.share() for limit in replicas))
 
-        assert spend(replicas[0], 10, "192.0.2.7/32") >= 6
+        counts = await rows(database, "SELECT count FROM rate_counts")
+        assert [row["count"] for row in counts] == [4] * 50
+        replicas[0].hit("192.0.2.7/32")
+        await replicas[0].share()
+        assert spend(replicas[0], 10, "192.0.2.7/32") == 10 - 5
 
     async def test_those_who_pass_by_are_not_shared(self, database: Database) -> None:
         limit = SignupLimit(Rate.parse("600/day"), database=database)
@@ -357,6 +362,6 @@ async def test_two_processes_share_the_limit(database_url: str, relay: ScriptedR
 
         await eventually(two_knows)
 
-    assert answers.count(422) < 5
+    assert answers.count(422) < 10  # or it has its own limit alone
     await one.stop()
     await two.stop()

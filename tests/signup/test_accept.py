@@ -40,11 +40,6 @@ PROGRAMS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _counters_are_written_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.observability.shared_counters.WRITE_EVERY", 0.05)
-
-
 @pytest.mark.parametrize("accept", PROGRAMS)
 async def test_a_program_may_send_a_form_and_gets_json(client: httpx.AsyncClient, accept: str) -> None:
     client.headers["Accept"] = accept

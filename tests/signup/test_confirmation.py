@@ -22,6 +22,7 @@ from tests.support.app import running, shows
 from tests.support.confirmation import new_token, text, time_passes, tokens, welcomed
 from tests.support.database import rows
 from tests.support.eventually import eventually
+from tests.support.outbox import make_due
 from tests.support.page import Page
 from tests.support.receiver import SECRET, Receiver
 from tests.support.relay import ScriptedRelay
@@ -436,6 +437,31 @@ class TestRepeats:
         assert again.json()["type"] == "/problems/address-taken"
         assert (state["welcome_email"], state["confirmation_email"]) == ("sent", None)
         assert repeated.json() == {**user, "confirmation_email": None}
+
+    async def test_after_the_switch_back_links_end_and_nobody_is_deleted(
+        self, settings: Settings, relay: ScriptedRelay, database: Database
+    ) -> None:
+        async with running(settings) as live:
+            user = (await sign_up(live.client)).json()
+            token = await new_token(relay)
+            await eventually(lambda: _has_no_pending(database))
+            relay.answers["rcpt"] = "451 later"
+            await sign_up(live.client, email="grace@example.com")
+            await eventually(lambda: relay.stages["rcpt"] == 2)
+        relay.answers.clear()
+        await time_passes(database, 52 * WEEK)
+        await make_due(database)
+
+        async with running(settings.model_copy(update={"confirmation": Confirmation.OFF})) as off:
+            asked = [
+                await off.client.post(f"/confirm/{token}"),
+                await off.client.get(f"/signup/{user['id']}"),
+            ]
+            await new_token(relay, count=2)
+
+        assert [answer.status_code for answer in asked] == [404, 404]
+        assert welcomed(relay) == []
+        assert len(await rows(database, "SELECT id FROM users")) == 2
 
     async def test_a_mail_that_failed_is_tried_again(
         self, client: httpx.AsyncClient, relay: ScriptedRelay, database: Database

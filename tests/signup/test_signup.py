@@ -301,10 +301,18 @@ class TestCors:
         assert answer.status_code == 200
         assert answer.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
 
-    async def test_a_foreign_origin_may_not(self, client: httpx.AsyncClient) -> None:
-        answer = await client.post("/signup", json=ADA, headers={"Origin": "https://evil.example"})
+    @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+    async def test_a_foreign_origin_may_not(self, client: httpx.AsyncClient, origin: str) -> None:
+        answer = await client.post("/signup", json=ADA, headers={"Origin": origin})
 
         assert "Access-Control-Allow-Origin" not in answer.headers
+
+    @pytest.mark.parametrize("origin", ["https://anywhere.example", "null"])
+    async def test_every_origin_may_if_all_are_allowed(self, settings: Settings, origin: str) -> None:
+        async with running(settings.model_copy(update={"cors_origins": ("*",)})) as live:
+            answer = await live.client.post("/signup", json=ADA, headers={"Origin": origin})
+
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
     async def test_where_none_is_allowed_a_preflight_is_refused_and_no_answer_names_it(
         self, settings: Settings

@@ -24,6 +24,7 @@ def be_patient(patch: pytest.MonkeyPatch) -> None:
         [name] = [name for name, default in defaults.items() if default == timeout]
         patch.setitem(defaults, name, PATIENT)
     patch.setattr(engine, "CHECKOUT_TIMEOUT", PATIENT)
+    patch.setitem(engine.POSTGRESQL_ARGUMENTS, "timeout", PATIENT)  # to connect
     for module in (monitoring, readiness):
         patch.setattr(module, "READ_TIMEOUT", PATIENT)
 
