@@ -61,7 +61,7 @@ async def test_up_brings_all_that_a_signup_needs(everything: Process) -> None:
 async def test_up_ends_at_once_and_cleanly(everything: Process) -> None:
     everything.signal(signal.SIGINT)
 
-    assert await everything.ended(within=5) == 0
+    assert await everything.ended(within=15) == 0
     assert "Traceback" not in everything.log
 
 

@@ -1,9 +1,10 @@
 """From a claimed email to its recorded outcome, whatever lies between."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from service.database.email_status import EmailStatus
@@ -19,13 +20,6 @@ from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.outbox import enqueue, make_due
 from tests.support.relay import DROP, HANG, Envelope, ScriptedRelay
-
-
-@pytest.fixture
-async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[MailDelivery]:
-    mailing = MailDelivery.build(settings, database=database, metrics=metrics)
-    yield mailing
-    await mailing.relay.close()
 
 
 async def claimed(mailing: MailDelivery, database: Database, *, name: str = "ada") -> Email:
@@ -100,6 +94,19 @@ async def test_only_the_relays_own_trouble_pauses_it(
         await mailing.delivery.deliver(await claimed(mailing, database))
 
         assert bool(mailing.breaker.trouble) == paused
+
+
+async def test_a_relay_that_takes_no_login_is_paused_for_long(
+    settings: Settings, database: Database, metrics: Metrics, relay: ScriptedRelay
+) -> None:
+    relay.answers |= {"ehlo": "250-relay\r\n250 AUTH PLAIN", "auth": "535 5.7.8 wrong"}
+    credentials = {"smtp_username": "ada", "smtp_password": SecretStr("swordfish")}
+    mailing = MailDelivery.build(settings.model_copy(update=credentials), database=database, metrics=metrics)
+
+    await mailing.delivery.deliver(await claimed(mailing, database))
+
+    assert mailing.breaker.pause_seconds > 25
+    await mailing.relay.close()
 
 
 async def test_the_relays_trouble_costs_the_email_nothing(
@@ -273,9 +280,9 @@ async def test_draining_does_not_wait_for_ever(
 async def test_recipients_that_the_relay_is_slow_with_keep_nobody_waiting(
     mailing: MailDelivery, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slow_module, "SLOW", 0.2)
+    now = 1000.0
+    monkeypatch.setattr(slow_module, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(module, "SLOW_AGAIN_AFTER", 0.1)
-
     has_thought = asyncio.Event()
 
     async def think(stage: str, envelope: Envelope) -> None:
@@ -287,9 +294,11 @@ async def test_recipients_that_the_relay_is_slow_with_keep_nobody_waiting(
     async with mailing.worker.running():
         slow = [await claimed(mailing, database, name=f"slow{number}") for number in range(12)]
         deliveries = [asyncio.create_task(mailing.delivery.deliver(email)) for email in slow]
-        await eventually(lambda: relay.stages["rcpt"] >= 11, within=30)
+        await eventually(lambda: relay.stages["rcpt"] == 11)
+        now += 1.5 * slow_module.SLOW
 
-        await mailing.delivery.deliver(await claimed(mailing, database, name="fast"))
+        async with asyncio.timeout(15):
+            await mailing.delivery.deliver(await claimed(mailing, database, name="fast"))
 
         assert relay.recipients["fast@example.com"] == 1
         has_thought.set()

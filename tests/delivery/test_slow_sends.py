@@ -1,7 +1,6 @@
 """A send that takes long lets others go first, unless the relay may have its content."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,44 +9,41 @@ import pytest
 
 from service.database.engine import Database
 from service.delivery import slow_sends as module
-from service.delivery import worker as worker_module
 from service.delivery.assembly import MailDelivery
-from service.observability.metrics import Metrics
 from service.outbox.row import Email
 from service.runtime.ids import new_id
-from service.settings import Settings
 from tests.support.database import rows
+from tests.support.eventually import eventually
 from tests.support.mail import row
 from tests.support.outbox import enqueue
 from tests.support.relay import Envelope, ScriptedRelay
 
 
-@pytest.fixture
-async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[MailDelivery]:
-    mailing = MailDelivery.build(settings, database=database, metrics=metrics)
-    yield mailing
-    await mailing.relay.close()
-
-
 async def test_a_mail_whose_content_the_relay_has_is_waited_for(
     mailing: MailDelivery, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SLOW", 0.3)
-    monkeypatch.setattr(worker_module, "LOOK_EVERY", 0.05)
+    now = 1000.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    has_thought = asyncio.Event()
 
     async def think(stage: str, envelope: Envelope) -> None:
         if stage == "dot" and envelope.recipient.startswith("slow"):
-            await asyncio.sleep(1)
+            await has_thought.wait()
 
     relay.on_stage = think
-    await mailing.delivery.deliver(await claimed(database, "first"))
-    await mailing.delivery.deliver(await claimed(database, "fast"))  # on a connection that is open
+    await mailing.delivery.deliver(await claimed(database, "fast"))
     slow = [await claimed(database, f"slow{number}") for number in range(11)]
-    async with mailing.worker.running():
-        await asyncio.gather(*(mailing.delivery.deliver(email) for email in slow))
+    deliveries = [asyncio.create_task(mailing.delivery.deliver(email)) for email in slow]
+    await eventually(lambda: relay.stages["dot"] == 11)
+    assert mailing.breaker.has_queue
+    now += 1.5 * module.SLOW
 
+    assert await mailing.worker.run_once() == 0
+
+    has_thought.set()
+    await asyncio.gather(*deliveries)
     assert {found["status"] for found in await rows(database, "SELECT status FROM outbox")} == {"sent"}
-    assert len(relay.accepted) == relay.stages["dot"] == 13
+    assert len(relay.accepted) == relay.stages["dot"] == 12
 
 
 async def test_a_mail_whose_lease_ended_while_the_relay_was_slow_is_not_sent(

@@ -12,23 +12,13 @@ from service.delivery import deliver as delivery_module
 from service.delivery import suspicion
 from service.delivery import worker as module
 from service.delivery.assembly import MailDelivery
-from service.observability.metrics import Metrics
-from service.outbox.row import LEASE, Email
-from service.settings import Settings
+from service.outbox.row import LEASE, Email, lease_end
 from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.outbox import enqueue, make_due
 from tests.support.relay import Envelope, ScriptedRelay
 
 Start = Callable[[], Awaitable[None]]
-
-
-@pytest.fixture
-async def mailing(settings: Settings, database: Database, metrics: Metrics) -> AsyncIterator[MailDelivery]:
-    mailing = MailDelivery.build(settings, database=database, metrics=metrics)
-    yield mailing
-    await mailing.delivery.drain()
-    await mailing.relay.close()
 
 
 @pytest.fixture
@@ -124,7 +114,6 @@ async def test_after_trouble_the_relay_is_approached_with_one_connection(
     for number in range(30):
         await enqueue(database, name=f"user{number}")
     relay.on_stage = watch
-    relay.most_connections = 0
     await relay.start()
 
     await start_worker()
@@ -206,17 +195,20 @@ async def test_a_slow_relay_does_not_look_like_a_dead_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "RENEW_EVERY", 0.05)
-    relay.delays["dot"] = 0.5
+    monkeypatch.setattr(module, "LOOK_EVERY", 60.0)
+    may_answer = hold_the_dot(relay)
+    await start_worker()
     email = await enqueue(database, claimed=True)
     assert email
-    await start_worker()
     delivery = asyncio.create_task(mailing.delivery.deliver(email))
     await eventually(lambda: relay.stages["dot"])
-    held_until = email.held_until
 
     await make_due(database)
-    await eventually(lambda: email.held_until > held_until)
+    earliest = lease_end()  # of a renewal that begins only now
+    await eventually(lambda: email.held_until > earliest)
 
+    assert await mailing.worker.run_once() == 0
+    may_answer.set()
     await delivery
     assert relay.recipients == {"ada@example.com": 1}
 
@@ -237,7 +229,7 @@ async def test_a_renewal_that_deadlocks_is_not_the_last(
         await renew(emails)
 
     monkeypatch.setattr(mailing.outbox, "renew", renew_later)
-    relay.delays["dot"] = 0.5
+    may_answer = hold_the_dot(relay)
     email = await enqueue(database, claimed=True)
     assert email
     await start_worker()
@@ -246,7 +238,20 @@ async def test_a_renewal_that_deadlocks_is_not_the_last(
 
     await eventually(lambda: email.held_until > held_until)
 
+    may_answer.set()
     await delivery
+
+
+def hold_the_dot(relay: ScriptedRelay) -> asyncio.Event:
+    """The relay does not answer the content until this is set."""
+    may_answer = asyncio.Event()
+
+    async def wait(stage: str, _: Envelope) -> None:
+        if stage == "dot":
+            await may_answer.wait()
+
+    relay.on_stage = wait
+    return may_answer
 
 
 @pytest.mark.usefixtures("quick")

@@ -51,6 +51,14 @@ async def world(
 
 
 @pytest.fixture
+async def wire(world: World) -> AsyncIterator[Proxy]:
+    """Between the service and the relay."""
+    wire = await Proxy.started(world.relay.port)
+    yield wire
+    await wire.stop()
+
+
+@pytest.fixture
 async def receiver(world: World) -> AsyncIterator[Receiver]:
     """Of the events that the world's services send."""
     world.receiver = await Receiver.started()
@@ -110,12 +118,13 @@ def constants(long: bool) -> Mapping[str, object]:
 
 @pytest.fixture
 def verdict(request: pytest.FixtureRequest) -> Verdict:
-    """Asserts that the promise was kept, and adds a row to the table."""
+    """Asserts that something was promised and all of it kept, and adds a row to the table."""
 
     async def verdict(world: World, fault: str, what: str) -> Figures:
         found = await world.figures()
         engine = "sqlite" if world.database.is_sqlite else "postgresql"
         request.node.user_properties.append((ROW, found.row(fault, what, engine)))
+        assert found.confirmed, found
         assert found.kept, found
         return found
 

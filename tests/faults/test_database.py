@@ -25,8 +25,6 @@ from tests.support.processes import Process
 from tests.support.proxy import Proxy
 from tests.support.relay import ScriptedRelay
 
-pytestmark = pytest.mark.deadlines
-
 GIVEN_UP = 10.0  # s until a connection is
 
 Proxied = tuple[World, Proxy]
@@ -113,6 +111,7 @@ async def test_f40_a_migration_while_loaded(world: World, verdict: Verdict) -> N
     assert figures.confirmed > 10
 
 
+@pytest.mark.deadlines
 async def test_f40_a_migration_gives_up_before_signups_do(
     proxied: Proxied, postgres: Postgres, verdict: Verdict
 ) -> None:
@@ -130,6 +129,7 @@ async def test_f40_a_migration_gives_up_before_signups_do(
     assert set(world.answers.statuses) == {201}
 
 
+@pytest.mark.deadlines
 async def test_f43_stopped_at_once_and_started_again_and_again(
     proxied: Proxied, postgres: Postgres, verdict: Verdict, long: bool
 ) -> None:
@@ -232,6 +232,7 @@ async def test_f47_stale_connections_after_a_restart(
     assert world.answers.statuses == {201: 100}
 
 
+@pytest.mark.deadlines
 async def test_f48_the_pool_is_exhausted(
     proxied: Proxied, postgres: Postgres, verdict: Verdict, long: bool
 ) -> None:
@@ -270,6 +271,7 @@ async def world_of(
         server.remove()
 
 
+@pytest.mark.deadlines
 async def test_f49_somebody_else_has_taken_every_connection(
     relay: ScriptedRelay, tmp_path: Path, constants: Mapping[str, object], verdict: Verdict, long: bool
 ) -> None:
@@ -289,6 +291,7 @@ async def test_f49_somebody_else_has_taken_every_connection(
         await verdict(world, "F49", "max_connections is reached by somebody else")
 
 
+@pytest.mark.deadlines
 async def test_f50_somebody_holds_a_lock_on_the_users(
     proxied: Proxied, postgres: Postgres, verdict: Verdict, long: bool
 ) -> None:
@@ -325,7 +328,7 @@ async def test_f51_a_deadlock_is_nobody_elses_business(
         await eventually(lambda: _waits(world.database))
         # While that one waits these two come together into one batch, in the order of their addresses.
         signups += [asyncio.create_task(world.signup(service, name=name)) for name in ("ada", "grace")]
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         await other.execute("ROLLBACK TO first")
         await signups[0]
         await eventually(lambda: _waits(world.database))
@@ -350,6 +353,7 @@ async def _waits(database: Database) -> list[dict[str, object]]:
     return await rows(database, "SELECT pid FROM pg_locks WHERE NOT granted")
 
 
+@pytest.mark.deadlines
 @pytest.mark.long  # it takes root to mount a disk
 async def test_f52_the_disk_is_full(
     small_disk: Path,
@@ -396,6 +400,7 @@ def fill(path: Path) -> None:
             file.write(bytes(4096))
 
 
+@pytest.mark.deadlines
 async def test_f57_packets_are_dropped(proxied: Proxied, verdict: Verdict, long: bool) -> None:
     world, proxy = proxied
     given_up = GIVEN_UP if long else 3.0
@@ -414,6 +419,7 @@ async def test_f57_packets_are_dropped(proxied: Proxied, verdict: Verdict, long:
     await verdict(world, "F57", "the packets of every database connection are dropped")
 
 
+@pytest.mark.deadlines
 async def test_f57_the_end_does_not_wait_for_a_silent_database(proxied: Proxied) -> None:
     world, proxy = proxied
     service = await world.serve()
@@ -475,6 +481,8 @@ async def test_f66_the_database_is_away(proxied: Proxied, verdict: Verdict) -> N
     await world.settled()
 
     assert world.answers.statuses == {503: 20}
+    await recovered(world, service)
+    await world.settled()
     await verdict(world, "F66", "the database is away for a while")
 
 

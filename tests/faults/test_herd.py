@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-import pytest
-
 from service.database.json_rows import encode_rows
 from service.database.models import OUTBOX, User, table
 from service.outbox.row import NewEmail
@@ -65,12 +63,9 @@ async def visitors(world: World, services: list[Process]) -> AsyncIterator[None]
 
 
 async def test_f25_a_backlog_drains_by_the_ramp_while_signups_are_answered_as_ever(
-    world: World, verdict: Verdict, calm: float, long: bool, monkeypatch: pytest.MonkeyPatch
+    world: World, verdict: Verdict, calm: float, long: bool
 ) -> None:
     waiting = 100_000 if long else 2_000
-    monkeypatch.setattr(
-        "service.database.engine.CHECKOUT_TIMEOUT", 60
-    )  # here, where all rows are read; not there
     openings: list[tuple[int, int]] = []  # connections, and mails taken, whenever one is opened
 
     async def watch(stage: str, _: Envelope) -> None:

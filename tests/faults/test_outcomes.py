@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,14 +12,6 @@ from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.proxy import Proxy
 from tests.support.relay import DROP, HANG, Envelope
-
-
-@pytest.fixture
-async def wire(world: World) -> AsyncIterator[Proxy]:
-    """Between the service and the relay."""
-    wire = await Proxy.started(world.relay.port)
-    yield wire
-    await wire.stop()
 
 
 async def give_up_at_the_next_refusal(database: Database) -> None:

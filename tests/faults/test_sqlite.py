@@ -16,7 +16,7 @@ from tests.support.database import no_more_pages_than, rows
 from tests.support.eventually import eventually
 from tests.support.processes import Process
 
-pytestmark = [pytest.mark.parametrize("engine_name", ["sqlite"]), pytest.mark.both, pytest.mark.deadlines]
+pytestmark = [pytest.mark.parametrize("engine_name", ["sqlite"]), pytest.mark.both]
 
 
 async def test_f53_the_file_is_full(settings: Settings, world: World) -> None:
@@ -50,6 +50,7 @@ async def stored(world: World) -> int:
     return len(await rows(world.database, "SELECT id FROM users"))
 
 
+@pytest.mark.deadlines
 @pytest.mark.long  # it takes strace
 async def test_f54_the_disk_does_not_keep_what_it_was_given(
     world: World, verdict: Verdict, long: bool
@@ -104,6 +105,7 @@ async def test_f55_somebody_else_writes_for_a_moment(world: World, verdict: Verd
     assert set(world.answers.statuses) == {201}
 
 
+@pytest.mark.deadlines
 async def test_f55_somebody_else_writes_for_too_long(world: World, verdict: Verdict, long: bool) -> None:
     service = await world.serve()
 

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 
 import pytest
@@ -15,14 +14,6 @@ from tests.support.proxy import Proxy
 from tests.support.relay import HANG, Envelope
 
 RECORDING = 0.3  # s, for the process to be in the middle of it
-
-
-@pytest.fixture
-async def wire(world: World) -> AsyncIterator[Proxy]:
-    """Between the service and the relay."""
-    wire = await Proxy.started(world.relay.port)
-    yield wire
-    await wire.stop()
 
 
 async def mailed_by_another(world: World) -> set[int]:

@@ -242,5 +242,5 @@ class World:
         return await process.start()
 
 
-# Asserts that the promise was kept: the world, the fault's number, and what was done.
+# Asserts that something was promised, and all of it kept: the world, the fault's number, and what was done.
 Verdict = Callable[[World, str, str], Awaitable[Figures]]

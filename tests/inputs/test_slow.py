@@ -65,7 +65,7 @@ async def test_two_hundred_slow_clients_are_cut_and_disturb_nobody(
 
     assert statistics.median(took) < 1  # s; behind slow clients it would be their patience
     for client in slow:
-        assert await client <= 3.5
+        assert await client <= 6
 
 
 async def slowly(live: Live, first: bytes, more: bytes, status: int | None) -> float:

@@ -345,7 +345,7 @@ async def test_a_signup_waits_until_the_endpoint_is_back(
 def test_whoever_logs_in_with_a_password_does_not_load_an_http_client() -> None:
     program = (
         "import sys; from service.mail.relay import Relay; from service.settings import Settings; "
-        "Relay(Settings(_env_file=None)); print('httpx' in sys.modules)"
+        "Relay(Settings(_env_file=None)); print('aiohttp' in sys.modules)"
     )
 
     shown = subprocess.run(

@@ -21,7 +21,7 @@ def test_a_line_that_cannot_be_written_is_dropped(standard_error: Unwritable) ->
             log.write("a line\n")
             log.flush()
 
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
 
 
 def test_a_reader_that_reads_again_has_the_next_line() -> None:

@@ -135,6 +135,21 @@ async def test_what_waits_after_a_refusal_is_due_at_once_as_if_it_were_new(
     assert email.deferrals == 0
 
 
+async def test_what_was_given_up_and_is_retried_waits_again_if_it_is_refused(
+    admin: OutboxAdmin, outbox: Outbox, database: Database
+) -> None:
+    await enqueue(database)
+    async with database.transaction() as connection:
+        await connection.execute(OUTBOX.update().values(give_up_at=LONG_AGO))
+    assert await outbox.fail_expired("name not found") == 1
+
+    assert await total(admin.retry()) == 1
+    [email] = await outbox.claim(10)
+    await outbox.record(email, Deferred("451 busy"))
+
+    assert await states(database) == {"ada@example.com": EmailStatus.PENDING}
+
+
 async def test_what_a_process_has_in_hand_or_has_sent_is_not_sent_again(
     admin: OutboxAdmin, outbox: Outbox, database: Database
 ) -> None:

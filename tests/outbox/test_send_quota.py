@@ -22,7 +22,7 @@ from service.settings.rate import Rate
 from tests.support.app import running
 from tests.support.database import rows
 from tests.support.eventually import eventually
-from tests.support.outbox import enqueue
+from tests.support.outbox import enqueue, make_due
 from tests.support.relay import ScriptedRelay
 
 DAY = timedelta(days=1)
@@ -139,6 +139,7 @@ async def test_what_was_not_sent_for_another_reason_than_itself_is_given_back(
 
     await asyncio.gather(*(outbox.record(email, outcome) for email in claimed[:2]))
 
+    await make_due(database)
     assert len(await outbox.claim(10)) == more
 
 

@@ -193,7 +193,7 @@ async def test_a_host_that_is_away_is_told_from_one_that_nobody_knows(
 async def test_a_host_with_two_addresses_that_take_no_part_in_tls_is_given_up_in_time(
     no_proxy: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_client, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(http_client, "CONNECT_TIMEOUT", 1.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         two = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.1",) * 2]
@@ -202,8 +202,8 @@ async def test_a_host_with_two_addresses_that_take_no_part_in_tls_is_given_up_in
         begun = asyncio.get_running_loop().time()
         said = await failure(f"https://two.example:{port}/{SECRET}")
 
-    assert said == "no connection within 0.3 s"
-    assert asyncio.get_running_loop().time() - begun < 0.55
+    assert said == "no connection within 1.5 s"
+    assert asyncio.get_running_loop().time() - begun < 2.7
 
 
 @pytest.mark.parametrize(

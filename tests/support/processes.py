@@ -1,6 +1,7 @@
 """The service as real processes, to be signalled and killed."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Mapping
@@ -89,6 +90,14 @@ class Process:
         if self._process.exitcode is None:
             raise TimeoutError(f"still there after {within} s")
         return self._process.exitcode
+
+    async def ended_by_sigterm(self, *, within: float = 10) -> int:
+        """Sends it again and again: a process that was starved takes the second for the first."""
+        for _ in range(round(within / 0.5)):
+            self.signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                return await self.ended(within=0.5)
+        raise TimeoutError(f"still there after {within} s")
 
     async def kill(self) -> None:
         self.signal(signal.SIGKILL)

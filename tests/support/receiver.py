@@ -42,8 +42,6 @@ class Receiver:
     taken: list[Received] = field(default_factory=list)
     port: int = 0
     connections: int = 0
-    most_at_once: int = 0
-    _at_once: int = 0
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -94,8 +92,6 @@ class Receiver:
     async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         received = await _read(reader)
         self.requests.append(received)
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
         try:
             await asyncio.sleep(self.delay)
             answer = self.answer(received) if callable(self.answer) else self.answer
@@ -109,8 +105,6 @@ class Receiver:
                 self.taken.append(received)
         except WebhookVerificationError as exc:
             status, headers, body = 401, {}, str(exc).encode()
-        finally:
-            self._at_once -= 1
         lines = [f"HTTP/1.1 {status} x", *(f"{name}: {value}" for name, value in headers.items())]
         if "Content-Length" not in headers:
             lines.append(f"Content-Length: {len(body)}")

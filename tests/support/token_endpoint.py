@@ -19,9 +19,7 @@ class TokenEndpoint:
     more: dict[str, object] = field(default_factory=lambda: {"expires_in": 3600})
     delay: float = 0.0  # s
     forms: list[dict[str, str]] = field(default_factory=list)
-    most_at_once: int = 0
     port: int = 0
-    _at_once: int = 0
     _server: asyncio.Server | None = None
 
     @classmethod
@@ -45,8 +43,6 @@ class TokenEndpoint:
         self.body = json.dumps({"error": error, "error_description": description}).encode()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("ascii").lower()
             length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
@@ -62,7 +58,6 @@ class TokenEndpoint:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            self._at_once -= 1
             writer.close()
 
     def _token(self) -> bytes:
