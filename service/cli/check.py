@@ -43,7 +43,7 @@ def check() -> None:
             "relay",
             _relay_problems,
             settings,
-            untestable=settings.logs_in_in_clear or any(name.startswith("smtp_") for name in wrong),
+            untestable=settings.sends_login_in_clear or any(name.startswith("smtp_") for name in wrong),
         ),
     ]
     has_wrong_webhook = bool(wrong & WEBHOOK_SETTINGS)

@@ -284,7 +284,7 @@ class Settings(BaseSettings):
         return self.log_format or ("console" if self.logs_to_terminal else "json")
 
     @property
-    def logs_in_in_clear(self) -> bool:
+    def sends_login_in_clear(self) -> bool:
         """Whether the password or access token would travel without TLS to another machine."""
         is_plain = self.smtp_security is Security.NONE and not is_loopback(self.smtp_host)
         return bool(self.smtp_username) and is_plain
@@ -300,7 +300,7 @@ class Settings(BaseSettings):
                 wrong.append("MAIL_FROM still is the example: set it to an address your relay may send from.")
             if self.public_url == http_url(self.host, self.port):
                 wrong.append("PUBLIC_URL is this machine alone: set it to the address that people reach.")
-        if self.logs_in_in_clear:
+        if self.sends_login_in_clear:
             secret = "SMTP_PASSWORD" if self.smtp_auth is SmtpAuth.PASSWORD else "The access token"
             wrong.append(
                 f"{secret} would travel in clear to {self.smtp_host}: set SMTP_SECURITY to starttls or tls."
