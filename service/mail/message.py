@@ -86,18 +86,20 @@ class Messages:
             language: _load_words(
                 self._templates,
                 mail if language == DEFAULT else f"{mail}.{language}",
-                variables,
+                {**variables, "language": language},
                 settings=self._settings,
             )
             # The default language first: a fault in a file that others use is then reported for that file.
             for language in sorted(languages, key=lambda language: language != DEFAULT)
         }
 
-    def _build(self, email: Email, by_language: Mapping[str, _Words], **variables: str) -> Message:
+    def _build(self, email: Email, by_language: Mapping[str, _Words], **variables: str | None) -> Message:
         name = email.name if email.name and is_greetable(email.name) else None
-        words = by_language.get(email.locale or DEFAULT) or by_language[DEFAULT]
+        language = email.locale if email.locale and email.locale in by_language else DEFAULT
+        words = by_language[language]
+        variables |= {"language": language, "name": name}
         try:
-            text, html = (part.render(name=name, **variables) for part in (words.text, words.html))
+            text, html = words.text.render(variables), words.html.render(variables)
         except Exception as exc:  # a template can raise anything
             raise CannotBuild(f"the template failed: {exc}") from exc
         if not email.recipient.isascii() or not email.recipient.isprintable():

@@ -2,7 +2,7 @@
 
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jinja2 import Template
 
@@ -10,7 +10,7 @@ from jinja2 import Template
 # contain this boundary.
 BOUNDARY = "=_welcome"
 MAX_LINE = 998  # characters; RFC 5322, section 2.1.1
-PRINTABLE = b"\t" + bytes(range(ord(" "), ord("~") + 1))
+PRINTABLE = b"\t\r\n" + bytes(range(ord(" "), ord("~") + 1))
 # A line that `b2a_qp` makes too long: it encodes white space at the end of a line without counting that.
 TOO_LONG = re.compile(rb"=(?:20|09)(?<=[^\n]{77})$", re.MULTILINE)
 
@@ -24,12 +24,13 @@ class MimePart:
         self._quoted_head = _head(content_type, "quoted-printable")
         self._template = template
 
-    def render(self, **variables: str | None) -> bytes:
+    def render(self, variables: Mapping[str, str | None]) -> bytes:
         """Raises what the template raises."""
         # Each line end becomes CRLF: a lone CR could make the relay see the end of the message too early.
         lines = self._template.render(variables).splitlines()
-        if _is_plain(lines):
-            return self._plain_head + "\r\n".join(lines).encode("ascii") + b"\r\n"
+        content = "\r\n".join(lines).encode("utf-8", "surrogatepass")
+        if _is_plain(content) and len(max(lines, key=len, default="")) <= MAX_LINE:
+            return self._plain_head + content + b"\r\n"
         return self._quoted_head + _quote(lines) + b"\r\n"
 
 
@@ -42,15 +43,9 @@ def _head(content_type: str, encoding: str) -> bytes:
     ).encode()
 
 
-def _is_plain(lines: Sequence[str]) -> bool:
-    """Whether the lines may be sent as they are, and are still a part of this message."""
-    text = "".join(lines)
-    return (
-        text.isascii()
-        and not text.encode("ascii").translate(None, PRINTABLE)
-        and BOUNDARY not in text
-        and len(max(lines, key=len, default="")) <= MAX_LINE
-    )
+def _is_plain(content: bytes) -> bool:
+    """Whether the content may be sent as it is, and is still a part of this message."""
+    return not content.translate(None, PRINTABLE) and BOUNDARY.encode() not in content
 
 
 def _quote(lines: Sequence[str]) -> bytes:

@@ -18,10 +18,14 @@ class LogStream(io.TextIOBase):
 
     def __init__(self, stream: TextIO | None) -> None:
         self._descriptor: int | None = None
+        self._most: int | None = None  # bytes of one write; None if no write can block
+        self._is_stuck = False
         with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none, or not a file
             # Our own, which nobody closes: the number might be given to a file of ours.
             self._descriptor = os.dup(stream.fileno())  # type: ignore[union-attr]  # suppressed above
-        self._is_stuck = False
+            if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                # Of what a pipe reports room for, only this much is sure not to block.
+                self._most = select.PIPE_BUF
 
     def writable(self) -> bool:
         return True
@@ -33,14 +37,11 @@ class LogStream(io.TextIOBase):
         return len(text)
 
     def _write(self, descriptor: int, line: bytes) -> None:
-        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        # Of what a pipe reports room for, only this much is sure not to block.
-        most = len(line) if is_file else select.PIPE_BUF
         while line and self._has_room(descriptor):
-            line = line[os.write(descriptor, line[:most]) :]
+            line = line[os.write(descriptor, line[: self._most]) :]
 
     def _has_room(self, descriptor: int) -> bool:
-        poll = select.poll()
+        poll = select.poll()  # for this call alone: threads cannot share one
         poll.register(descriptor, select.POLLOUT)
         self._is_stuck = not poll.poll(0 if self._is_stuck else WRITE_TIMEOUT * 1000)
         return not self._is_stuck

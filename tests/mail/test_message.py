@@ -155,13 +155,14 @@ def test_a_language_of_ones_own_needs_three_files(plain: Settings, tmp_path: Pat
     texts = {
         "fr.subject_txt": "Bienvenue",
         "fr.txt": "Bonjour{{ ' ' ~ name if name }},",
-        "fr.html": "<p>Bonjour",
+        "fr.html": '{% extends "welcome.html" %}{% block heading %}Bienvenue{% endblock %}',
     }
     messages = replaced(plain, tmp_path, **texts)
 
     message = parsed(messages.welcome(row(locale="fr")).content)
 
     assert messages.languages == {"de", "en", "fr"}
+    assert Page(part(message, "html")).one("html")["lang"] == "fr"
     assert (message["Subject"], part(message, "plain")) == ("Bienvenue", "Bonjour Ada,")
     (tmp_path / "welcome.fr.html").unlink()
     with pytest.raises(InvalidSettings, match=r"^TEMPLATES_DIR: welcome\.fr\.html cannot be used"):
