@@ -41,7 +41,7 @@ templates = Environment(
     loader=FileSystemLoader(Path(service.mail.__path__[0]) / "templates"),
     autoescape=select_autoescape(["html"]),
 )
-templates.globals.update(product="Our service", url="http://localhost:8000", color="#2563eb")
+templates.globals.update(language="en", product="Our service", url="http://localhost:8000", color="#2563eb")
 
 
 class RequestRecord(SQLModel, table=True):
