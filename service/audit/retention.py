@@ -1,6 +1,5 @@
 """Deletes old entries from the front of each instance, so that the rest can still be verified."""
 
-import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,11 +7,8 @@ from sqlalchemy import Select, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.audit.heads import Head, Heads
+from service.database import batches
 from service.database.models import AUDIT_INSTANCES, AUDIT_LOG
-
-BATCH = 1_000  # entries per transaction, which must be short so that nobody waits for it
-MAX_BATCHES = 200  # a round
-PAUSE = 0.05  # s between batches: SQLite lets no other process write while one writes without a pause
 
 
 async def prune(heads: Heads, *, keep: timedelta) -> int:
@@ -23,14 +19,7 @@ async def prune(heads: Heads, *, keep: timedelta) -> int:
     """
     async with heads.database.read_only() as connection:
         cutoff = await heads.database.now(connection) - keep
-    pruned = 0
-    for _ in range(MAX_BATCHES):
-        batch = await _prune_batch(heads, cutoff=cutoff)
-        if not batch:
-            break
-        pruned += batch
-        await asyncio.sleep(PAUSE)
-    return pruned
+    return await batches.delete_in_batches(lambda: _prune_batch(heads, cutoff=cutoff))
 
 
 async def _prune_batch(heads: Heads, *, cutoff: datetime) -> int:
@@ -77,7 +66,7 @@ def _select_last_to_delete(head: Head, cutoff: datetime) -> Select[Any]:
             AUDIT_LOG.c.seq.between(head.first_seq, head.last_seq),
         )
         .order_by(AUDIT_LOG.c.seq)
-        .limit(BATCH)
+        .limit(batches.BATCH_SIZE)
         .cte()
     )
     first_to_stay = select(func.min(first_ones.c.seq)).where(first_ones.c.occurred_at >= cutoff)

@@ -9,7 +9,7 @@ from service.cli.common import (
     CommandFailed,
     Limit,
     examples,
-    parse_duration,
+    parse_since,
     progress,
     run_with_database,
 )
@@ -48,7 +48,7 @@ def list_audit(
     """Show entries, the newest first. Exits with 1 if there are none."""
     from service.audit import listing
 
-    age = parse_duration(since) if since else None
+    age = parse_since(since) if since else None
 
     async def find(database: "Database", _: "Settings") -> None:
         try:

@@ -1,12 +1,13 @@
 """What the commands share: how they run, ask the database, and fail."""
 
 import os
-import re
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from service.runtime.durations import parse_duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 Result = TypeVar("Result")
-
-UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 Limit = Annotated[int, typer.Option(min=1, help="How many to show, the newest first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line, with every field.")]
@@ -31,12 +30,12 @@ def examples(*commands: str) -> str:
     return "\n\n\b\n".join(["For example:", "\n".join(f"  signup-service {command}" for command in commands)])
 
 
-def parse_duration(text: str) -> timedelta:
+def parse_since(text: str) -> timedelta:
     """Reads the value of the option --since."""
-    match = re.fullmatch(r"(\d{1,5})([mhd])", text)
-    if match is None:
+    duration = parse_duration(text)
+    if duration is None:
         raise typer.BadParameter("it takes a time such as 90m, 2h or 1d", param_hint="--since")
-    return timedelta(**{UNITS[match[2]]: int(match[1])})
+    return duration
 
 
 def explain(exc: Exception) -> str | None:

@@ -12,7 +12,7 @@ from service.cli.common import (
     CommandFailed,
     Limit,
     examples,
-    parse_duration,
+    parse_since,
     progress,
     run_with_database,
 )
@@ -73,7 +73,7 @@ def retry(
 ) -> None:
     """Send failed emails again, and those that wait after a refusal. Exits with 1 if there are none."""
     _require_one(ID=email_id, all=everything, since=since)
-    failed_since = parse_duration(since) if since else None
+    failed_since = parse_since(since) if since else None
 
     async def make_due(database: "Database", _: "Settings") -> None:
         from service.outbox.admin import OutboxAdmin, Selection

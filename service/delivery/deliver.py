@@ -133,7 +133,7 @@ class Delivery:
         """None if this process no longer holds the email: its next holder sends it."""
         if not email.is_held():
             return None
-        if not self._suspicion.may_try(email):
+        if not self._suspicion.admit(email):
             return Released()
         if not self._slow_sends.has_room(email):
             return Released(delay=SLOW_AGAIN_AFTER)
@@ -179,7 +179,7 @@ class Delivery:
             if isinstance(refusal, FinalRefusal)
             else Deferred(refusal.reason, at_least=refusal.retry_after)
         )
-        if refusal.unknown:
+        if refusal.unknown and self._metrics.unknown_outcomes:
             self._metrics.unknown_outcomes.inc()
         if refusal.fault is Fault.RECIPIENT:
             return own
@@ -196,7 +196,7 @@ class Delivery:
     async def _record(self, email: Email, outcome: Outcome | None) -> None:
         """Retries until the database has recorded the outcome, as long as the process lives."""
         if outcome is None:
-            log.warning("outbox.lost", **self._ids(email))
+            log.warning("outbox.no_longer_held", **self._ids(email))
             return
         try:
             await self._outbox.record(email, outcome)

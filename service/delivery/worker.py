@@ -18,6 +18,7 @@ CLAIM_AT_MOST = 500
 LOOK_EVERY = 1.0  # s
 LOOK_AGAIN = 0.05  # s, when the last look found something, or there was no room for more
 RENEW_EVERY = LEASE.total_seconds() / 3
+CLOSE_STALE_EVERY = 20.0  # s
 
 
 class Worker:
@@ -48,7 +49,7 @@ class Worker:
     async def running(self) -> AsyncIterator[None]:
         """Ends at once: call `Delivery.drain` first. What is cut off is claimed again after its lease."""
         try:
-            async with repeat_in_background(self._round, self._renew):
+            async with repeat_in_background(self._round, self._renew, self._close_stale):
                 yield
         finally:
             for delivery in self._deliveries:
@@ -100,8 +101,11 @@ class Worker:
 
     async def _renew(self) -> float:
         """Renews the leases of emails in flight, so that a slow relay does not look like a dead process."""
-        await self._channel.close_stale()
         if emails := self._delivery.in_flight:
             with self._database.tolerate_outage("renewal"):  # the next renewal comes before the leases end
                 await self._outbox.renew(emails)
         return RENEW_EVERY
+
+    async def _close_stale(self) -> float:
+        await self._channel.close_stale()
+        return CLOSE_STALE_EVERY

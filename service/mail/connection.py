@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 
 from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPException, SMTPNotSupported, SMTPResponseException
 
-from service.mail.replies import describe
+from service.mail.replies import CLOSING, WRONG_CREDENTIALS, describe
 from service.outbox.channel import ChannelTrouble
 from service.settings import Security, Settings, SmtpAuth
 
 if TYPE_CHECKING:
     from service.mail.oauth import AccessTokens
 
-# The order is of no matter for secrecy: without TLS, passwords go to loopback only.
+# Their order does not affect secrecy: without TLS, passwords go to loopback only.
 AUTH_METHODS = "plain", "login", "cram-md5"
-NOT_AVAILABLE = 421  # RFC 5321, section 3.8: the server closes the connection, as a rule because it is busy
-WRONG_CREDENTIALS = 535  # RFC 4954, section 6
 TCP_TIMEOUT = 10.0  # s, for all addresses together
 QUIT_TIMEOUT = 2.0
 CREDENTIALS_PAUSE = 30.0  # s; providers lock accounts whose password is tried too often
@@ -195,5 +193,5 @@ async def _quit(connection: SMTP) -> None:
 
 
 def _to_trouble(exc: Exception) -> RelayTrouble:
-    kind = RelayBusy if getattr(exc, "code", None) == NOT_AVAILABLE else RelayTrouble
+    kind = RelayBusy if getattr(exc, "code", None) == CLOSING else RelayTrouble
     return kind(describe(exc))

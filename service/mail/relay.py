@@ -17,7 +17,7 @@ from aiosmtplib import (
 
 from service.mail.connection import Connector, RelayBusy, RelayTrouble
 from service.mail.message import Message
-from service.mail.replies import classify, describe
+from service.mail.replies import classify, describe, is_positive
 from service.mail.smtp_session import SmtpSession
 from service.outbox.channel import ChannelFull, Fault, LaterRefusal, Refusal, SendCancelled
 from service.settings import Settings
@@ -74,7 +74,7 @@ class Relay:
         except SMTPException as exc:
             raise RelayTrouble(describe(exc)) from exc
         await session.quit()
-        if not 200 <= reply.code < 300:  # noqa: PLR2004  # RFC 5321, section 4.2.1
+        if not is_positive(reply.code):
             refused = SMTPRecipientRefused(reply.code, reply.message, self._sender)
             found = classify(refused, at_rcpt=True)
             if not isinstance(found, Refusal) or found.fault is Fault.CHANNEL:
@@ -85,7 +85,6 @@ class Relay:
         stale = []
         while self._idle and time.monotonic() - self._idle[0][1] > IDLE_TIMEOUT:
             stale.append(self._idle.popleft()[0])
-        # All at once: renewals wait for this, and a relay may answer none of them.
         await asyncio.gather(*(session.quit() for session in stale))
 
     async def close(self) -> None:
@@ -172,7 +171,7 @@ class Relay:
         rcpt = _rcpt_command(recipient)
         try:
             reply = await session.command(rcpt, DATA, within=within)
-            if not 200 <= reply.code < 300:  # noqa: PLR2004  # 251 and 252 take the recipient too
+            if not is_positive(reply.code):  # 251 and 252 accept the recipient too
                 raise SMTPRecipientRefused(reply.code, reply.message, recipient)
             reply = await session.command(DATA, within=within)
             if reply.code != SMTPStatus.start_input:
@@ -234,7 +233,7 @@ async def _send_content(session: SmtpSession, content: bytes) -> str:
         reply = await session.read_reply(within=FINAL_DOT_TIMEOUT)
     except SMTPException as exc:
         raise LaterRefusal(describe(exc), fault=Fault.CHANNEL, unknown=True) from exc
-    if not 200 <= reply.code < 300:  # noqa: PLR2004  # RFC 5321, section 4.2.1: the first digit decides
+    if not is_positive(reply.code):
         refusal = SMTPDataError(reply.code, reply.message)
         raise classify(refusal, at_rcpt=False) from refusal
     return f"{reply.code} {reply.message}"

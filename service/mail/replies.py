@@ -6,8 +6,9 @@ from aiosmtplib import SMTPResponseException
 
 from service.outbox.channel import ChannelTrouble, Fault, FinalRefusal, LaterRefusal, Refusal
 
-CLOSING = 421
-NOT_AUTHENTICATED = 530, 535  # RFC 4954, section 6
+CLOSING = 421  # RFC 5321, section 3.8: the relay hangs up after it, as a rule because it is busy
+WRONG_CREDENTIALS = 535  # RFC 4954, section 6
+NOT_AUTHENTICATED = 530, WRONG_CREDENTIALS
 MAY_NOT_RELAY = 454  # what Postfix says for "Relay access denied" until it is told to say 554
 # What is wrong with the recipient's address or mailbox: RFC 3463, sections 3.2 and 3.3, and RFC 7505.
 # Of the others in IANA's registry 5.1.0, 5.1.7 and 5.1.8 are said about senders, 5.2.0 too (by Exchange,
@@ -29,6 +30,11 @@ def classify(exc: SMTPResponseException, *, at_rcpt: bool) -> Refusal | ChannelT
     if at_rcpt and POLICY.match(exc.message):
         return FinalRefusal(words, fault=Fault.CHANNEL)
     return FinalRefusal(words)
+
+
+def is_positive(code: int) -> bool:
+    """RFC 5321, section 4.2.1: the first digit decides."""
+    return 200 <= code < 300  # noqa: PLR2004  # as the RFC has it
 
 
 def describe(exc: BaseException | None) -> str:

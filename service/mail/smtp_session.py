@@ -12,14 +12,15 @@ from aiosmtplib import (
     SMTPReadTimeoutError,
     SMTPResponseException,
     SMTPServerDisconnected,
+    SMTPStatus,
 )
 from aiosmtplib.response import SMTPResponse as Reply
+
+from service.mail.replies import CLOSING, is_positive
 
 REPLY_LINE = re.compile(rb"\d{3}")
 MAX_REPLY = 64 * 1024  # bytes
 QUIT_TIMEOUT = 2.0  # s
-START_INPUT = 354
-CLOSING = 421  # RFC 5321, section 3.8: the relay hangs up after it
 MALFORMED = -1  # in place of a code, as aiosmtplib has it
 
 
@@ -77,7 +78,7 @@ class SmtpSession(asyncio.Protocol):
         """Ends the transaction after a refusal. Raises SMTPException."""
         await self._read_pipelined(within)
         reply = await self.command(b"RSET\r\n", within=within)
-        if not 200 <= reply.code < 300:  # noqa: PLR2004  # RFC 5321, section 4.2.1
+        if not is_positive(reply.code):
             raise SMTPResponseException(reply.code, reply.message)
 
     async def quit(self) -> None:
@@ -107,7 +108,7 @@ class SmtpSession(asyncio.Protocol):
     async def _read_pipelined(self, within: float) -> None:
         while self._pipelined:
             self._pipelined -= 1
-            if (await self.read_reply(within=within)).code == START_INPUT:
+            if (await self.read_reply(within=within)).code == SMTPStatus.start_input:
                 raise SMTPServerDisconnected("The relay waits for content without a recipient")
             self.errors += 1
 

@@ -1,5 +1,7 @@
 """The Prometheus metrics of a process."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -8,59 +10,68 @@ CONFIRMATIONS = ("confirmed", "denied", "renewed", "expired", "unknown", "delete
 OUTCOMES = ("sent", "failed", "deferred", "released")
 
 
-class ChannelMetrics:
-    """What is counted and shown of one channel."""
+# Name and help of each metric of a channel, by the attribute of `ChannelMetrics`.
+ChannelTexts = Mapping[str, tuple[str, str]]
+MAIL: ChannelTexts = {
+    "outcomes": ("welcome_emails", "Deliveries by outcome."),
+    "unknown_outcomes": (
+        "welcome_emails_unknown_outcome",
+        "Connections lost before the answer of the relay to what it had received: these emails may arrive "
+        "twice.",
+    ),
+    "delivery_seconds": (
+        "welcome_email_delivery_duration_seconds",
+        "Time from the start of a delivery to the answer of the relay.",
+    ),
+    "paused": ("relay_paused", "1 while this process sends nothing because of trouble with the relay."),
+    "in_flight": ("welcome_emails_in_hand", "Emails that this process has claimed and not finished."),
+    "pending": ("welcome_emails_pending", "Emails that wait to be sent."),
+    "failed": ("welcome_emails_failed", "Emails that have failed for good."),
+    "oldest_seconds": (
+        "welcome_emails_oldest_pending_seconds",
+        "Time since the signup of the email that has waited longest.",
+    ),
+    "overdue_seconds": (
+        "welcome_emails_oldest_overdue_seconds",
+        "The same, without emails that wait because of a refusal or a limit.",
+    ),
+}
+EVENTS: ChannelTexts = {
+    "outcomes": ("webhook_events", "Deliveries by outcome."),
+    "delivery_seconds": (
+        "webhook_event_delivery_duration_seconds",
+        "Time from the start of a delivery to the answer of the endpoint.",
+    ),
+    "paused": ("webhook_paused", "1 while this process sends nothing because of trouble with the endpoint."),
+    "in_flight": ("webhook_events_in_hand", "Events that this process has claimed and not finished."),
+    "pending": ("webhook_events_pending", "Events that wait to be sent."),
+    "failed": ("webhook_events_failed", "Events that have failed for good."),
+    "oldest_seconds": (
+        "webhook_events_oldest_pending_seconds",
+        "Time since the event that has waited longest.",
+    ),
+    "overdue_seconds": (
+        "webhook_events_oldest_overdue_seconds",
+        "The same, without events that wait because of a refusal or a limit.",
+    ),
+}
 
-    def __init__(
-        self,
-        shared: CollectorRegistry,
-        registry: CollectorRegistry,
-        *,
-        one: str,
-        paused: str,
-        words: str,
-        receiver: str,
-        since: str,
-        counts_unknown: bool = False,
-    ) -> None:
-        many = f"{one}s"
-        self.outcomes = Counter(many, "Deliveries by outcome.", ["outcome"], registry=shared)
-        self.unknown_outcomes = Counter(
-            f"{many}_unknown_outcome",
-            f"Connections lost before the answer of {receiver} to what it had received: "
-            f"these {words} may arrive twice.",
-            registry=shared if counts_unknown else None,
+
+class ChannelMetrics:
+    """What is counted and shown of one channel. `unknown_outcomes` is None for events."""
+
+    def __init__(self, shared: CollectorRegistry, registry: CollectorRegistry, texts: ChannelTexts) -> None:
+        self.outcomes = Counter(*texts["outcomes"], ["outcome"], registry=shared)
+        self.unknown_outcomes = (
+            Counter(*texts["unknown_outcomes"], registry=shared) if "unknown_outcomes" in texts else None
         )
-        self.delivery_seconds = Histogram(
-            f"{one}_delivery_duration_seconds",
-            f"Time from the start of a delivery to the answer of {receiver}.",
-            registry=shared,
-            buckets=LATENCIES,
-        )
-        self.paused = Gauge(
-            paused,
-            f"1 while this process sends nothing because of trouble with {receiver}.",
-            registry=registry,
-        )
-        self.in_flight = Gauge(
-            f"{many}_in_hand",
-            f"{words.title()} that this process has claimed and not finished.",
-            registry=registry,
-        )
-        self.pending = Gauge(f"{many}_pending", f"{words.title()} that wait to be sent.", registry=registry)
-        self.failed = Gauge(
-            f"{many}_failed", f"{words.title()} that have failed for good.", registry=registry
-        )
-        self.oldest_seconds = Gauge(
-            f"{many}_oldest_pending_seconds",
-            f"Time since {since} that has waited longest.",
-            registry=registry,
-        )
-        self.overdue_seconds = Gauge(
-            f"{many}_oldest_overdue_seconds",
-            f"The same, without {words} that wait because of a refusal or a limit.",
-            registry=registry,
-        )
+        self.delivery_seconds = Histogram(*texts["delivery_seconds"], registry=shared, buckets=LATENCIES)
+        self.paused = Gauge(*texts["paused"], registry=registry)
+        self.in_flight = Gauge(*texts["in_flight"], registry=registry)
+        self.pending = Gauge(*texts["pending"], registry=registry)
+        self.failed = Gauge(*texts["failed"], registry=registry)
+        self.oldest_seconds = Gauge(*texts["oldest_seconds"], registry=registry)
+        self.overdue_seconds = Gauge(*texts["overdue_seconds"], registry=registry)
         for outcome in OUTCOMES:  # at zero, as in Metrics
             self.outcomes.labels(outcome)
 
@@ -93,25 +104,8 @@ class Metrics:
         self.database_up = Gauge(
             "database_up", "1 if this scrape could read the database.", registry=self.registry
         )
-        self.mail = ChannelMetrics(
-            self.shared,
-            self.registry,
-            one="welcome_email",
-            paused="relay_paused",
-            words="emails",
-            receiver="the relay",
-            since="the signup of the email",
-            counts_unknown=True,
-        )
-        self.events = ChannelMetrics(
-            self.shared,
-            self.registry,
-            one="webhook_event",
-            paused="webhook_paused",
-            words="events",
-            receiver="the endpoint",
-            since="the event",
-        )
+        self.mail = ChannelMetrics(self.shared, self.registry, MAIL)
+        self.events = ChannelMetrics(self.shared, self.registry, EVENTS)
         self.spool_bytes = Gauge(
             "audit_spool_bytes",
             "Size of the audit entries in DATA_DIR that wait for the table, dead processes included.",

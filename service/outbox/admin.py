@@ -70,7 +70,7 @@ class OutboxAdmin:
 
     def __init__(self, database: Database, events: Events | None = None) -> None:
         self._database = database
-        self._events = events if events and events.wanted else None
+        self._events = events
 
     async def queue_depth(self, channel: ChannelName = ChannelName.MAIL) -> QueueDepth:
         return (await self.queue_depths())[channel]

@@ -17,10 +17,9 @@ from service.settings import Settings
 
 
 class Events:
-    """`user.created` is added by the signup's own statement; `wanted` says whether it is."""
+    """`user.created` is added by the signup's own statement."""
 
-    def __init__(self, database: Database, *, wanted: bool) -> None:
-        self.wanted = wanted
+    def __init__(self, database: Database) -> None:
         self._statement = OUTBOX.insert().values(
             channel=ChannelName.WEBHOOK,
             status=EmailStatus.PENDING,
@@ -34,8 +33,9 @@ class Events:
         )
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, database: Database) -> Self:
-        return cls(database, wanted=bool(settings.webhook_url))
+    def from_settings(cls, settings: Settings, *, database: Database) -> Self | None:
+        """None if nobody is told of events."""
+        return cls(database) if settings.webhook_url else None
 
     async def add_failed(self, connection: AsyncConnection, rows: Iterable[RowMapping]) -> None:
         """`email.failed` for each of the rows that is an email and has failed."""
@@ -71,5 +71,5 @@ class Events:
         await self._add(connection, [{**event, "subject_id": user_id} for user_id in user_ids])
 
     async def _add(self, connection: AsyncConnection, events: list[dict[str, Any]]) -> None:
-        if self.wanted and events:
+        if events:
             await connection.execute(self._statement, [{"id": new_id(), **event} for event in events])

@@ -1,4 +1,4 @@
-"""All queries on the outbox, except an operator's, which are in `admin`. Nothing else touches its rows.
+"""Claims rows of the outbox, renews claims and records outcomes, for one channel.
 
 A pending row may be claimed when its `due_at` has passed. A claim moves `due_at` ahead, so the rows of a
 crashed process become due again by themselves. `attempt` is the fence: each claim adds one, and an outcome is
@@ -54,7 +54,7 @@ class Outbox:
         self._database = database
         self._quota = quota
         self._channel = channel
-        self._events = events if events and events.wanted else None
+        self._events = events
         self._claims = {
             choice: sql.claim_statement(database, choice(database, channel, OUTBOX.c.id), channel=channel)
             for choice in CHOICES
@@ -198,7 +198,7 @@ class Outbox:
                 await self._events.add_failed(connection, rows)
             return len(rows)
 
-    async def find_by_user(self, user_id: UUID) -> tuple[str, datetime | None] | None:
+    async def find_welcome_status(self, user_id: UUID) -> tuple[str, datetime | None] | None:
         """Status and when it was finished; None if there is no such user. Raises DatabaseUnavailable."""
         async with self._database.read_only() as connection:
             found = await connection.execute(

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
+from service.runtime.durations import parse_duration
 from service.settings.rate import Rate
 from service.settings.urls import is_loopback, origin_of
 
@@ -26,7 +27,6 @@ HEADER_LINE = re.compile(rf"({NEW_HEADER.replace('$', ':')}): *([\x21-\x7e][\x20
 MAX_SECRETS = 2
 SECRET_LENGTHS = range(24, 65)  # bytes; Standard Webhooks, "Signature scheme"
 MIN_KEY = 16  # characters of LINK_KEY: whoever has a link could try out shorter ones
-UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 MAX_LINE = 998  # characters; RFC 5322, section 2.1.1
 
 
@@ -74,7 +74,7 @@ def _check_private_url(example: str, *, what: str) -> AfterValidator:
         except ValueError as exc:
             raise ValueError(f"it takes {example}") from exc
         if not url.startswith("https:") and not is_loopback(host):
-            raise ValueError(f"{what} would travel in clear: it takes an https address")
+            raise ValueError(f"{what} would travel in the clear: it takes an https address")
         return url
 
     return AfterValidator(check)
@@ -145,10 +145,10 @@ def _parse_rate(value: object) -> object:
 def _parse_duration(value: object) -> object:
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", value)
-    if match is None:
+    duration = parse_duration(value)
+    if duration is None:
         raise ValueError("it takes a time such as 90m, 48h or 7d")
-    return timedelta(**{UNITS[match[2]]: int(match[1])})
+    return duration
 
 
 def _check_key(key: SecretStr) -> SecretStr:

@@ -1,4 +1,4 @@
-"""Confirming an address: what a link leads to, and what becomes of its user by it."""
+"""Confirms an address by its link, or deletes its user, who says that somebody else signed up."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Confirmation:
         database: Database,
         *,
         links: Links,
-        events: Events,
+        events: Events | None,
         within: timedelta,
         metrics: Metrics,
     ) -> None:
@@ -121,7 +121,8 @@ class Confirmation:
         first = {user_id: request_ids[user_id] for user_id in confirmed.scalars()}
         if first:
             await self._emails.enqueue_welcome(connection, first)
-            await self._events.add_confirmed(connection, first)
+            if self._events:
+                await self._events.add_confirmed(connection, first)
         return len(first)
 
     async def _find(self, connection: AsyncConnection, user_ids: Sequence[UUID]) -> dict[UUID, LinkState]:

@@ -1,11 +1,11 @@
-"""Erases users who have not confirmed their address in time."""
+"""Erases users who have not confirmed their address in time, and deletes old rate counts."""
 
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from service.database.engine import Database
-from service.limits.counters import Counters
+from service.limits.rate_counts import RateCounts
 from service.observability.metrics import Metrics
 from service.outbox.events import Events
 from service.runtime.background import repeat_in_background
@@ -15,12 +15,14 @@ ERASE_EVERY = 60.0  # s
 
 
 class Retention:
-    def __init__(self, database: Database, *, events: Events, keep: timedelta, metrics: Metrics) -> None:
+    def __init__(
+        self, database: Database, *, events: Events | None, keep: timedelta, metrics: Metrics
+    ) -> None:
         self._database = database
         self._users = Users(database, events)
         self._keep = keep
         self._deleted = metrics.confirmations.labels("deleted")
-        self._counts = Counters(database)
+        self._counts = RateCounts(database)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -37,6 +39,6 @@ class Retention:
         with self._database.tolerate_outage("unconfirmed"):
             await self.erase_unconfirmed()
             async with self._database.transaction() as connection:
-                # Those of renewals, which no limit deletes.
+                # The counts of links that were sent again, which no limit deletes.
                 await self._counts.delete_expired(connection, now=await self._database.now(connection))
         return ERASE_EVERY

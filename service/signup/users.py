@@ -1,6 +1,5 @@
 """Finds, exports and erases users, for an operator's commands and for retention."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
@@ -9,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, RowMapping, delete, func, select
 
+from service.database import batches
 from service.database.engine import Database
 from service.database.models import OUTBOX, USERS
 from service.database.outbox_kinds import ChannelName
@@ -17,9 +17,6 @@ from service.person.address import InvalidAddress, parse
 from service.signup.renewals import IS_UNCONFIRMED
 
 PAGE_SIZE = 1_000
-BATCH = 1_000  # users who are erased in one transaction, which must be short so that nobody waits for it
-MAX_BATCHES = 200  # a round
-PAUSE = 0.05  # s between batches: SQLite lets no other process write while one writes without a pause
 SHOWN = (
     USERS.c.id,
     USERS.c.email,
@@ -67,31 +64,28 @@ class Users:
         return erased[0] if erased else None
 
     async def erase_unconfirmed(self, user_id: UUID) -> bool:
-        """As `erase` does, unless the address has been confirmed. Returns whether it did."""
+        """Erases the user unless the address has been confirmed; returns whether it did."""
         return bool(await self._erase(USERS.c.id == user_id, IS_UNCONFIRMED))
 
     async def erase_long_unconfirmed(self, *, since: timedelta) -> int:
-        """As `erase` does, everybody who was asked that long ago to confirm the address and has not.
+        """Erases users who were asked to confirm the address that long ago and have not; returns how many.
 
-        Returns how many. Who confirms meanwhile, or is asked again, stays.
+        A user who confirms meanwhile, or is asked again, is kept.
         """
         async with self._database.read_only() as connection:
             cutoff = await self._database.now(connection) - since
-        count = 0
-        for _ in range(MAX_BATCHES):
-            batch = (
-                select(USERS.c.id)
-                .where(IS_UNCONFIRMED, USERS.c.confirmation_asked_at < cutoff)
-                .limit(BATCH)
-                .with_for_update(skip_locked=True)
-                .cte("batch")
-            )
-            erased = await self._erase(USERS.c.id.in_(select(batch.c.id)))
-            if not erased:
-                break
-            count += len(erased)
-            await asyncio.sleep(PAUSE)
-        return count
+        batch = (
+            select(USERS.c.id)
+            .where(IS_UNCONFIRMED, USERS.c.confirmation_asked_at < cutoff)
+            .limit(batches.BATCH_SIZE)
+            .with_for_update(skip_locked=True)
+            .cte("batch")
+        )
+
+        async def erase_batch() -> int:
+            return len(await self._erase(USERS.c.id.in_(select(batch.c.id))))
+
+        return await batches.delete_in_batches(erase_batch)
 
     async def _erase(self, *conditions: ColumnElement[bool]) -> Sequence[UUID]:
         async with self._database.transaction() as connection:

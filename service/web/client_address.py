@@ -37,21 +37,17 @@ class ClientAddresses:
         self._trusted = trusted
         self._should_log = OncePerMinute()
 
-    def address(self, scope: Scope) -> Address | None:
-        client = self._client(scope)
-        return client.address if client else None
-
     def audit_network(self, scope: Scope) -> str | None:
         """The part of the client's address that the audit keeps."""
-        client = self._client(scope)
+        client = self.find(scope)
         return client.audit_network if client else None
 
     def limit_network(self, scope: Scope) -> str | None:
         """The network whose clients share a rate limit."""
-        client = self._client(scope)
+        client = self.find(scope)
         return client.limit_network if client else None
 
-    def _client(self, scope: Scope) -> Client | None:
+    def find(self, scope: Scope) -> Client | None:
         peer = scope.get("client")
         nearest = _parse(peer[0]) if peer else None
         if not self._trusted or nearest is None or not self._is_trusted(nearest):

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Collection
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.runtime.once_per_minute import OncePerMinute
+from service.settings.urls import is_loopback
 from service.web.problems import STATE_KEY, OnProblem, ProblemType, problem_app
 
 OTHER_NAME = "This service does not answer under that name: open it under localhost, or set PUBLIC_URL."
@@ -75,18 +75,18 @@ class PublicPathMiddleware:
         return name, self._path + value if is_ours else value
 
 
-class OwnNamesMiddleware:
-    """Answers only requests to these names and to loopback. A website can point its own name at this
+class AllowedHostsMiddleware:
+    """Answers only requests to these hosts and to loopback. A website can point its own name at this
     machine (DNS rebinding); without this its scripts could read everything."""
 
-    def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str]) -> None:
         self._app = app
-        self._names = {"localhost", *(name.lower() for name in names)}
+        self._hosts = {"localhost", *(host.lower() for host in hosts)}
         self._should_log = OncePerMinute()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
-        if scope["type"] == "http" and not self._is_own(
+        if scope["type"] == "http" and not self._is_allowed(
             Headers(scope=scope).get("host", ""), scope["server"]
         ):
             if self._should_log():
@@ -94,12 +94,12 @@ class OwnNamesMiddleware:
             app = problem_app(ProblemType.NOT_FOUND, detail=OTHER_NAME)
         await app(scope, receive, send)
 
-    def _is_own(self, host: str, server: tuple[str, int]) -> bool:
+    def _is_allowed(self, host: str, server: tuple[str, int]) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname
         except ValueError:
             return False
-        if name is None or name in self._names or _is_loopback(name):
+        if name is None or name in self._hosts or is_loopback(name):
             return True
         return name == server[0].removeprefix("::ffff:")  # the address that the client connected to
 
@@ -154,10 +154,3 @@ class _RefusedPreflight(Response):
 def _quote(text: str) -> str:
     """Repeats an origin, a method or a header's name, and nothing that does not look like one."""
     return text if QUOTABLE.fullmatch(text) else "that was sent"
-
-
-def _is_loopback(name: str) -> bool:
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False

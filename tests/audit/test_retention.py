@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.audit import retention
 from service.audit.heads import Heads
+from service.database import batches
 from service.database.engine import Database
 from tests.support.audit import change, faults, store
 from tests.support.database import rows
@@ -41,7 +42,7 @@ async def test_what_is_too_old_goes_and_the_rest_verifies(
 async def test_it_goes_in_batches(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BATCH", 3)
+    monkeypatch.setattr(batches, "BATCH_SIZE", 3)
     for folder in ("one", "two"):
         await store(database, tmp_path / folder, [9] * 10 + [0])
 
@@ -87,7 +88,7 @@ async def test_an_entry_outside_the_range_neither_goes_nor_holds_up_the_others(
 async def test_what_grows_old_meanwhile_is_left_for_the_next_round(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BATCH", 1)
+    monkeypatch.setattr(batches, "BATCH_SIZE", 1)
     await store(database, tmp_path, [9, 9, 0])
     now, days = database.now, iter(range(0, 100, 10))
 
@@ -103,8 +104,8 @@ async def test_what_grows_old_meanwhile_is_left_for_the_next_round(
 async def test_a_round_has_an_end(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BATCH", 1)
-    monkeypatch.setattr(retention, "MAX_BATCHES", 3)
+    monkeypatch.setattr(batches, "BATCH_SIZE", 1)
+    monkeypatch.setattr(batches, "MAX_BATCHES", 3)
     await store(database, tmp_path, [9] * 5)
 
     assert await retention.prune(heads(database), keep=timedelta(days=5)) == 3

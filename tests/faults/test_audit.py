@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.audit import log, retention, verify
+from service.audit import log, verify
 from service.audit.entries import NumberedEntry
 from service.audit.log import AuditLog
 from service.audit.spool import file_size
+from service.database import batches
 from service.database.engine import Database
 from tests.faults.world import World
 from tests.support.audit import ENTRY, audit_log, entry_of, faults, opened
@@ -96,7 +97,7 @@ async def test_f76_verification_raises_no_alarm_while_retention_and_traffic_work
 ) -> None:
     monkeypatch.setattr(log, "CLEAN_UP_EVERY", 0.01)
     monkeypatch.setattr(log, "MOVE_DELAY", 0.01)
-    monkeypatch.setattr(retention, "BATCH", 20)
+    monkeypatch.setattr(batches, "BATCH_SIZE", 20)
     monkeypatch.setattr(verify, "PAGE_SIZE", 50)
     audit = audit_log(database, tmp_path, secret=b"key", keep=KEEP)
 

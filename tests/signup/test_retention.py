@@ -24,7 +24,7 @@ MONTH = timedelta(days=30)
 
 def retention(database: Database, *, wanted: bool = True) -> Retention:
     return Retention(
-        database, events=Events(database, wanted=wanted), keep=MONTH, metrics=Metrics(confirms=True)
+        database, events=Events(database) if wanted else None, keep=MONTH, metrics=Metrics(confirms=True)
     )
 
 
@@ -53,8 +53,8 @@ async def test_the_long_unconfirmed_are_erased_and_nobody_else(database: Databas
 
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_in_batches(database: Database, monkeypatch: pytest.MonkeyPatch, wanted: bool) -> None:
-    monkeypatch.setattr("service.signup.users.BATCH", 2)
-    monkeypatch.setattr("service.signup.users.PAUSE", 0)
+    monkeypatch.setattr("service.database.batches.BATCH_SIZE", 2)
+    monkeypatch.setattr("service.database.batches.PAUSE", 0)
     for user_id in await store(database, *numbered(5)):
         await ask(database, user_id, ago=2 * MONTH)
 
@@ -91,7 +91,7 @@ async def test_one_who_has_confirmed_is_not_erased_for_not_confirming(database: 
     confirmed, never_asked, waiting = await store(database, *numbered(3))
     await ask(database, confirmed, ago=MONTH, confirmed=True)
     await ask(database, waiting, ago=MONTH)
-    users = Users(database, Events(database, wanted=True))
+    users = Users(database, Events(database))
 
     erased = [await users.erase_unconfirmed(each) for each in (confirmed, never_asked, waiting, waiting)]
 

@@ -25,8 +25,8 @@ def request(peer: str | None, *forwarded_for: str) -> Scope:
 
 
 def address(clients: ClientAddresses, peer: str | None, *forwarded_for: str) -> str | None:
-    found = clients.address(request(peer, *forwarded_for))
-    return str(found) if found else None
+    found = clients.find(request(peer, *forwarded_for))
+    return str(found.address) if found else None
 
 
 @pytest.mark.parametrize(
