@@ -127,7 +127,7 @@ async def signup(
         await session.commit()
     except IntegrityError as exc:
         raise HTTPException(409, "This address has signed up before.") from exc
-    background.add_task(send_welcome, user.id, body.email.mailbox, user.name)
+    background.add_task(send_welcome, user.id, body.email.recipient, user.name)
     return SignupConfirmation(id=user.id, email=user.email, name=user.name, created_at=user.created_at)
 
 

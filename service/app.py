@@ -41,7 +41,7 @@ from service.signup.preconditions import build_preconditions
 from service.signup.registration import Registration
 from service.signup.renewals import Renewals
 from service.signup.retention import Retention
-from service.signup.route import refusal_counter
+from service.signup.signup_route import refusal_counter
 from service.web import docs, error_handlers
 from service.web.client_address import ClientAddresses
 from service.web.middleware import (
@@ -50,7 +50,7 @@ from service.web.middleware import (
     NoStoreMiddleware,
     PublicPathMiddleware,
 )
-from service.web.openapi import describe
+from service.web.openapi import complete
 from service.web.problems import Problem, ProblemType
 
 EXPOSED_HEADERS = ("Location", "Retry-After", "X-Request-ID")
@@ -95,7 +95,7 @@ class Application(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
-            self.openapi_schema = describe(super().openapi(), without=self._without)
+            self.openapi_schema = complete(super().openapi(), without=self._without)
         return self.openapi_schema
 
 
@@ -255,8 +255,8 @@ def _build_signup_handler(
         outbox=mailing.outbox,
         mailboxes=mailboxes,
         policy=settings.duplicate_policy,
-        claims=lambda: sends_at_once and mailing.delivery.capacity > 0,
-        tells=bool(settings.webhook_url),
+        claims_at_once=lambda: sends_at_once and mailing.delivery.capacity > 0,
+        adds_event=bool(settings.webhook_url),
         renewals=Renewals(database, mailboxes=mailboxes, metrics=metrics) if confirms else None,
         metrics=metrics,
     )

@@ -16,6 +16,7 @@ import httpx
 import hypothesis
 import pytest
 import structlog
+import trustme
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -307,6 +308,17 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
     database = Database(settings)
     yield database
     await database.close()
+
+
+@pytest.fixture
+def authority(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
+    """The certificate authority that this machine trusts."""
+    authority = trustme.CA()
+    file = tmp_path_factory.mktemp("authority") / "authority.pem"
+    authority.cert_pem.write_to_path(str(file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.setenv("SSL_CERT_DIR", str(file.parent / "none"))
+    return authority
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from service.runtime.gc_tuning import tune_gc
 from service.settings import Security, Settings, SmtpAuth
 from service.settings.loading import load
 from service.settings.urls import http_url
-from service.web.middleware import OwnNamesMiddleware
+from service.web.middleware import AllowedHostsMiddleware
 from service.web.server import Server, config, explain_port_errors, listen
 
 LOOPBACK = "127.0.0.1"
@@ -55,7 +55,7 @@ async def run_all(settings: Settings, *, say: Callable[[str], None], with_inbox:
         async with _inbox(settings) if with_inbox else contextlib.nullcontext():
             app = create_app(settings)
             app.include_router(preview.routes(settings))
-            app.add_middleware(OwnNamesMiddleware, names=own_names(settings))
+            app.add_middleware(AllowedHostsMiddleware, hosts=allowed_hosts(settings))
             tune_gc()
             api = Server(
                 config(app, keep_alive=settings.keep_alive),
@@ -64,7 +64,7 @@ async def run_all(settings: Settings, *, say: Callable[[str], None], with_inbox:
             await api.serve([listener])
 
 
-def own_names(settings: Settings) -> set[str]:
+def allowed_hosts(settings: Settings) -> set[str]:
     """The names, besides loopback's, under which a developer reaches this process."""
     return {settings.host, socket.gethostname(), urlsplit(settings.public_url).hostname or ""}
 

@@ -197,11 +197,11 @@ def send_test(
     settings = configure()
     settings.require_production_values()
     try:
-        mailbox = parse(address).mailbox
+        recipient = parse(address).recipient
     except InvalidAddress as exc:
         raise typer.BadParameter(str(exc)) from exc
-    words = run(send_one(mailbox, settings))
-    say(f"The relay took it: {escape(words)}")
+    words = run(send_one(recipient, settings))
+    say(f"The relay accepted it: {escape(words)}")
     say("Look for it in that inbox, and after some minutes in the spam folder.")
 
 

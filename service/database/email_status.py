@@ -8,5 +8,5 @@ from enum import StrEnum
 
 class EmailStatus(StrEnum):
     PENDING = "pending"  # waits for its due_at, or is being sent
-    SENT = "sent"  # the relay took it, or the endpoint of events did
+    SENT = "sent"  # the relay accepted it, or the endpoint of events did
     FAILED = "failed"  # final: last_reply says why

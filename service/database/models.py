@@ -35,7 +35,7 @@ class User(SQLModel, table=True):
             postgresql_where=text("untagged_email IS NOT NULL"),
             sqlite_where=text("untagged_email IS NOT NULL"),
         ),
-        # Partial: only who waits to be confirmed is looked for by it.
+        # Partial: it serves only the search for users who have not confirmed.
         Index(
             "ix_users_confirmation_asked_at",
             "confirmation_asked_at",
@@ -54,7 +54,7 @@ class User(SQLModel, table=True):
     )  # the language of mails to this user
     idempotency_key: str | None = Field(default=None, max_length=255, unique=True)
     created_at: datetime
-    # When they were last asked to confirm the address; None for who signed up while CONFIRMATION was off.
+    # When they were last asked to confirm the address; None if CONFIRMATION was off when they signed up.
     confirmation_asked_at: datetime | None = None
     confirmed_at: datetime | None = None
 

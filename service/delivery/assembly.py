@@ -142,7 +142,7 @@ def build_event_delivery(
 
 @asynccontextmanager
 async def deliver_in_background(*channels: ChannelDelivery | None) -> AsyncIterator[None]:
-    """Until the end of the block."""
+    """Delivers until the end of the block."""
     async with AsyncExitStack() as stack:
         for channel in channels:
             if channel:

@@ -89,7 +89,7 @@ class CircuitBreaker:
             self._release()
 
     def record_success(self) -> None:
-        """The relay took a message."""
+        """The relay accepted a message."""
         if math.isinf(self._paused_until):  # it had begun before the pause that nothing ends
             return
         if self.trouble is not None:

@@ -1,4 +1,4 @@
-"""Recipients about whom the relay thinks for long must not occupy every connection."""
+"""Keeps recipients that the relay answers slowly from occupying every connection."""
 
 import asyncio
 import time

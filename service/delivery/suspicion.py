@@ -71,7 +71,7 @@ class Suspicion:
         """The domains whose emails wait for the doubt to end."""
         return [domain for domain, ids in self._refused.items() if len(ids) >= DOMAIN_REFUSALS]
 
-    def may_try(self, email: Email) -> bool:
+    def admit(self, email: Email) -> bool:
         """Whether this email need not wait for the doubt to end. A new one may become a probe."""
         if not self.in_doubt or len(self._refused.get(email.domain, ())) < DOMAIN_REFUSALS:
             return True
@@ -81,7 +81,7 @@ class Suspicion:
         return email.id in self._probes
 
     def record_acceptance(self) -> None:
-        """The relay took an email."""
+        """The relay accepted an email."""
         self._streak = 0
         if self.in_doubt:
             self._clear()

@@ -69,7 +69,7 @@ class Pages:
         )
 
     async def wait_for_change(self, request: Request) -> Response:
-        """Returns the mailbox's version as soon as it differs from `since`."""
+        """Returns the inbox's version as soon as it differs from `since`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(POLL_TIMEOUT):
                 await self._store.wait_for_change(since=int_param(request, name="since"))

@@ -14,7 +14,7 @@ IDLE = 24 * 60 * 60  # s; senders may keep connections open as long as they like
 
 
 class InboxSmtpServer:
-    """Accepts every mail, for any recipient, and stores it in the mailbox."""
+    """Accepts every mail, for any recipient, and stores it in the inbox."""
 
     def __init__(self, store: MailStore, *, host: str, port: int) -> None:
         self._store = store

@@ -103,7 +103,7 @@ class MailStore:
         self._announce()
 
     async def wait_for_change(self, *, since: int) -> int:
-        """Waits until the version differs from `since` or the mailbox is closed. Returns the version."""
+        """Waits until the version differs from `since` or the inbox is closed. Returns the version."""
         while self.version == since and not self._closed:
             await self._change.wait()
         return self.version

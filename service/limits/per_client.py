@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from service.database.engine import Database, DatabaseUnavailable
-from service.limits.counters import Counters
+from service.limits.rate_counts import RateCounts
 from service.runtime.background import repeat_in_background
 from service.settings.rate import Rate
 
@@ -68,7 +68,7 @@ class _Window:
         return taken
 
     def give_back(self, taken: Iterable[str]) -> None:
-        """What could not be written."""
+        """Puts back what could not be written."""
         for client in taken:
             if count := self.counts.get(client):
                 self.mark_unshared(client, count.here)
@@ -94,7 +94,7 @@ class SignupLimit:
     def __init__(self, rate: Rate, *, database: Database) -> None:
         self._rate = rate
         self._database = database
-        self._counts = Counters(database)
+        self._counts = RateCounts(database)
         self._share_from = max(int(rate.limit * SHARE_FROM), 1)
         self._clock_offset = time.time() - time.monotonic()  # until the database tells its time
         self._window = self._new_window()
@@ -160,7 +160,7 @@ class SignupLimit:
         return _Window(ends_at=ends_at, ends=ends_at.timestamp() - self._clock_offset)
 
     def _set_clock(self, now: datetime) -> None:
-        """To the database's, which is the one clock of all replicas."""
+        """Sets the clock to the database's, which is the one clock of all replicas."""
         ahead = now.timestamp() - time.monotonic()
         is_wrong = abs(ahead - self._clock_offset) > CLOCK_TOLERANCE
         self._clock_offset = ahead

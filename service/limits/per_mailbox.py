@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.engine import Database
 from service.database.models import USERS
-from service.limits.counters import Counters
+from service.limits.rate_counts import RateCounts
 from service.person.address import Address
 from service.settings.rate import Rate
 
@@ -37,7 +37,7 @@ class MailboxLimit:
     def __init__(self, rate: Rate, *, database: Database, renews: bool = False) -> None:
         self._rate = rate
         self._database = database
-        self._renewals = Counters(database) if renews else None
+        self._renewals = RateCounts(database) if renews else None
 
     async def lock(self, connection: AsyncConnection, addresses: Iterable[Address]) -> None:
         """Locks the mailboxes of all these addresses until the transaction ends. A transaction that counts
@@ -122,7 +122,7 @@ class MailboxLimit:
     async def _add_renewals(
         self,
         connection: AsyncConnection,
-        renewals: Counters,
+        renewals: RateCounts,
         mailboxes: Iterable[str],
         ages: defaultdict[str, list[timedelta]],
     ) -> None:

@@ -128,7 +128,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The relay took it, or the endpoint of events did."""
+    """The relay accepted it, or the endpoint of events did."""
 
     reply: str
 

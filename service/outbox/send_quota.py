@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.database.engine import Database
-from service.limits.counters import Counters
+from service.limits.rate_counts import RateCounts
 from service.outbox.row import Email, get_domain
 from service.settings import Settings
 from service.settings.rate import Rate
@@ -58,7 +58,7 @@ class SendQuota:
     through no fault of their own are refunded."""
 
     def __init__(self, database: Database, *, per_domain: Rate | None, in_all: Rate | None) -> None:
-        self._counts = Counters(database)
+        self._counts = RateCounts(database)
         # The domain first, so that an email over its domain's rate does not count for the total. Always in
         # this order, so that two replicas cannot deadlock.
         limits = (_domain_scope, per_domain), (_total_scope, in_all)

@@ -26,7 +26,7 @@ class InvalidAddress(Rejected):
 class Address:
     typed: str  # as the user typed it, trimmed
     canonical: str  # the same for all spellings: lower case, the domain in IDNA 2008 ASCII
-    mailbox: str  # for the envelope and the header: the local part as typed, the domain in ASCII
+    recipient: str  # for the envelope and the header: the local part as typed, the domain in ASCII
 
     @property
     def untagged(self) -> str | None:
@@ -59,5 +59,5 @@ def parse(typed: str) -> Address:
     domain = valid.ascii_domain.lower()
     if RELAY_TRICKS & set(valid.local_part) or domain.rpartition(".")[2] in RESERVED_DOMAINS:
         raise InvalidAddress(Reason.EMAIL_UNDELIVERABLE)
-    mailbox = f"{valid.local_part}@{domain}"
-    return Address(typed=typed, canonical=mailbox.lower(), mailbox=mailbox)
+    recipient = f"{valid.local_part}@{domain}"
+    return Address(typed=typed, canonical=recipient.lower(), recipient=recipient)

@@ -1,4 +1,4 @@
-"""What is worth a log line now and then, and not a thousand."""
+"""Limits a log line to one a minute."""
 
 import time
 

@@ -290,7 +290,7 @@ class Settings(BaseSettings):
         return bool(self.smtp_username) and is_plain
 
     def require_production_values(self) -> None:
-        """Refuses to send a password or access token in clear, and to mail real people as example.com.
+        """Refuses to send a password or access token in the clear, and to mail real people as example.com.
 
         Raises InvalidSettings. A loopback address or a name without a dot is a mail catcher, not a relay.
         """
@@ -303,7 +303,8 @@ class Settings(BaseSettings):
         if self.sends_login_in_clear:
             secret = "SMTP_PASSWORD" if self.smtp_auth is SmtpAuth.PASSWORD else "The access token"
             wrong.append(
-                f"{secret} would travel in clear to {self.smtp_host}: set SMTP_SECURITY to starttls or tls."
+                f"{secret} would travel in the clear to {self.smtp_host}: "
+                "set SMTP_SECURITY to starttls or tls."
             )
         if wrong:
             raise InvalidSettings("\n".join(wrong))

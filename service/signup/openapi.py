@@ -94,8 +94,7 @@ TO_CONFIRM = (
 UNIFORM_REPEATS = "An address that is not confirmed yet gets its link again."
 
 
-def describe(policy: DuplicatePolicy, *, asks_to_confirm: bool) -> dict[str, Any]:
-    """The options of the route."""
+def route_options(policy: DuplicatePolicy, *, asks_to_confirm: bool) -> dict[str, Any]:
     options = BY_POLICY[policy]
     if not asks_to_confirm:
         return options

@@ -75,7 +75,7 @@ def _check_limit(limit: SignupLimit, *, clients: ClientAddresses) -> Preconditio
 
 
 def form_origins(settings: Settings) -> frozenset[str]:
-    """Those that may send the form, besides the host that it is sent to."""
+    """The origins that may send the form, besides the host that it is sent to."""
     return frozenset({origin_of(settings.public_url), *settings.cors_origins})
 
 

@@ -37,7 +37,7 @@ class Progress:
 
 
 async def find(database: Database, user_id: UUID) -> Progress | None:
-    """Where addresses are confirmed. None if there is no such user. Raises DatabaseUnavailable."""
+    """For `CONFIRMATION=link`. None if there is no such user. Raises DatabaseUnavailable."""
     async with database.read_only() as connection:
         found = await connection.execute(
             select(OUTBOX.c.kind, OUTBOX.c.status, OUTBOX.c.finished_at, USERS.c.confirmed_at)
@@ -50,6 +50,6 @@ async def find(database: Database, user_id: UUID) -> Progress | None:
 
 
 async def find_welcome(outbox: Outbox, user_id: UUID) -> Progress | None:
-    """Where addresses are not confirmed. None if there is no such user. Raises DatabaseUnavailable."""
-    email = await outbox.find_by_user(user_id)
+    """For `CONFIRMATION=off`. None if there is no such user. Raises DatabaseUnavailable."""
+    email = await outbox.find_welcome_status(user_id)
     return Progress.of({Kind.WELCOME: email}) if email else None

@@ -59,9 +59,9 @@ Result = RegisteredUser | AddressTaken | KeyReused | MailboxLimitExceeded
 
 
 class Registration:
-    """`claims` returns, for each signup, whether this process will send the email itself. `tells` is whether
-    each signup also adds the event `user.created`. With `renewals`, the email asks to confirm the address,
-    and a repeat sends it again.
+    """`claims_at_once` returns, for each signup, whether this process will send the email itself.
+    `adds_event` is whether each signup also adds the event `user.created`. With `renewals`, the email asks to
+    confirm the address, and a repeat sends it again.
 
     A signup too many for its mailbox is refused. With `DuplicatePolicy.UNIFORM` a refusal would reveal who
     signed up before: the signup is stored, and its email is not sent.
@@ -74,18 +74,18 @@ class Registration:
         outbox: Outbox,
         mailboxes: MailboxLimit | None,
         policy: DuplicatePolicy,
-        claims: Callable[[], bool],
-        tells: bool = False,
+        claims_at_once: Callable[[], bool],
+        adds_event: bool = False,
         renewals: Renewals | None = None,
         metrics: Metrics,
     ) -> None:
         self._database = database
-        self._tells = tells
+        self._adds_event = adds_event
         self._renewals = renewals
         self._outbox = outbox
         self._mailboxes = mailboxes
         self._policy = policy
-        self._claims = claims
+        self._claims_at_once = claims_at_once
         self._statements = _store_statements(database, asks_to_confirm=renewals is not None)
         self._batcher: GroupCommit[Signup, Result] = GroupCommit(
             self._write,
@@ -160,7 +160,7 @@ class Registration:
         """Those who are new, by their id."""
         emails = [self._email(signup) for signup in signups]
         owed = [email.row() for email in emails]
-        if self._tells:
+        if self._adds_event:
             owed += [NewEvent(user_id=signup.id, request_id=signup.request_id).row() for signup in signups]
         documents = {"users": encode_rows(map(_user, signups)), "emails": encode_rows(owed)}
         for statement, parameters in self._statements:
@@ -182,11 +182,11 @@ class Registration:
     def _email(self, signup: Signup) -> NewEmail:
         return NewEmail(
             user_id=signup.id,
-            recipient=signup.address.mailbox,
+            recipient=signup.address.recipient,
             name=signup.name,
             locale=signup.locale,
             request_id=signup.request_id,
-            claimed=self._claims(),
+            claimed=self._claims_at_once(),
             kind=Kind.CONFIRMATION if self._renewals else Kind.WELCOME,
         )
 

@@ -15,11 +15,10 @@ from service.signup import form_routes
 from service.signup.body import JSON, wants_page
 from service.signup.form_routes import NEUTRAL, see_other
 from service.signup.handler import RETRY_AFTER, SignupHandler
-from service.signup.openapi import FORM_BODY, describe
+from service.signup.openapi import FORM_BODY, route_options
 from service.signup.pages import Pages
 from service.signup.preconditions import Precondition
 from service.signup.registration import RegisteredUser
-from service.signup.route import PATH, SignupRoute
 from service.signup.schemas import (
     ConfirmableState,
     IdempotencyKey,
@@ -29,6 +28,7 @@ from service.signup.schemas import (
     SignupState,
     SignupToConfirm,
 )
+from service.signup.signup_route import PATH, SignupRoute
 from service.web.openapi import problem_responses
 from service.web.problems import Problem, ProblemType
 
@@ -85,7 +85,7 @@ def add_routes(
         route_class_override=Route,
         tags=TAGS,
         openapi_extra=FORM_BODY,
-        **describe(policy, asks_to_confirm=asks_to_confirm),
+        **route_options(policy, asks_to_confirm=asks_to_confirm),
     )
 
     state_model = ConfirmableState if asks_to_confirm else SignupState

@@ -37,7 +37,7 @@ def install(
         return answer(request, _to_problem(request, exc))
 
     async def validation_error(request: Request, _: Exception) -> Response:
-        """Of a route that FastAPI validates. Its own words are not for people."""
+        """Answers where FastAPI has refused a request. Its own words are not for people."""
         return answer(request, Problem(ProblemType.INVALID))
 
     async def bug(request: Request, exc: Exception) -> Response:

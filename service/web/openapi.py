@@ -1,4 +1,4 @@
-"""The OpenAPI document as it is: each status with its own types of problem, and examples of what is sent."""
+"""Completes FastAPI's OpenAPI document: each status has its own types of problem, and examples."""
 
 import json
 from collections.abc import Collection
@@ -52,9 +52,9 @@ def with_headers(*names: str) -> dict[str, dict[str, Any]]:
     return {name: HEADERS[name] for name in names}
 
 
-def describe(document: dict[str, Any], *, without: Collection[ProblemType] = ()) -> dict[str, Any]:
-    """Adds what any request may meet, and removes what FastAPI says and this service does not do, and the
-    types of problem that it cannot have."""
+def complete(document: dict[str, Any], *, without: Collection[ProblemType] = ()) -> dict[str, Any]:
+    """Adds the problems that any request may meet. Removes responses and types of problem that this service
+    never sends."""
     for operations in document["paths"].values():
         for operation in operations.values():
             _describe_responses(operation["responses"])

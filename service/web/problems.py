@@ -100,7 +100,7 @@ class ProblemType(Enum):
 
 
 class TryAgain(StrEnum):
-    """When to, for people; `Retry-After` has it in seconds."""
+    """Sentences that say when to try again; `Retry-After` says it in seconds."""
 
     IN_A_MOMENT = "Please try again in a moment."
     IN_A_MINUTE = "Please try again in a minute."

@@ -69,7 +69,7 @@ async def trouble(settings: Settings, **changes: object) -> str:
             "does not offer STARTTLS: set SMTP_SECURITY=tls",
         ),
         (
-            {"greeting": "220 in clear"},
+            {"greeting": "220 in the clear"},
             {"smtp_security": Security.TLS},
             "^TLS with localhost:[0-9]+ fails .* tls on 465",
         ),
@@ -139,7 +139,7 @@ async def test_a_test_mail_is_a_welcome_mail_and_nothing_is_stored(
     )
 
     assert sent.returncode == 0
-    assert sent.stdout.startswith("The relay took it: 250 2.0.0 queued\n")
+    assert sent.stdout.startswith("The relay accepted it: 250 2.0.0 queued\n")
     [mail] = relay.accepted
     assert mail.recipient == "Ada@example.com"
     assert "Our service" in str(mail.message["Subject"])
@@ -227,7 +227,7 @@ def test_check_tests_every_part_whatever_is_wrong_before_and_creates_nothing(tmp
         ),
         (  # a documentation address (RFC 5737): nothing would answer
             {"SMTP_HOST": "192.0.2.1", "SMTP_USERNAME": "ada", "SMTP_PASSWORD": "swordfish"},
-            "SMTP_PASSWORD would travel in clear to 192.0.2.1: set SMTP_SECURITY to starttls or tls.",
+            "SMTP_PASSWORD would travel in the clear to 192.0.2.1: set SMTP_SECURITY to starttls or tls.",
             "Not tested, because its settings are wrong.",
         ),
     ],

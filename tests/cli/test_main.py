@@ -18,7 +18,7 @@ from service.outbox.row import Released, Sent
 from tests.support.commands import run
 from tests.support.database import rows
 from tests.support.eventually import eventually
-from tests.support.outbox import enqueue
+from tests.support.outbox import enqueue, enqueue_claimed
 from tests.support.ports import free_port
 from tests.support.processes import Process
 
@@ -92,8 +92,7 @@ async def test_up_leaves_alone_what_another_relay_is_for(
     outbox: Outbox, database: Database, engine_name: str, words: str | None, waits: bool, refuses_on: set[str]
 ) -> None:
     if words:
-        email = await enqueue(database, claimed=True)
-        assert email
+        email = await enqueue_claimed(database)
         await outbox.record(email, Sent(words))
     if waits:
         await enqueue(database)
@@ -112,8 +111,7 @@ async def test_up_says_so_and_touches_nothing(
     outbox: Outbox, database: Database, database_url: str, tmp_path: Path
 ) -> None:
     for outcome in (Sent(ELSEWHERE), Released()):
-        email = await enqueue(database, claimed=True)
-        assert email
+        email = await enqueue_claimed(database)
         await outbox.record(email, outcome)
     before = await rows(database, "SELECT * FROM outbox")
     ports = {name: free_port() for name in ("PORT", "INBOX_SMTP_PORT", "INBOX_HTTP_PORT")}

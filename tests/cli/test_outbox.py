@@ -12,7 +12,7 @@ from service.outbox.repository import Outbox
 from service.outbox.row import Email, Failed, Sent
 from tests.support.commands import run
 from tests.support.database import rows
-from tests.support.outbox import enqueue
+from tests.support.outbox import enqueue, enqueue_claimed
 from tests.support.terminal import run_on_terminal
 
 Command = Callable[..., CompletedProcess[str]]
@@ -26,8 +26,7 @@ def outbox_command(database_url: str, tmp_path: Path) -> Command:
 
 
 async def fail(outbox: Outbox, database: Database, *, name: str = "ada", words: str = HOSTILE) -> Email:
-    email = await enqueue(database, claimed=True, name=name)
-    assert email
+    email = await enqueue_claimed(database, name=name)
     await outbox.record(email, Failed(words))
     return email
 
@@ -36,8 +35,7 @@ async def test_emails_are_listed_whole_and_harmless(
     outbox_command: Command, outbox: Outbox, database: Database
 ) -> None:
     failed = await fail(outbox, database)
-    sent = await enqueue(database, claimed=True, name="grace")
-    assert sent
+    sent = await enqueue_claimed(database, name="grace")
     await outbox.record(sent, Sent("250 ok"))
 
     everything, only_failed = outbox_command("list"), outbox_command("list", "--status", "failed", "--json")

@@ -20,6 +20,7 @@ from service.database.readiness import find_damage, find_problem
 from service.settings import Settings
 from tests.support.database import execute, rows
 from tests.support.postgres import Postgres
+from tests.support.small_disk import fill, mounted
 
 NOBODY = 65534
 
@@ -47,17 +48,12 @@ def another_user() -> Iterator[None]:
 
 @pytest.fixture
 def small_disk(folder: Path) -> Iterator[Path]:
-    mount = ["/bin/mount", "-t", "tmpfs", "-o", "size=1m,mode=0777", "tmpfs", f"{folder}"]
-    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("it takes root to mount a disk")
-    yield folder
-    subprocess.run(["/bin/umount", "-l", folder], check=True)
-
-
-def fill(path: Path) -> None:
-    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(mounted(folder, size="1m"))
+        except subprocess.CalledProcessError:
+            pytest.skip("it takes root to mount a disk")
+        yield folder
 
 
 def damage(file: Path) -> None:

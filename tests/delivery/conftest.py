@@ -1,5 +1,6 @@
-"""All that delivers emails, with a real relay and database."""
+"""All that delivers emails, with a real relay and database; and a clock for tests without them."""
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,6 +9,7 @@ from service.database.engine import Database
 from service.delivery.assembly import MailDelivery
 from service.observability.metrics import Metrics
 from service.settings import Settings
+from tests.support.clock import Clock
 
 
 @pytest.fixture
@@ -16,3 +18,10 @@ async def mailing(settings: Settings, database: Database, metrics: Metrics) -> A
     yield mailing
     await mailing.delivery.drain()
     await mailing.relay.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock.read)
+    return clock

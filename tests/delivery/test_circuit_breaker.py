@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from service.delivery.circuit_breaker import CircuitBreaker, Paused
 from service.observability.metrics import Metrics
+from tests.support.clock import Clock
 
 
 @pytest.fixture(autouse=True)
@@ -19,20 +20,6 @@ def _pauses_are_as_long_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def breaker(metrics: Metrics) -> CircuitBreaker:
     return CircuitBreaker(10, metrics.mail)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> "Clock":
-    clock = Clock()
-    monkeypatch.setattr("service.delivery.circuit_breaker.time.monotonic", clock.read)
-    return clock
-
-
-class Clock:
-    now = 1000.0
-
-    def read(self) -> float:
-        return self.now
 
 
 async def test_a_healthy_relay_is_given_all_connections(breaker: CircuitBreaker) -> None:

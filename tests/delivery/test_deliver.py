@@ -18,14 +18,8 @@ from service.outbox.row import Email, Outcome
 from service.settings import Settings
 from tests.support.database import rows
 from tests.support.eventually import eventually
-from tests.support.outbox import enqueue, make_due
+from tests.support.outbox import enqueue_claimed, make_due
 from tests.support.relay import DROP, HANG, Envelope, ScriptedRelay
-
-
-async def claimed(mailing: MailDelivery, database: Database, *, name: str = "ada") -> Email:
-    email = await enqueue(database, claimed=True, name=name)
-    assert email
-    return email
 
 
 async def state(database: Database) -> tuple[str, str | None]:
@@ -36,7 +30,7 @@ async def state(database: Database) -> tuple[str, str | None]:
 async def test_a_delivered_email_is_sent(
     mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
-    await mailing.delivery.deliver(await claimed(mailing, database))
+    await mailing.delivery.deliver(await enqueue_claimed(database))
 
     assert await state(database) == (EmailStatus.SENT, "250 2.0.0 queued")
     assert relay.recipients == {"ada@example.com": 1}
@@ -64,7 +58,7 @@ async def test_the_relays_reply_decides(
 ) -> None:
     relay.answers[stage] = reply
 
-    await mailing.delivery.deliver(await claimed(mailing, database))
+    await mailing.delivery.deliver(await enqueue_claimed(database))
 
     assert await state(database) == (status, reply)
 
@@ -74,7 +68,7 @@ async def test_each_log_line_joins_the_email_with_the_signup(
     mailing: MailDelivery, database: Database, relay: ScriptedRelay, reply: str
 ) -> None:
     relay.answers["dot"] = reply
-    email = await claimed(mailing, database)
+    email = await enqueue_claimed(database)
 
     with capture_logs() as lines:
         await mailing.delivery.deliver(email)
@@ -91,7 +85,7 @@ async def test_only_the_relays_own_trouble_pauses_it(
     for reply, paused in (("450 busy", False), ("550 unknown", False), ("421 closing", True)):
         relay.answers["rcpt"] = reply
 
-        await mailing.delivery.deliver(await claimed(mailing, database))
+        await mailing.delivery.deliver(await enqueue_claimed(database))
 
         assert bool(mailing.breaker.trouble) == paused
 
@@ -103,7 +97,7 @@ async def test_a_relay_that_takes_no_login_is_paused_for_long(
     credentials = {"smtp_username": "ada", "smtp_password": SecretStr("swordfish")}
     mailing = MailDelivery.build(settings.model_copy(update=credentials), database=database, metrics=metrics)
 
-    await mailing.delivery.deliver(await claimed(mailing, database))
+    await mailing.delivery.deliver(await enqueue_claimed(database))
 
     assert mailing.breaker.pause_seconds > 25
     await mailing.relay.close()
@@ -114,7 +108,7 @@ async def test_the_relays_trouble_costs_the_email_nothing(
 ) -> None:
     relay.answers["greeting"] = DROP
 
-    await mailing.delivery.deliver(await claimed(mailing, database))
+    await mailing.delivery.deliver(await enqueue_claimed(database))
 
     await make_due(database)
     [email] = await mailing.outbox.claim(1)
@@ -126,7 +120,7 @@ async def test_while_the_relay_is_paused_emails_are_handed_back_unsent(
 ) -> None:
     mailing.breaker.pause("421 closing", at_least=60)
 
-    await mailing.delivery.deliver(await claimed(mailing, database))
+    await mailing.delivery.deliver(await enqueue_claimed(database))
 
     assert relay.stages["greeting"] == 0
     assert len(await mailing.outbox.claim(1)) == 1
@@ -139,7 +133,7 @@ async def test_a_row_of_final_refusals_is_the_relays_fault(
     relay.answers["rcpt"] = "550 no such user"
 
     for number in range(12):
-        await mailing.delivery.deliver(await claimed(mailing, database, name=f"user{number}"))
+        await mailing.delivery.deliver(await enqueue_claimed(database, name=f"user{number}"))
 
     counts = await rows(database, "SELECT status, count(*) AS many FROM outbox GROUP BY status")
     assert {row["status"]: row["many"] for row in counts} == {"failed": 10, "pending": 2}
@@ -157,7 +151,7 @@ async def test_a_250_between_ends_the_row(
 
     for number in range(24):
         name = f"good{number}" if number % 8 == 0 else f"bad{number}"
-        await mailing.delivery.deliver(await claimed(mailing, database, name=name))
+        await mailing.delivery.deliver(await enqueue_claimed(database, name=name))
 
     counts = await rows(database, "SELECT status, count(*) AS many FROM outbox GROUP BY status")
     assert {row["status"]: row["many"] for row in counts} == {"failed": 21, "sent": 3}
@@ -166,7 +160,7 @@ async def test_a_250_between_ends_the_row(
 async def test_an_email_that_is_no_longer_held_is_left_alone(
     mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
-    email = await claimed(mailing, database)
+    email = await enqueue_claimed(database)
     email.held_until = 0.0
 
     await mailing.delivery.deliver(email)
@@ -178,7 +172,7 @@ async def test_an_email_that_is_no_longer_held_is_left_alone(
 async def test_an_email_that_cannot_be_built_fails_at_once_with_the_reason(
     mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
-    email = await claimed(mailing, database)
+    email = await enqueue_claimed(database)
     email.recipient = "ada@exämple.com"
 
     await mailing.delivery.deliver(email)
@@ -197,7 +191,7 @@ async def test_a_bug_defers_the_email_and_goes_no_further(
 
     monkeypatch.setattr(mailing.relay, "send", broken)
 
-    await mailing.delivery.deliver(await claimed(mailing, database))
+    await mailing.delivery.deliver(await enqueue_claimed(database))
 
     status, _ = await state(database)
     assert status == EmailStatus.PENDING
@@ -208,7 +202,7 @@ async def test_an_unknown_outcome_is_counted_and_tried_again_with_the_same_messa
     mailing: MailDelivery, database: Database, relay: ScriptedRelay, metrics: Metrics
 ) -> None:
     relay.answers["dot"] = DROP
-    await mailing.delivery.deliver(await claimed(mailing, database))
+    await mailing.delivery.deliver(await enqueue_claimed(database))
     del relay.answers["dot"]
     await make_due(database)
     mailing.breaker.record_success()
@@ -237,7 +231,7 @@ async def test_an_outcome_is_held_until_the_database_takes_it(
 
     monkeypatch.setattr(Outbox, "record", record_later)
 
-    await mailing.delivery.deliver(await claimed(mailing, database))
+    await mailing.delivery.deliver(await enqueue_claimed(database))
 
     assert (await state(database))[0] == EmailStatus.SENT
     assert mailing.delivery.capacity > 0
@@ -249,7 +243,7 @@ async def test_draining_finishes_what_has_begun_and_hands_back_the_rest(
     one_at_a_time = settings.model_copy(update={"smtp_connections": 1})
     mailing = MailDelivery.build(one_at_a_time, database=database, metrics=metrics)
     relay.delays["dot"] = 0.2
-    emails = [await claimed(mailing, database, name=f"user{number}") for number in range(5)]
+    emails = [await enqueue_claimed(database, name=f"user{number}") for number in range(5)]
     deliveries = [asyncio.create_task(mailing.delivery.deliver(email)) for email in emails]
     await eventually(lambda: relay.stages["dot"])
 
@@ -266,7 +260,7 @@ async def test_draining_does_not_wait_for_ever(
 ) -> None:
     monkeypatch.setattr(module, "DRAIN_SECONDS", 0.1)
     relay.answers["dot"] = HANG
-    delivery = asyncio.create_task(mailing.delivery.deliver(await claimed(mailing, database)))
+    delivery = asyncio.create_task(mailing.delivery.deliver(await enqueue_claimed(database)))
     await eventually(lambda: relay.stages["dot"])
 
     async with asyncio.timeout(30):
@@ -290,15 +284,15 @@ async def test_recipients_that_the_relay_is_slow_with_keep_nobody_waiting(
             await has_thought.wait()
 
     relay.on_stage = think
-    await mailing.delivery.deliver(await claimed(mailing, database, name="first"))
+    await mailing.delivery.deliver(await enqueue_claimed(database, name="first"))
     async with mailing.worker.running():
-        slow = [await claimed(mailing, database, name=f"slow{number}") for number in range(12)]
+        slow = [await enqueue_claimed(database, name=f"slow{number}") for number in range(12)]
         deliveries = [asyncio.create_task(mailing.delivery.deliver(email)) for email in slow]
         await eventually(lambda: relay.stages["rcpt"] == 11)
         now += 1.5 * slow_module.SLOW
 
         async with asyncio.timeout(15):
-            await mailing.delivery.deliver(await claimed(mailing, database, name="fast"))
+            await mailing.delivery.deliver(await enqueue_claimed(database, name="fast"))
 
         assert relay.recipients["fast@example.com"] == 1
         has_thought.set()
@@ -315,7 +309,7 @@ async def test_a_relay_that_is_slow_with_all_is_waited_for(
     async with mailing.worker.running():
         await asyncio.gather(
             *[
-                mailing.delivery.deliver(await claimed(mailing, database, name=f"user{number}"))
+                mailing.delivery.deliver(await enqueue_claimed(database, name=f"user{number}"))
                 for number in range(12)
             ]
         )

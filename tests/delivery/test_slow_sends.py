@@ -10,12 +10,11 @@ import pytest
 from service.database.engine import Database
 from service.delivery import slow_sends as module
 from service.delivery.assembly import MailDelivery
-from service.outbox.row import Email
 from service.runtime.ids import new_id
 from tests.support.database import rows
 from tests.support.eventually import eventually
 from tests.support.mail import row
-from tests.support.outbox import enqueue
+from tests.support.outbox import enqueue_claimed
 from tests.support.relay import Envelope, ScriptedRelay
 
 
@@ -31,8 +30,8 @@ async def test_a_mail_whose_content_the_relay_has_is_waited_for(
             await has_thought.wait()
 
     relay.on_stage = think
-    await mailing.delivery.deliver(await claimed(database, "fast"))
-    slow = [await claimed(database, f"slow{number}") for number in range(11)]
+    await mailing.delivery.deliver(await enqueue_claimed(database, name="fast"))
+    slow = [await enqueue_claimed(database, name=f"slow{number}") for number in range(11)]
     deliveries = [asyncio.create_task(mailing.delivery.deliver(email)) for email in slow]
     await eventually(lambda: relay.stages["dot"] == 11)
     assert mailing.breaker.has_queue
@@ -49,7 +48,7 @@ async def test_a_mail_whose_content_the_relay_has_is_waited_for(
 async def test_a_mail_whose_lease_ended_while_the_relay_was_slow_is_not_sent(
     mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
-    email = await claimed(database, "ada")
+    email = await enqueue_claimed(database, name="ada")
 
     async def end_lease(stage: str, _: Envelope) -> None:
         if stage == "rcpt":
@@ -81,9 +80,3 @@ async def test_only_a_send_that_takes_long_is_cancelled(
 
     with pytest.raises(module.SlowSendCancelled) if is_cancelled else nullcontext():
         await send()
-
-
-async def claimed(database: Database, name: str) -> Email:
-    email = await enqueue(database, claimed=True, name=name)
-    assert email
-    return email

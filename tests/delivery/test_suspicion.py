@@ -6,6 +6,7 @@ from service.delivery import suspicion as module
 from service.delivery.suspicion import DOMAIN_REFUSALS, MAX_STREAK, Suspicion
 from service.outbox.row import Email
 from service.runtime.ids import new_id
+from tests.support.clock import Clock
 
 
 def email(domain: str = "example.com", *, attempt: int = 2) -> Email:
@@ -18,20 +19,6 @@ def email(domain: str = "example.com", *, attempt: int = 2) -> Email:
         deferrals=0,
         held_until=0.0,
     )
-
-
-class Clock:
-    now = 100.0
-
-    def read(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("service.delivery.suspicion.time.monotonic", clock.read)
-    return clock
 
 
 @pytest.fixture
@@ -85,8 +72,8 @@ def test_in_doubt_nothing_fails_however_often_it_is_refused(suspicion: Suspicion
 def test_only_what_is_for_a_refused_domain_waits(suspicion: Suspicion) -> None:
     begin_doubt(suspicion)
 
-    assert not suspicion.may_try(email("attacked.example"))
-    assert suspicion.may_try(email("example.com"))
+    assert not suspicion.admit(email("attacked.example"))
+    assert suspicion.admit(email("example.com"))
     assert list(suspicion.domains) == ["attacked.example"]
 
 
@@ -95,7 +82,7 @@ def test_one_recipient_who_is_always_refused_keeps_nobody_of_the_domain_waiting(
     for _ in range(20):
         accuse(suspicion, refused)
 
-    assert suspicion.may_try(email())
+    assert suspicion.admit(email())
     assert list(suspicion.domains) == []
 
 
@@ -107,7 +94,7 @@ def test_the_first_mail_that_is_taken_clears_the_relay_and_refused_again_is_fina
     suspicion.record_acceptance()
 
     assert not suspicion.in_doubt
-    assert suspicion.may_try(email("attacked.example"))
+    assert suspicion.admit(email("attacked.example"))
     assert suspicion.pop_cleared() == [(each.id, each.attempt) for each in held]
     assert suspicion.pop_cleared() == []
     assert all(accuse(suspicion, each) for each in held)
@@ -146,8 +133,8 @@ def test_now_and_then_an_email_that_waits_is_tried(suspicion: Suspicion, clock: 
         assert suspicion.seconds_until_probe == 0
         suspicion.begin_probe(probe)
 
-    assert suspicion.may_try(probe)
-    assert not suspicion.may_try(email("attacked.example"))
+    assert suspicion.admit(probe)
+    assert not suspicion.admit(email("attacked.example"))
     assert sum(pauses[:25]) < 5
     assert pauses[-1] == pytest.approx(5)
 
@@ -162,9 +149,9 @@ def test_a_new_email_is_tried_too_and_need_not_wait_for_its_turn_among_the_other
 
     new = email("attacked.example", attempt=1)
 
-    assert suspicion.may_try(new)
-    assert suspicion.may_try(new), "a second time, after it found no connection"
-    assert not suspicion.may_try(email("attacked.example", attempt=1)), "at the same moment"
+    assert suspicion.admit(new)
+    assert suspicion.admit(new), "a second time, after it found no connection"
+    assert not suspicion.admit(email("attacked.example", attempt=1)), "at the same moment"
 
 
 def test_new_emails_are_tried_seldom_if_all_are_refused(suspicion: Suspicion, clock: Clock) -> None:
@@ -173,7 +160,7 @@ def test_new_emails_are_tried_seldom_if_all_are_refused(suspicion: Suspicion, cl
 
     for _ in range(60 * 20):
         clock.now += 1 / 20
-        tried += suspicion.may_try(email("attacked.example", attempt=1))
+        tried += suspicion.admit(email("attacked.example", attempt=1))
 
     assert 30 <= tried <= 60
 

@@ -15,7 +15,7 @@ from service.delivery.assembly import MailDelivery
 from service.outbox.row import LEASE, Email, lease_end
 from tests.support.database import rows
 from tests.support.eventually import eventually
-from tests.support.outbox import enqueue, make_due
+from tests.support.outbox import enqueue, enqueue_claimed, make_due
 from tests.support.relay import Envelope, ScriptedRelay
 
 Start = Callable[[], Awaitable[None]]
@@ -49,7 +49,7 @@ async def test_one_round_claims_what_is_due_and_sends_it(
 async def test_what_a_dead_process_held_is_sent_when_its_lease_ends(
     mailing: MailDelivery, database: Database, relay: ScriptedRelay
 ) -> None:
-    await enqueue(database, claimed=True)
+    await enqueue_claimed(database)
     assert await mailing.worker.run_once() == 0
 
     await make_due(database)
@@ -150,9 +150,7 @@ async def test_held_mails_are_tried_again_as_soon_as_the_relay_takes_another(
     relay.answers["rcpt"] = lambda envelope: (
         "554 5.7.1 not you" if envelope.recipient.startswith("never") else "250 2.1.5 ok"
     )
-    never, good = [await enqueue(database, claimed=True, name=name) for name in ("never", "good")]
-    assert never
-    assert good
+    never, good = [await enqueue_claimed(database, name=name) for name in ("never", "good")]
     await mailing.delivery.deliver(never)
     assert await mailing.worker.run_once() == 0
 
@@ -198,8 +196,7 @@ async def test_a_slow_relay_does_not_look_like_a_dead_process(
     monkeypatch.setattr(module, "LOOK_EVERY", 60.0)
     may_answer = hold_the_dot(relay)
     await start_worker()
-    email = await enqueue(database, claimed=True)
-    assert email
+    email = await enqueue_claimed(database)
     delivery = asyncio.create_task(mailing.delivery.deliver(email))
     await eventually(lambda: relay.stages["dot"])
 
@@ -230,8 +227,7 @@ async def test_a_renewal_that_deadlocks_is_not_the_last(
 
     monkeypatch.setattr(mailing.outbox, "renew", renew_later)
     may_answer = hold_the_dot(relay)
-    email = await enqueue(database, claimed=True)
-    assert email
+    email = await enqueue_claimed(database)
     await start_worker()
     delivery = asyncio.create_task(mailing.delivery.deliver(email))
     held_until = email.held_until

@@ -1,10 +1,8 @@
 """PostgreSQL stopped, killed, silent, full, locked and crowded."""
 
 import asyncio
-import contextlib
 import glob
 import signal
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -24,6 +22,7 @@ from tests.support.postgres import Postgres
 from tests.support.processes import Process
 from tests.support.proxy import Proxy
 from tests.support.relay import ScriptedRelay
+from tests.support.small_disk import fill, mounted
 
 GIVEN_UP = 10.0  # s until a connection is
 
@@ -385,19 +384,9 @@ async def test_f52_the_disk_is_full(
 @pytest.fixture
 def small_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where temporary folders go meanwhile."""
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            ["/bin/mount", "-t", "tmpfs", "-o", "size=160m,mode=1777", "tmpfs", folder], check=True
-        )
+    with tempfile.TemporaryDirectory() as folder, mounted(Path(folder), size="160m"):
         monkeypatch.setattr(tempfile, "tempdir", folder)
         yield Path(folder)
-        subprocess.run(["/bin/umount", folder], check=True)
-
-
-def fill(path: Path) -> None:
-    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
 
 
 @pytest.mark.deadlines

@@ -84,7 +84,7 @@ class Promise(RuleBasedStateMachine):
             outbox=self.outbox,
             mailboxes=None,
             policy=DuplicatePolicy.CONFLICT,
-            claims=lambda: self.born_claimed,
+            claims_at_once=lambda: self.born_claimed,
             metrics=Metrics(),
         )
 

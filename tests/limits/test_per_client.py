@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from service.database.engine import Database, DatabaseUnavailable
 from service.limits import per_client as module
-from service.limits.counters import COUNTS
 from service.limits.per_client import SignupLimit
+from service.limits.rate_counts import COUNTS
 from service.settings import Settings
 from service.settings.rate import Rate
 from tests.support.app import running

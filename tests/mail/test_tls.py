@@ -1,4 +1,4 @@
-"""With SMTP_SECURITY set, nothing is said to a relay that cannot prove who it is, and nothing in clear."""
+"""With SMTP_SECURITY set, nothing is sent in the clear, nor to a relay that cannot prove who it is."""
 
 import ssl
 from collections.abc import AsyncIterator, Callable

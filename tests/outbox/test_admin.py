@@ -15,7 +15,7 @@ from service.outbox.admin import DROPPED, NO_TIME, OutboxAdmin, QueueDepth, Sele
 from service.outbox.repository import Outbox
 from service.outbox.row import Deferred, Failed, Outcome, Released, Sent
 from tests.support.database import rows
-from tests.support.outbox import enqueue
+from tests.support.outbox import enqueue, enqueue_claimed
 
 LONG_AGO, FAR_AHEAD = datetime(2020, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)
 
@@ -28,8 +28,7 @@ def admin(database: Database) -> OutboxAdmin:
 async def finish(
     outbox: Outbox, database: Database, outcome: Outcome, *, name: str = "ada", domain: str = "example.com"
 ) -> UUID:
-    email = await enqueue(database, claimed=True, name=name, domain=domain)
-    assert email
+    email = await enqueue_claimed(database, name=name, domain=domain)
     await outbox.record(email, outcome)
     return email.id
 
@@ -153,7 +152,7 @@ async def test_what_was_given_up_and_is_retried_waits_again_if_it_is_refused(
 async def test_what_a_process_has_in_hand_or_has_sent_is_not_sent_again(
     admin: OutboxAdmin, outbox: Outbox, database: Database
 ) -> None:
-    await enqueue(database, claimed=True)
+    await enqueue_claimed(database)
     await finish(outbox, database, Sent("250 ok"))
 
     assert await total(admin.retry()) == 0
@@ -193,8 +192,8 @@ async def test_what_waits_is_dropped_and_what_is_finished_stays_as_it_is(
     admin: OutboxAdmin, outbox: Outbox, database: Database
 ) -> None:
     await finish(outbox, database, Sent("250 ok"), name="sent", domain="spam.example")
-    for name in ("new", "held"):
-        await enqueue(database, name=name, domain="spam.example", claimed=name == "held")
+    await enqueue(database, name="new", domain="spam.example")
+    await enqueue_claimed(database, name="held", domain="spam.example")
     await finish(outbox, database, Deferred("451 later"), name="deferred", domain="spam.example")
     await enqueue(database, name="other")
     selection = Selection(domain="spam.example")
@@ -216,8 +215,7 @@ async def test_what_waits_is_dropped_and_what_is_finished_stays_as_it_is(
 async def test_an_email_that_was_dropped_stays_dropped_whatever_its_holder_reports(
     admin: OutboxAdmin, outbox: Outbox, database: Database
 ) -> None:
-    email = await enqueue(database, claimed=True)
-    assert email
+    email = await enqueue_claimed(database)
     await total(admin.drop(Selection(email_id=email.id)))
 
     await outbox.record(email, Deferred("451 later"))

@@ -13,7 +13,7 @@ from service.outbox.confirmation_emails import ConfirmationEmails
 from service.outbox.repository import Outbox
 from service.outbox.row import Email, Sent
 from tests.support.database import rows
-from tests.support.outbox import enqueue
+from tests.support.outbox import enqueue_claimed
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -21,8 +21,7 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 @pytest.fixture
 async def claimed(database: Database) -> Email:
     """The confirmation email of a user who signed up long ago, on its way to the relay."""
-    email = await enqueue(database, claimed=True)
-    assert email
+    email = await enqueue_claimed(database)
     async with database.transaction() as connection:
         await connection.execute(OUTBOX.update().values(kind=Kind.CONFIRMATION, created_at=LONG_AGO))
     return email

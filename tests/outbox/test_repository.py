@@ -27,7 +27,7 @@ from service.outbox.row import (
 from service.outbox.sql import enqueue_statement
 from service.runtime.ids import new_id
 from tests.support.database import rows
-from tests.support.outbox import enqueue, make_due
+from tests.support.outbox import enqueue, enqueue_claimed, make_due
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -47,7 +47,7 @@ async def test_a_waiting_email_is_claimed_once(outbox: Outbox, database: Databas
 
 
 async def test_an_email_born_claimed_is_left_to_its_holder(outbox: Outbox, database: Database) -> None:
-    email = await enqueue(database, claimed=True)
+    email = await enqueue_claimed(database)
 
     assert email is not None
     assert email.attempt == 1
@@ -92,7 +92,7 @@ async def test_a_probe_takes_any_of_those_due_long(outbox: Outbox, database: Dat
 
 
 async def test_a_lease_that_ran_out_is_claimed_anew(outbox: Outbox, database: Database) -> None:
-    await enqueue(database, claimed=True)
+    await enqueue_claimed(database)
     await make_due(database)
 
     [email] = await outbox.claim(10)
@@ -113,8 +113,7 @@ async def test_a_lease_that_ran_out_is_claimed_anew(outbox: Outbox, database: Da
 async def test_the_outcome_is_recorded(
     outbox: Outbox, database: Database, outcome: Outcome, status: EmailStatus, reply: str | None
 ) -> None:
-    email = await enqueue(database, claimed=True)
-    assert email
+    email = await enqueue_claimed(database)
 
     await outbox.record(email, outcome)
 
@@ -124,8 +123,7 @@ async def test_the_outcome_is_recorded(
 
 
 async def test_an_outcome_of_a_lost_claim_changes_nothing(outbox: Outbox, database: Database) -> None:
-    email = await enqueue(database, claimed=True)
-    assert email
+    email = await enqueue_claimed(database)
     await make_due(database)
     await outbox.claim(1)
 
@@ -135,8 +133,7 @@ async def test_an_outcome_of_a_lost_claim_changes_nothing(outbox: Outbox, databa
 
 
 async def test_what_is_sent_stays_sent(outbox: Outbox, database: Database) -> None:
-    email = await enqueue(database, claimed=True)
-    assert email
+    email = await enqueue_claimed(database)
     await outbox.record(email, Sent("250 queued"))
 
     await outbox.record(email, Failed("550 no"))
@@ -147,8 +144,7 @@ async def test_what_is_sent_stays_sent(outbox: Outbox, database: Database) -> No
 async def test_a_released_email_can_be_claimed_at_once_and_costs_nothing(
     outbox: Outbox, database: Database
 ) -> None:
-    email = await enqueue(database, claimed=True)
-    assert email
+    email = await enqueue_claimed(database)
 
     await outbox.record(email, Released())
 
@@ -157,8 +153,7 @@ async def test_a_released_email_can_be_claimed_at_once_and_costs_nothing(
 
 
 async def test_a_deferred_email_waits(outbox: Outbox, database: Database) -> None:
-    email = await enqueue(database, claimed=True)
-    assert email
+    email = await enqueue_claimed(database)
     email.deferrals = 5
 
     await outbox.record(email, Deferred("451 later"))
@@ -170,8 +165,7 @@ async def test_a_deferred_email_waits(outbox: Outbox, database: Database) -> Non
 async def test_a_deferral_past_the_end_is_a_failure_with_the_relays_words(
     outbox: Outbox, database: Database
 ) -> None:
-    email = await enqueue(database, claimed=True)
-    assert email
+    email = await enqueue_claimed(database)
     async with database.transaction() as connection:
         await connection.execute(OUTBOX.update().values(give_up_at=datetime.now(UTC)))
 
@@ -182,10 +176,8 @@ async def test_a_deferral_past_the_end_is_a_failure_with_the_relays_words(
 
 
 async def test_renewing_keeps_what_is_ours_and_only_that(outbox: Outbox, database: Database) -> None:
-    ours = await enqueue(database, claimed=True, name="ours")
-    lost = await enqueue(database, claimed=True, name="lost")
-    assert ours
-    assert lost
+    ours = await enqueue_claimed(database, name="ours")
+    lost = await enqueue_claimed(database, name="lost")
     await make_due(database)
     lost.attempt = 0
     ours.held_until = lost.held_until = 0.0
@@ -198,8 +190,7 @@ async def test_renewing_keeps_what_is_ours_and_only_that(outbox: Outbox, databas
 
 
 async def test_renewing_does_not_undo_a_deferral(outbox: Outbox, database: Database) -> None:
-    email = await enqueue(database, claimed=True)
-    assert email
+    email = await enqueue_claimed(database)
     email.deferrals = 5
     await outbox.record(email, Deferred("451 in an hour"))
     due_at = (await only_row(database))["due_at"]
@@ -227,8 +218,7 @@ async def test_what_waited_for_five_days_is_given_up_with_the_reason(
 async def test_words_that_a_column_cannot_hold_are_kept_as_far_as_it_can(
     outbox: Outbox, database: Database
 ) -> None:
-    email = await enqueue(database, claimed=True)
-    assert email
+    email = await enqueue_claimed(database)
 
     await outbox.record(email, Failed("550 \x00 \udce4 " + "x" * 5000))
 
@@ -239,7 +229,7 @@ async def test_words_that_a_column_cannot_hold_are_kept_as_far_as_it_can(
 
 
 async def test_an_unknown_user_has_no_email(outbox: Outbox) -> None:
-    assert await outbox.find_by_user(UUID(int=0)) is None
+    assert await outbox.find_welcome_status(UUID(int=0)) is None
 
 
 @pytest.mark.parametrize(
@@ -305,10 +295,8 @@ async def test_nothing_waits_elsewhere(outbox: Outbox) -> None:
 async def test_what_was_held_is_due_at_once_unless_another_has_claimed_it(
     outbox: Outbox, database: Database
 ) -> None:
-    held = await enqueue(database, claimed=True, name="held")
-    claimed = await enqueue(database, claimed=True, name="claimed")
-    assert held
-    assert claimed
+    held = await enqueue_claimed(database, name="held")
+    claimed = await enqueue_claimed(database, name="claimed")
     await outbox.record(held, Released("550 5.7.1 no", delay=60))
     assert await outbox.claim(10) == []
 

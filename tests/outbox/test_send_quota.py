@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from service.database.engine import Database
 from service.database.models import OUTBOX
-from service.limits.counters import COUNTS
+from service.limits.rate_counts import COUNTS
 from service.observability.metrics import Metrics
 from service.outbox import repository as module
 from service.outbox.repository import Outbox

@@ -53,7 +53,7 @@ def test_the_typed_form_is_kept_and_the_mailbox_keeps_its_case() -> None:
     address = parse(" Ada.Lovelace@München.de ")
 
     assert address.typed == "Ada.Lovelace@München.de"
-    assert address.mailbox == "Ada.Lovelace@xn--mnchen-3ya.de"
+    assert address.recipient == "Ada.Lovelace@xn--mnchen-3ya.de"
     assert address.canonical == "ada.lovelace@xn--mnchen-3ya.de"
 
 
@@ -193,7 +193,7 @@ def test_the_canonical_form_is_ascii_in_lower_case_and_its_own(local_part: str, 
 
     assert address.canonical.isascii()
     assert address.canonical == address.canonical.lower() == parse(address.canonical).canonical
-    assert parse(address.mailbox).canonical == address.canonical
+    assert parse(address.recipient).canonical == address.canonical
     assert parse(address.typed) == address
     assert len(address.canonical) <= 254
 
@@ -210,8 +210,8 @@ def test_any_text_is_an_address_or_is_refused(typed: str) -> None:
     except InvalidAddress:
         return
 
-    assert address.mailbox.isascii()
-    assert address.mailbox.isprintable()
+    assert address.recipient.isascii()
+    assert address.recipient.isprintable()
     assert address.typed.isprintable()
 
 

@@ -429,7 +429,7 @@ def test_a_token_url_is_https_or_on_this_machine(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://login.example.com/token", "secrets would travel in clear: it takes an https address"),
+        ("http://login.example.com/token", "secrets would travel in the clear: it takes an https address"),
         ("http://127.0.0.1@login.example.com/token", "it takes an address such as https://"),
         ("https://ada:swordfish@login.example.com/token", "it takes an address such as https://"),
         ("https://login.example.com:x/token", "it takes an address such as https://"),
@@ -461,7 +461,7 @@ def test_a_token_is_not_sent_in_clear(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
     with pytest.raises(
-        InvalidSettings, match=r"^The access token would travel in clear to relay: set SMTP_SEC"
+        InvalidSettings, match=r"^The access token would travel in the clear to relay: set SMTP_SEC"
     ):
         load().require_production_values()
 
@@ -590,7 +590,7 @@ def test_a_password_goes_to_no_other_machine_in_clear(real: Settings, host: str)
     )
 
     with pytest.raises(
-        InvalidSettings, match=f"^SMTP_PASSWORD would travel in clear to {host}: set SMTP_SECURITY"
+        InvalidSettings, match=f"^SMTP_PASSWORD would travel in the clear to {host}: set SMTP_SECURITY"
     ):
         settings.require_production_values()
 
@@ -619,7 +619,7 @@ def real() -> Settings:
 def test_a_password_travels_by_tls(real: Settings, security: Security) -> None:
     settings = real.model_copy(update={"smtp_username": "ada", "smtp_password": SecretStr("x")})
 
-    with pytest.raises(InvalidSettings, match=r"^SMTP_PASSWORD would travel in clear"):
+    with pytest.raises(InvalidSettings, match=r"^SMTP_PASSWORD would travel in the clear"):
         settings.require_production_values()
     settings.model_copy(update={"smtp_security": security}).require_production_values()
 
@@ -656,7 +656,7 @@ def test_events_need_an_endpoint_and_a_secret(monkeypatch: pytest.MonkeyPatch, u
     ("url", "secret", "said"),
     [
         ("https://crm.example.com", "", "WEBHOOK_SECRET: set it, because WEBHOOK_URL is set"),
-        ("http://crm.example.com", GOOD_SECRET, "names and addresses would travel in clear"),
+        ("http://crm.example.com", GOOD_SECRET, "names and addresses would travel in the clear"),
         ("crm.example.com", GOOD_SECRET, "WEBHOOK_URL is not valid: it takes an address such as https://"),
         (
             "https://ada:swordfish@crm.example.com",

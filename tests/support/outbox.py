@@ -10,14 +10,19 @@ from service.outbox.sql import enqueue_statement
 from service.runtime.ids import new_id
 
 
-async def enqueue(
-    database: Database,
-    *,
-    claimed: bool = False,
-    name: str = "ada",
-    domain: str = "example.com",
-) -> Email | None:
-    """Stores a user with an email, as a signup does."""
+async def enqueue(database: Database, *, name: str = "ada", domain: str = "example.com") -> None:
+    """Stores a user with an email, as a signup does that leaves it to the worker."""
+    await _enqueue(database, name, domain, claimed=False)
+
+
+async def enqueue_claimed(database: Database, *, name: str = "ada", domain: str = "example.com") -> Email:
+    """Stores a user with an email that is being delivered."""
+    email = (await _enqueue(database, name, domain, claimed=True)).to_claimed()
+    assert email
+    return email
+
+
+async def _enqueue(database: Database, name: str, domain: str, *, claimed: bool) -> NewEmail:
     user_id = new_id()
     async with database.transaction() as connection:
         now = await database.now(connection)
@@ -40,7 +45,7 @@ async def enqueue(
         await connection.execute(
             enqueue_statement(database, table(User)), {"emails": encode_rows([email.row()])}
         )
-        return email.to_claimed()
+        return email
 
 
 async def make_due(database: Database) -> None:

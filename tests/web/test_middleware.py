@@ -7,7 +7,12 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from service.web.middleware import CorsMiddleware, NoStoreMiddleware, OwnNamesMiddleware, PublicPathMiddleware
+from service.web.middleware import (
+    AllowedHostsMiddleware,
+    CorsMiddleware,
+    NoStoreMiddleware,
+    PublicPathMiddleware,
+)
 
 ASKED = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
 
@@ -16,7 +21,7 @@ app = Starlette(routes=[Route("/", lambda _: PlainTextResponse("ok"))])
 
 async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
     scope["state"] = {"request_id": "r1"}
-    await OwnNamesMiddleware(app, names={"engines.example.com", "Ada-PC"})(scope, receive, send)
+    await AllowedHostsMiddleware(app, hosts={"engines.example.com", "Ada-PC"})(scope, receive, send)
 
 
 async def status(host: str) -> int:

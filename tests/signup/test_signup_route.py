@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Query, Request, Response
 
-from service.signup.route import SignupRoute
 from service.signup.schemas import IdempotencyKey, SignupRequest
+from service.signup.signup_route import SignupRoute
 
 
 async def right(body: SignupRequest, request: Request, idempotency_key: IdempotencyKey = None) -> Response:

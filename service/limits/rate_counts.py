@@ -12,7 +12,7 @@ from service.database.models import RateCount, table
 COUNTS = table(RateCount)
 
 
-class Counters:
+class RateCounts:
     """All queries on the counts. Each runs in the caller's transaction."""
 
     def __init__(self, database: Database) -> None:
