@@ -16,6 +16,7 @@ DOMAIN_REFUSALS = 3  # emails refused in doubt, before the other emails to the d
 MAX_REMEMBERED = 10_000  # emails
 MAX_PROBES = 20  # more than are allowed to wait for a connection
 MAX_HOLD = 60.0  # s
+MAX_DOUBLINGS = 10  # more than it takes to the longest hold; a float overflows after 1,023
 NO_ID = UUID(int=0)
 FIRST_PROBE, PROBE_GROWTH, LAST_PROBE = 0.05, 1.1, 5.0  # s between probes: the first, its growth, the last
 
@@ -146,7 +147,7 @@ class Suspicion:
 
 
 def _hold_seconds(refusals: int) -> float:
-    return min(2.0**refusals, MAX_HOLD) * random.uniform(0.5, 1)  # noqa: S311  # not a secret
+    return min(2.0 ** min(refusals, MAX_DOUBLINGS), MAX_HOLD) * random.uniform(0.5, 1)  # noqa: S311  # not a secret
 
 
 def _forget_oldest(remembered: dict[Any, Any]) -> None:

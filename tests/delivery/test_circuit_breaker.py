@@ -61,6 +61,16 @@ async def test_pauses_grow_up_to_a_minute(breaker: CircuitBreaker, clock: Clock)
     assert max(lengths) <= 60
 
 
+async def test_pauses_stay_as_long_through_an_outage_of_days(breaker: CircuitBreaker, clock: Clock) -> None:
+    for _ in range(5 * 24 * 60):
+        breaker.pause("down")
+        assert 0 < breaker.pause_seconds <= 60
+        clock.now += breaker.pause_seconds
+
+    breaker.pause("still down")
+    assert breaker.pause_seconds >= 30
+
+
 async def test_those_that_fail_together_count_as_one(breaker: CircuitBreaker, clock: Clock) -> None:
     for _ in range(10):
         breaker.pause("down")
