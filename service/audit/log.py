@@ -152,18 +152,28 @@ class AuditLog:
         return moved
 
     async def _load(self, lines: Sequence[bytes]) -> int:
-        """Returns the last number. Raises DatabaseUnavailable."""
+        """Returns the last number, or 0. `audit verify` names what is damaged or rejected as missing.
+
+        Raises DatabaseUnavailable.
+        """
+        if not lines:
+            return 0
         self._metrics.batch_sizes.labels("audit").observe(len(lines))
         try:
             return await self._loader.load(lines)
         # SQLite has no specific error for invalid JSON.
         except (DatabaseUnavailable, DataRejected, ValueError) as exc:
             readable = [line for line in lines if _is_entry(line)]
-            if len(readable) == len(lines):
+            if len(readable) < len(lines):  # damaged on disk
+                log.error("audit.unreadable", entries=len(lines) - len(readable))
+                return await self._load(readable)
+            if not isinstance(exc, DataRejected):
                 raise DatabaseUnavailable(str(exc)) from exc
-            # Damaged on disk. `audit verify` names what is missing.
-            log.error("audit.unreadable", entries=len(lines) - len(readable))
-            return await self._loader.load(readable) if readable else 0
+        if len(lines) == 1:  # all entries behind it would wait for ever
+            log.error("audit.rejected", entry=lines[0].decode())
+            return 0
+        half = len(lines) // 2
+        return max(await self._load(lines[:half]), await self._load(lines[half:]))
 
 
 def _is_entry(line: bytes) -> bool:

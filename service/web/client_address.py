@@ -83,7 +83,8 @@ def _parse_cached(text: str) -> Client | None:
         parsed = ip_address(text)
     except ValueError:
         return None
-    address = getattr(parsed, "ipv4_mapped", None) or parsed
+    # Without a scope id (RFC 4007, section 11), which is any text.
+    address = getattr(parsed, "ipv4_mapped", None) or type(parsed)(int(parsed))
     return Client(
         address,
         audit_network=_network(address, AUDIT_BITS[address.version]),

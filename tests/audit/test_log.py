@@ -146,6 +146,21 @@ async def test_entries_that_are_moved_twice_are_stored_once(
     assert await numbers(database) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("engine_name", ["postgresql"])  # SQLite takes text of any length
+async def test_an_entry_that_the_database_rejects_does_not_hold_up_the_others(
+    audit: AuditLog, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dead = open_spool(tmp_path / "audit")
+    for network in ("192.0.2.0/24", "x" * 44, "192.0.2.0/24", "192.0.2.0/24"):
+        dead.append(ENTRY._replace(client_network=network))
+    die(dead)
+
+    await audit.adopt()
+
+    assert await numbers(database) == [1, 3, 4]
+    assert f'"{"x" * 44}"' in capsys.readouterr().out, "it is in the log instead"
+
+
 async def test_a_damaged_line_does_not_hold_up_the_others(
     audit: AuditLog, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
