@@ -251,8 +251,10 @@ def _user(signup: Signup) -> tuple[object, ...]:
 
 
 def _decoy(known: Signup) -> Signup:
-    # The end of an id is random: so this falls anywhere in the index, as addresses do.
-    canonical = known.id.hex[::-1].ljust(len(known.address.canonical), "-")
+    # The end of an id is random: so this falls anywhere in the index, as addresses do, but none ends in "@".
+    # It is in the index of untagged addresses if the known one is.
+    end = "+@" if known.address.untagged else "@"
+    canonical = known.id.hex[::-1].ljust(len(known.address.canonical) - len(end), "-") + end
     return replace(known, address=replace(known.address, canonical=canonical))
 
 

@@ -64,6 +64,18 @@ async def test_a_known_address_gets_what_a_new_one_gets(
     assert len(relay.accepted) == 1
 
 
+@pytest.mark.parametrize("local", ["ada", "ada+news"])
+async def test_so_does_the_longest_address(client: httpx.AsyncClient, local: str) -> None:
+    domain = ".".join(["a" * 63, "b" * 63, "c" * 63])
+    longest = f"{local}@{domain}.{'d' * (254 - len(local) - len(domain) - 6)}.com"
+    assert len(longest) == 254
+
+    new, known = [await client.post("/signup", json={"email": longest}) for _ in range(2)]
+
+    assert new.status_code == 202
+    assert told(known) == told(new)
+
+
 @pytest.mark.parametrize("again", ["ADA@example.com", "ada@EXAMPLE.com "])
 async def test_so_does_another_spelling(client: httpx.AsyncClient, again: str) -> None:
     new = await client.post("/signup", json=ADA)
