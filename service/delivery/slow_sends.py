@@ -37,13 +37,14 @@ class SlowSends:
         is_again = email.id in self._cancelled
         self._again += is_again
         begun = time.monotonic()
-
-        def may_send() -> bool:
-            self._begun.pop(email.id, None)
-            return email.is_held()
-
         try:
             async with asyncio.timeout(None) as cut:
+
+                def may_send() -> bool:
+                    self._begun.pop(email.id, None)
+                    cut.reschedule(None)  # one that was cancelled in this very moment
+                    return email.is_held()
+
                 if not is_again:
                     self._begun[email.id] = begun, cut
                 yield may_send

@@ -1,6 +1,7 @@
 """A send that takes long lets others go first, unless the relay may have its content."""
 
 import asyncio
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -80,3 +81,20 @@ async def test_only_a_send_that_takes_long_is_cancelled(
 
     with pytest.raises(module.SlowSendCancelled) if is_cancelled else nullcontext():
         await send()
+
+
+async def test_a_send_that_is_cancelled_in_the_moment_of_its_content_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    sends = module.SlowSends(2)
+    fast, slow = (replace(row(), id=new_id(), held_until=math.inf) for _ in range(2))
+    async with sends.watch(fast):
+        pass
+
+    async with sends.watch(slow) as may_send:
+        now += 1.1 * module.SLOW
+        sends.cancel_long()
+        assert may_send()
+        await asyncio.sleep(0.01)  # for the relay's reply to the content
