@@ -150,18 +150,23 @@ async def _login(connection: SMTP, settings: Settings) -> None:
     if not offered:
         await connection.login(*credentials)  # raises the error for this
         return
-    refusal: Exception | None = None
+    refusals: list[Exception] = []
     for method in offered:
         try:
             await getattr(connection, f"auth_{method.replace('-', '')}")(*credentials)
         except (SMTPException, ValueError) as exc:  # ValueError: a broken challenge, or no MD5 here
+            refusals.append(exc)
             if not connection.is_connected:
-                raise exc if isinstance(exc, SMTPException) else SMTPException(str(exc)) from exc
-            refusal = exc
+                break
         else:
             return
-    are_wrong = getattr(refusal, "code", None) == WRONG_CREDENTIALS
-    raise RelayTrouble(describe(refusal), pause=CREDENTIALS_PAUSE if are_wrong else 0.0) from refusal
+    for refusal in refusals:  # whatever the relay said or did after it
+        if isinstance(refusal, SMTPResponseException) and refusal.code == WRONG_CREDENTIALS:
+            raise RelayTrouble(describe(refusal), pause=CREDENTIALS_PAUSE) from refusal
+    last = refusals[-1]
+    if not connection.is_connected:
+        raise last if isinstance(last, SMTPException) else SMTPException(str(last)) from last
+    raise RelayTrouble(describe(last)) from last
 
 
 async def _login_with_token(connection: SMTP, username: str, tokens: "AccessTokens") -> None:

@@ -51,7 +51,7 @@ class Relay:
         self._connector = Connector(settings)
         self._idle: deque[tuple[SmtpSession, float]] = deque()
         self._in_use = 0
-        self._connect_timeout = patience or CONNECT_TIMEOUT
+        self._first_connect_timeout = self._connect_timeout = patience or CONNECT_TIMEOUT
         self._command_timeout = patience or COMMAND_TIMEOUT
 
     async def send(self, message: Message, *, may_send: Callable[[], bool] = lambda: True) -> str:
@@ -138,7 +138,7 @@ class Relay:
 
     async def _open(self, sender: str) -> SmtpSession:
         """A new session, in which the relay has accepted MAIL. Raises RelayTrouble."""
-        within = self._connect_timeout
+        within, begun = self._connect_timeout, time.monotonic()
         try:
             async with asyncio.timeout(within):
                 connection = await self._connector.open(within=within)
@@ -153,6 +153,8 @@ class Relay:
             raise RelayTrouble(f"{self._connector.address} did not answer within {within:g} s") from exc
         except (SMTPException, OSError) as exc:
             raise RelayTrouble(describe(exc)) from exc
+        if time.monotonic() - begun < self._first_connect_timeout / 2:  # fast again
+            self._connect_timeout = self._first_connect_timeout
         return session
 
     async def _reuse(self, session: SmtpSession, message: Message) -> None:

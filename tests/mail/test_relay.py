@@ -1,8 +1,10 @@
 """What the relay says and does, told apart by what we must do about it."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,6 +179,21 @@ async def test_a_relay_that_hangs_or_hangs_up_after_the_recipient_may_do_so_for_
 
     assert caught.value.fault is Fault.CHANNEL
     assert caught.value.unknown == (stage == "dot")
+
+
+async def test_a_relay_that_is_fast_again_is_given_as_little_time_as_at_first(
+    relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    connections = Relay(Settings(smtp_host="127.0.0.1", smtp_port=relay.port))
+    for behavior, within in ((HANG, "0.2"), (HANG, "0.4"), ("220 ready", None), (HANG, "0.2")):
+        relay.answers["greeting"] = behavior
+        if within is None:
+            await connections.probe()
+            continue
+        with pytest.raises(ChannelTrouble, match=re.escape(f"did not answer within {within} s")):
+            await connections.probe()
 
 
 async def test_no_relay_at_all_is_the_relays_trouble(relay: ScriptedRelay, connections: Relay) -> None:
@@ -589,6 +606,20 @@ async def test_wrong_credentials_are_the_relays_trouble_and_tried_seldom(relay: 
     assert "secret" not in caught.value.reason
     assert caught.value.pause >= 30
     assert relay.stages["quit"] == 1
+
+
+@pytest.mark.parametrize("after", [DROP, "504 not really"])
+async def test_they_are_whatever_the_relay_does_after_it_refused_them(
+    relay: ScriptedRelay, after: str
+) -> None:
+    answers = iter(["535 5.7.8 wrong", after])
+    relay.answers["ehlo"] = "250-relay\r\n250 AUTH PLAIN LOGIN"
+    relay.answers["auth"] = lambda _: next(answers)
+
+    with pytest.raises(ChannelTrouble, match=r"^535") as caught:
+        await with_password(relay).send(MESSAGE)
+
+    assert caught.value.pause >= 30
 
 
 @pytest.mark.parametrize("broken", ["535 5.7.8 forbidden", "334 this is no challenge", "504 not really"])
