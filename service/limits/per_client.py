@@ -120,18 +120,19 @@ class SignupLimit:
         window = self._current_window()
         taken = window.take_unshared()
         try:
-            now, totals = await self._exchange(window, taken)
+            clock_offset, totals = await self._exchange(window, taken)
         except DatabaseUnavailable:
             window.give_back(taken)
             raise
         window.is_first_look = False
         window.apply_totals(taken, totals)
-        self._set_clock(now)
+        self._set_clock(clock_offset)
 
-    async def _exchange(self, window: _Window, taken: Mapping[str, int]) -> tuple[datetime, dict[str, int]]:
+    async def _exchange(self, window: _Window, taken: Mapping[str, int]) -> tuple[float, dict[str, int]]:
         writes = taken or window.is_first_look
         async with self._database.transaction() if writes else self._database.read_only() as connection:
             now = await self._database.now(connection)
+            clock_offset = now.timestamp() - time.monotonic()
             if window.is_first_look:
                 await self._counts.delete_expired(connection, now=now)
             more = {f"{PREFIX}{client}": count for client, count in taken.items()}
@@ -143,7 +144,7 @@ class SignupLimit:
                 ends_at=window.ends_at,
                 at_most=MAX_SHARED,
             )
-        return now, {scope.removeprefix(PREFIX): count for scope, count in totals.items()}
+        return clock_offset, {scope.removeprefix(PREFIX): count for scope, count in totals.items()}
 
     async def _round(self) -> float:
         with self._database.tolerate_outage("limits"):
@@ -159,10 +160,14 @@ class SignupLimit:
         ends_at = self._rate.window_end(datetime.fromtimestamp(time.monotonic() + self._clock_offset, UTC))
         return _Window(ends_at=ends_at, ends=ends_at.timestamp() - self._clock_offset)
 
-    def _set_clock(self, now: datetime) -> None:
+    def _set_clock(self, offset: float) -> None:
         """Sets the clock to the database's, which is the one clock of all replicas."""
-        ahead = now.timestamp() - time.monotonic()
-        is_wrong = abs(ahead - self._clock_offset) > CLOCK_TOLERANCE
-        self._clock_offset = ahead
-        if is_wrong:
-            self._window = self._new_window()
+        is_wrong = abs(offset - self._clock_offset) > CLOCK_TOLERANCE
+        self._clock_offset = offset
+        if not is_wrong:
+            return
+        window = self._new_window()
+        if window.ends_at == self._window.ends_at:  # the counts stay, or a slow query would reset the limit
+            self._window.ends = window.ends
+        else:
+            self._window = window

@@ -74,6 +74,17 @@ class TestOneProcess:
         assert len(limit._window.counts) == 100
         assert sum(map(len, limit._window.unshared)) <= 100
 
+    @pytest.mark.parametrize("ahead", [-3.0, 3.0])
+    async def test_a_clock_that_seems_wrong_for_a_moment_changes_no_count(
+        self, limit: SignupLimit, ahead: float
+    ) -> None:
+        spend(limit, 10)
+
+        limit._set_clock(limit._clock_offset + ahead)  # as after a query that took long
+        limit._set_clock(limit._clock_offset - ahead)
+
+        assert spend(limit, 1) == 0
+
 
 class TestReplicas:
     async def test_they_share_what_they_counted(self, replica: Callable[[], SignupLimit]) -> None:
