@@ -101,8 +101,8 @@ class Worker:
 
     async def _renew(self) -> float:
         """Renews the leases of emails in flight, so that a slow relay does not look like a dead process."""
-        if emails := self._delivery.in_flight:
-            with self._database.tolerate_outage("renewal"):  # the next renewal comes before the leases end
+        with self._database.tolerate_outage("renewal"):  # the next renewal comes before the leases end
+            if emails := self._delivery.in_flight:
                 await self._outbox.renew(emails)
         return RENEW_EVERY
 

@@ -35,6 +35,7 @@ from service.settings.types import (
     Limit,
     LinkKey,
     NetworkValue,
+    OpsToken,
     Origin,
     Port,
     ProductName,
@@ -148,11 +149,11 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[Origin, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[NetworkValue, ...], NoDecode] = ()
     docs: bool = True
-    ops_token: SecretStr = SecretStr("")
+    ops_token: OpsToken = SecretStr("")
 
     audit_key: SecretStr = SecretStr("")
     audit_exclude: Annotated[tuple[UrlPath, ...], NoDecode] = ()
-    audit_retention_days: Annotated[int, Field(ge=1)] = 180
+    audit_retention_days: Annotated[int, Field(ge=1, le=36500)] = 180
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["", "console", "json"] = ""

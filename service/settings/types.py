@@ -157,6 +157,12 @@ def _check_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _check_token(token: SecretStr) -> SecretStr:
+    if not re.fullmatch("[!-~]*", token.get_secret_value()):  # no other arrives as it was sent
+        raise ValueError("it takes ASCII without spaces, such as `openssl rand -hex 32` makes")
+    return token
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Host = Annotated[str, _matches(r"\S+", "a name or an IP address"), AfterValidator(_check_host)]
 Color = Annotated[str, _matches("#[0-9a-fA-F]{6}", "a color such as #2563eb")]
@@ -198,3 +204,4 @@ NetworkValue = Annotated[Network, BeforeValidator(_parse_network)]
 Limit = Annotated[Rate | None, NoDecode, BeforeValidator(_parse_rate)]
 Duration = Annotated[timedelta, NoDecode, BeforeValidator(_parse_duration)]
 LinkKey = Annotated[SecretStr, AfterValidator(_check_key)]
+OpsToken = Annotated[SecretStr, AfterValidator(_check_token)]

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.database.engine import Database, DatabaseUnavailable, TransactionConflict
 from service.delivery import circuit_breaker as window_module
@@ -208,6 +209,30 @@ async def test_a_slow_relay_does_not_look_like_a_dead_process(
     may_answer.set()
     await delivery
     assert relay.recipients == {"ada@example.com": 1}
+
+
+async def test_the_end_of_an_outage_is_logged_even_if_nothing_is_left_to_renew(
+    mailing: MailDelivery,
+    start_worker: Start,
+    database: Database,
+    relay: ScriptedRelay,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def renew(_: Sequence[Email]) -> None:
+        raise DatabaseUnavailable("restarting")
+
+    monkeypatch.setattr(module, "RENEW_EVERY", 0.02)
+    monkeypatch.setattr(mailing.outbox, "renew", renew)
+    may_answer = hold_the_dot(relay)
+    with capture_logs() as lines:
+        await start_worker()
+        delivery = asyncio.create_task(mailing.delivery.deliver(await enqueue_claimed(database)))
+        await eventually(lambda: "database.unavailable" in [line["event"] for line in lines])
+
+        may_answer.set()
+        await delivery
+
+        await eventually(lambda: "database.available" in [line["event"] for line in lines])
 
 
 async def test_a_renewal_that_deadlocks_is_not_the_last(

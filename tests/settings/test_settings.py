@@ -204,6 +204,9 @@ WRONG = [
     ("CONFIRMED_URL", "/confirmed", "an address such as https://example.com/confirmed, or nothing"),
     ("UNCONFIRMED_DAYS", "0", "greater than or equal to 1"),
     ("LINK_KEY", "swordfish", "16 characters or more"),
+    ("AUDIT_RETENTION_DAYS", "999999", "less than or equal to 36500"),
+    ("OPS_TOKEN", "geheim-ü", "ASCII without spaces"),
+    ("OPS_TOKEN", " spaced", "ASCII without spaces"),
     ("WEBHOOK_URL", "crm.example.com", "https://crm.example.com/webhooks/signup"),
     ("WEBHOOK_SECRET", "secret", "whsec_"),
     ("MAIL_FROM", "", "one address, such as Welcome <welcome@example.com>"),
@@ -281,7 +284,7 @@ WRONG = [
     ("SMTP_OAUTH_TOKEN_URL", "login.example.com", "an address such as https://"),
 ]
 TAKE_ANY_TEXT = {
-    *("DATABASE_URL", "SMTP_USERNAME", "SMTP_PASSWORD", "OPS_TOKEN", "AUDIT_KEY"),
+    *("DATABASE_URL", "SMTP_USERNAME", "SMTP_PASSWORD", "AUDIT_KEY"),
     *("SMTP_OAUTH_CLIENT_ID", "SMTP_OAUTH_CLIENT_SECRET", "SMTP_OAUTH_SCOPE", "SMTP_OAUTH_REFRESH_TOKEN"),
 }
 
