@@ -235,6 +235,22 @@ async def test_the_end_of_an_outage_is_logged_even_if_nothing_is_left_to_renew(
         await eventually(lambda: "database.available" in [line["event"] for line in lines])
 
 
+async def test_a_connection_that_is_not_used_is_closed(
+    mailing: MailDelivery,
+    start_worker: Start,
+    database: Database,
+    relay: ScriptedRelay,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CLOSE_STALE_EVERY", 0.02)
+    monkeypatch.setattr("service.mail.relay.IDLE_TIMEOUT", 0.0)
+    await mailing.delivery.deliver(await enqueue_claimed(database))
+
+    await start_worker()
+
+    await eventually(lambda: relay.stages["quit"] == 1)
+
+
 async def test_a_renewal_that_deadlocks_is_not_the_last(
     mailing: MailDelivery,
     start_worker: Start,
