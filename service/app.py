@@ -128,12 +128,12 @@ def create_app(settings: Settings) -> Application:
             yield
 
     def outermost(app: ASGIApp) -> ASGIApp:
+        if settings.public_path:
+            app = PublicPathMiddleware(app, path=settings.public_path)
         return AuditMiddleware(
             NoStoreMiddleware(
                 CorsMiddleware(
-                    MalformedRequestMiddleware(
-                        PublicPathMiddleware(app, path=settings.public_path), on_problem=count_refusal
-                    ),
+                    MalformedRequestMiddleware(app, on_problem=count_refusal),
                     allow_origins=settings.cors_origins,
                     allow_methods=("GET", "POST"),
                     allow_headers=ACCEPTED_HEADERS,

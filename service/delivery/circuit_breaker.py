@@ -12,9 +12,9 @@ import structlog
 
 from service.observability.logs import redact_addresses
 from service.observability.metrics import ChannelMetrics
+from service.runtime.backoff import double
 
 FIRST_PAUSE, MAX_PAUSE = 1.0, 60.0  # s
-MAX_DOUBLINGS = 10  # more than it takes to the longest pause; a float overflows after 1,023
 FULL_FOR = 60.0  # s until a relay that took no more connections is asked for more
 REPORT_DOUBT_AFTER = 5.0  # s
 
@@ -112,7 +112,7 @@ class CircuitBreaker:
         if self.pause_seconds:
             return
         self._level = min(self._level, 0) - 1
-        longest = min(FIRST_PAUSE * 2.0 ** min(-self._level - 1, MAX_DOUBLINGS), MAX_PAUSE)
+        longest = double(FIRST_PAUSE, times=-self._level - 1, at_most=MAX_PAUSE)
         seconds = max(longest * random.uniform(0.5, 1), at_least)  # noqa: S311  # not a secret
         self._paused_until = time.monotonic() + seconds
         self._capacity, self._full_until = self._limit, -math.inf  # the relay took no connection at all

@@ -9,14 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from service.outbox.row import Email
+from service.runtime.backoff import double
 from service.runtime.ids import new_id
 
 MAX_STREAK = 10  # refusals of unclear fault in a row, without an accepted mail, before the relay is in doubt
 DOMAIN_REFUSALS = 3  # emails refused in doubt, before the other emails to the domain wait
 MAX_REMEMBERED = 10_000  # emails
 MAX_PROBES = 20  # more than are allowed to wait for a connection
-MAX_HOLD = 60.0  # s
-MAX_DOUBLINGS = 10  # more than it takes to the longest hold; a float overflows after 1,023
+FIRST_HOLD, MAX_HOLD = 1.0, 60.0  # s
 NO_ID = UUID(int=0)
 FIRST_PROBE, PROBE_GROWTH, LAST_PROBE = 0.05, 1.1, 5.0  # s between probes: the first, its growth, the last
 
@@ -147,7 +147,7 @@ class Suspicion:
 
 
 def _hold_seconds(refusals: int) -> float:
-    return min(2.0 ** min(refusals, MAX_DOUBLINGS), MAX_HOLD) * random.uniform(0.5, 1)  # noqa: S311  # not a secret
+    return double(FIRST_HOLD, times=refusals, at_most=MAX_HOLD) * random.uniform(0.5, 1)  # noqa: S311  # not a secret
 
 
 def _forget_oldest(remembered: dict[Any, Any]) -> None:

@@ -68,7 +68,7 @@ class PublicPathMiddleware:
                 message["headers"] = [self._prepend_path(*header) for header in message.get("headers", ())]
             await send(message)
 
-        await self._app(scope, receive, send_with_path if self._path else send)
+        await self._app(scope, receive, send_with_path)
 
     def _prepend_path(self, name: bytes, value: bytes) -> tuple[bytes, bytes]:
         is_ours = name.lower() == b"location" and value.startswith(b"/")
