@@ -8,21 +8,33 @@ from collections.abc import Callable
 LINGER_SECONDS = 2.0  # a client that is still sending gets these to read the last answer
 STALLED_SECONDS = 30.0  # a client whose buffers are full may read nothing for so long
 
+MAX_UNSENT = 64 * 1024  # bytes that may wait for the end of a turn of the loop
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ClientTransport:
     """Closes politely: closing at once while the client is still sending would reset the connection, and
-    the client could lose the answer. Cuts a client that does not read."""
+    the client could lose the answer. Cuts a client that does not read.
+
+    What is written in one turn of the loop leaves together. uvicorn writes an answer's head and body one after
+    the other, and a second packet for each answer took a tenth of the time of a signup.
+    """
 
     def __init__(self, transport: asyncio.Transport, *, is_unread: Callable[[], bool]) -> None:
-        self.write = transport.write
         self.get_extra_info = transport.get_extra_info
         self.closing = False
         self._transport = transport
         self._is_unread = is_unread
         self._loop = asyncio.get_running_loop()
+        self._unsent = bytearray()
         self._watch: asyncio.TimerHandle | None = None
+
+    def write(self, data: bytes) -> None:
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent += data
+        if len(self._unsent) > MAX_UNSENT:
+            self._send()  # which tells the app to wait if the client does not read
 
     def is_closing(self) -> bool:
         return self.closing or self._transport.is_closing()
@@ -31,6 +43,7 @@ class ClientTransport:
         if self.is_closing():
             return
         self.closing = True
+        self._send()
         if not self._is_unread():
             self._transport.close()
             self.watch_reading()
@@ -49,6 +62,11 @@ class ClientTransport:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+
+    def _send(self) -> None:
+        if self._unsent:
+            unsent, self._unsent = self._unsent, bytearray()
+            self._transport.write(unsent)
 
     def _cut_if_stalled(self, before: int) -> None:
         self._watch = None

@@ -1,8 +1,8 @@
-"""How long a client may leave its answer unread."""
+"""How answers leave, and how long a client may leave its answer unread."""
 
 import asyncio
 import socket
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
 import pytest
 
@@ -35,3 +35,39 @@ async def test_a_client_that_reads_slowly_is_kept_and_one_that_reads_nothing_is_
             await asyncio.sleep(0.001)
 
     assert connection.abort.called == is_cut
+
+
+async def test_head_and_body_of_an_answer_leave_in_one_packet() -> None:
+    connection = Mock(asyncio.Transport)
+    client = ClientTransport(connection, is_unread=lambda: False)
+
+    client.write(b"head ")
+    client.write(b"body")
+    await asyncio.sleep(0)
+    client.write(b"next")
+    await asyncio.sleep(0)
+
+    assert connection.write.mock_calls == [call(b"head body"), call(b"next")]
+
+
+async def test_what_was_written_leaves_before_the_connection_is_closed() -> None:
+    connection = Mock(asyncio.Transport)
+    connection.is_closing.return_value = False
+    connection.get_write_buffer_size.return_value = 0
+    client = ClientTransport(connection, is_unread=lambda: False)
+
+    client.write(b"the last answer")
+    client.close()
+
+    assert connection.mock_calls[-3:-1] == [call.write(b"the last answer"), call.close()]
+
+
+async def test_a_long_answer_is_not_gathered_in_memory() -> None:
+    """The app is told to wait by what the connection cannot take, so that has to learn of it."""
+    connection = Mock(asyncio.Transport)
+    client = ClientTransport(connection, is_unread=lambda: False)
+
+    for _ in range(9):
+        client.write(bytes(transport.MAX_UNSENT // 4))
+
+    assert connection.write.called
