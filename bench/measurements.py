@@ -16,9 +16,9 @@ class Variant(StrEnum):
     RELAY_HANGING = "relay hanging"  # the service; the relay accepts connections and never replies
     UNAUDITED = "unaudited"  # as RELAY_AWAY, without audit entries of signups
     HANDING_ON = "handing on"  # as RELAY_AWAY, with events for a receiver that answers in 50 ms
-    POOL = "pool"  # mails only: one prepared message over the same connections
-    WORKER = "worker"  # mails only: the worker, from a full outbox
-    DISTANT_POOL = "pool, 20 ms away"  # the same, and the relay takes 20 ms for each reply
+    POOL = "pool"  # mails only: one prepared message over the same connections; each reply takes 2 ms
+    WORKER = "worker"  # mails only: the worker, from a full outbox, to the same relay
+    DISTANT_POOL = "pool, 20 ms away"  # the same, and each reply takes 20 ms
     DISTANT_WORKER = "worker, 20 ms away"
     FEW_FINISHED = "1,000 finished"  # the time of a claim beside them
     MANY_FINISHED = "1,000,000 finished"

@@ -118,7 +118,8 @@ RATIOS = (
     Ratio(
         Group.MAIL,
         "Delivering mail",
-        "from a full outbox, over a bare pool of the same connections that sends one prepared message",
+        "from a full outbox, over a bare pool of the same connections that sends one prepared message; the "
+        "relay takes 2 ms for each reply",
         above=Variant.WORKER,
         below=Variant.POOL,
         figure=_rate,

@@ -20,10 +20,10 @@ MEASURES: Mapping[Variant, Callable[[Testbed], Awaitable[Measurement]]] = {
     Variant.RELAY_HANGING: signups.relay_hanging,
     Variant.DELIVERING: signups.delivering,
     Variant.RECIPE: signups.recipe,
-    Variant.POOL: deliveries.pool,
-    Variant.WORKER: deliveries.worker,
-    Variant.DISTANT_POOL: partial(deliveries.pool, reply_after=deliveries.DISTANCE),
-    Variant.DISTANT_WORKER: partial(deliveries.worker, reply_after=deliveries.DISTANCE),
+    Variant.POOL: partial(deliveries.pool, reply_after=deliveries.NEARBY),
+    Variant.WORKER: partial(deliveries.worker, reply_after=deliveries.NEARBY),
+    Variant.DISTANT_POOL: partial(deliveries.pool, reply_after=deliveries.FAR_AWAY),
+    Variant.DISTANT_WORKER: partial(deliveries.worker, reply_after=deliveries.FAR_AWAY),
     Variant.FEW_FINISHED: partial(large_outbox.claims, finished=1_000),
     Variant.MANY_FINISHED: partial(large_outbox.claims, finished=1_000_000),
     Variant.FEW_WAITING: partial(large_outbox.memory, waiting=1_000),
@@ -50,11 +50,17 @@ async def measure_rounds(
         testbeds = {engine: await _testbed(engine, seconds, folder, stack) for engine in engines}
         for number in range(rounds):
             for engine, testbed in testbeds.items():
-                # Each round begins with another variant, so that none always follows the same one.
-                first = number % len(variants)
-                for variant in [*variants[first:], *variants[:first]]:
+                for variant in order_of_round(variants, number):
                     announce(f"round {number + 1}, {engine}: {variant}")
                     yield engine, number, variant, await MEASURES[variant](testbed)
+
+
+def order_of_round(variants: Sequence[Variant], number: int) -> Sequence[Variant]:
+    """Each round begins with another variant, and each second one goes backwards, so that none always follows
+    the same one."""
+    first = number % len(variants)
+    order = [*variants[first:], *variants[:first]]
+    return order[::-1] if number % 2 else order
 
 
 async def _testbed(engine: Engine, seconds: float, folder: Path, stack: AsyncExitStack) -> Testbed:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 from xml.etree import ElementTree
@@ -21,7 +22,7 @@ from bench.measurements import Measurement, Variant
 from bench.processes import load, run_module
 from bench.ratios import RATIOS, Result
 from bench.report import Report
-from bench.rounds import MEASURES, needed_variants
+from bench.rounds import MEASURES, needed_variants, order_of_round
 from bench.smtp_sink import Counter
 from service.database.engine import Database
 from tests.support.database import rows
@@ -126,6 +127,14 @@ async def test_recipe_does_the_whole_job(database_url: str, database: Database, 
 
 def test_every_variant_is_measured_and_every_ratio_has_its_variants() -> None:
     assert set(needed_variants(RATIOS)) == set(MEASURES) == set(Variant)
+
+
+def test_each_round_measures_every_variant_after_another_one() -> None:
+    rounds = [order_of_round([*Variant], number) for number in range(2)]
+    pairs = [set(pairwise(order)) for order in rounds]
+
+    assert all(sorted(order) == sorted(Variant) for order in rounds)
+    assert not pairs[0] & pairs[1]
 
 
 @pytest.mark.parametrize(("at_least", "value", "met"), [(True, 2, True), (True, 1, False), (False, 2, False)])
