@@ -76,7 +76,7 @@ class AuditLog:
         """
         self._metrics.audit_entries.inc(self._recorded)
         self._recorded = 0
-        segment = self._spool.segment_to_move()
+        segment = self._spool.rotate()
         moved = await self._move(segment)
         segment.clear()
         return moved

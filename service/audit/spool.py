@@ -145,8 +145,8 @@ class Spool:
         self._active.append(line, seq=seq)
         self._seq = seq
 
-    def segment_to_move(self) -> Segment:
-        """Sends new entries to the other segment."""
+    def rotate(self) -> Segment:
+        """Returns the segment to move. New entries go to the other one."""
         if not self._resting.size:
             self._active, self._resting = self._resting, self._active
         return self._resting

@@ -76,7 +76,7 @@ async def test_two_processes_adopt_what_one_left_in_either_order(
     dead = open_spool(tmp_path / "audit")
     for _ in range(3):
         dead.append(ENTRY)
-    dead.segment_to_move()
+    dead.rotate()
     for _ in range(3):
         dead.append(ENTRY)
     die(dead)
@@ -305,7 +305,7 @@ async def test_both_segments_are_moved_at_the_end(database: Database, tmp_path: 
     audit = audit_log(database, tmp_path / "audit")
     async with audit.running():
         audit.record(ENTRY)
-        audit._spool.segment_to_move()
+        audit._spool.rotate()
         audit.record(ENTRY)
 
     assert await numbers(database) == [1, 2]

@@ -28,7 +28,7 @@ def test_entries_are_numbered_without_a_gap(tmp_path: Path) -> None:
     for _ in range(3):
         spool.append(ENTRY)
 
-    assert [entry.seq for entry in read(spool.segment_to_move())] == [1, 2, 3]
+    assert [entry.seq for entry in read(spool.rotate())] == [1, 2, 3]
 
 
 def test_each_entry_carries_the_digest_of_its_fields(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_each_entry_carries_the_digest_of_its_fields(tmp_path: Path) -> None:
         spool = open_spool(tmp_path / secret.decode(), secret=secret)
         spool.append(ENTRY)
 
-        [[line]] = list(spool.segment_to_move().batches())
+        [[line]] = list(spool.rotate().batches())
         entry, carried = NumberedEntry.from_line(line), json.loads(line)[-1]
 
         assert carried == digest(entry.payload(), key=digest_key(secret))
@@ -47,21 +47,21 @@ def test_each_entry_carries_the_digest_of_its_fields(tmp_path: Path) -> None:
 def test_new_entries_go_elsewhere_while_a_segment_is_moved(tmp_path: Path) -> None:
     spool = open_spool(tmp_path)
     spool.append(ENTRY)
-    moving = spool.segment_to_move()
+    moving = spool.rotate()
 
     spool.append(ENTRY)
 
     assert [entry.seq for entry in read(moving)] == [1]
-    assert spool.segment_to_move() is moving
+    assert spool.rotate() is moving
     moving.clear()
-    assert [entry.seq for entry in read(spool.segment_to_move())] == [2]
+    assert [entry.seq for entry in read(spool.rotate())] == [2]
 
 
 def test_moving_goes_on_where_it_stopped(tmp_path: Path) -> None:
     spool = open_spool(tmp_path)
     for _ in range(5000):
         spool.append(ENTRY)
-    segment = spool.segment_to_move()
+    segment = spool.rotate()
     batches = segment.batches()
     first, interrupted = next(batches), next(batches)
 
@@ -75,7 +75,7 @@ def test_what_a_dead_process_left_is_found(tmp_path: Path) -> None:
     dead = open_spool(tmp_path)
     for _ in range(2):
         dead.append(ENTRY)
-    dead.segment_to_move()
+    dead.rotate()
     dead.append(ENTRY)
     die(dead)
 
@@ -169,7 +169,7 @@ def test_an_entry_that_does_not_fit_leaves_no_trace_and_no_gap(tmp_path: Path, r
 
     spool.append(ENTRY)
 
-    assert [entry.seq for entry in read(spool.segment_to_move())] == [1, 2]
+    assert [entry.seq for entry in read(spool.rotate())] == [1, 2]
 
 
 @pytest.mark.parametrize("left", [0, 1, 300, 600])
@@ -182,7 +182,7 @@ def test_what_is_written_after_a_file_was_cut_is_whole(tmp_path: Path, left: int
 
     for _ in range(2):
         spool.append(ENTRY)
-    segment = spool.segment_to_move()
+    segment = spool.rotate()
 
     whole = [*range(1, 1 + left // length), 4, 5]
     assert [entry.seq for entry in read(segment)] == whole
@@ -199,7 +199,7 @@ def test_a_long_gap_costs_no_line_behind_it(tmp_path: Path) -> None:
     os.truncate(spool._active.path, 0)
 
     spool.append(ENTRY)
-    segment = spool.segment_to_move()
+    segment = spool.rotate()
 
     assert [entry.seq for entry in read(segment)] == [lost + 1]
     assert segment.lost_count == lost
@@ -208,7 +208,7 @@ def test_a_long_gap_costs_no_line_behind_it(tmp_path: Path) -> None:
 def test_one_process_segments_are_adopted_in_their_order(tmp_path: Path) -> None:
     dead = open_spool(tmp_path)
     dead.append(ENTRY)
-    dead.segment_to_move()
+    dead.rotate()
     dead.append(ENTRY)
     die(dead)
     first, second = open_spool(tmp_path), open_spool(tmp_path)
@@ -226,22 +226,22 @@ def test_a_segment_that_grew_gives_its_room_back(tmp_path: Path) -> None:
     spool = open_spool(tmp_path)
     for _ in range(10_000):
         spool.append(ENTRY)
-    segment = spool.segment_to_move()
+    segment = spool.rotate()
 
     assert len(read(segment)) == 10_000
     segment.clear()
 
     assert segment.path.stat().st_size == 0
     spool.append(ENTRY)
-    spool.segment_to_move().clear()
+    spool.rotate().clear()
     spool.append(ENTRY)
-    assert [entry.seq for entry in read(spool.segment_to_move())] == [10_002]
+    assert [entry.seq for entry in read(spool.rotate())] == [10_002]
 
 
 def test_a_clean_end_leaves_no_files(tmp_path: Path) -> None:
     spool = open_spool(tmp_path)
     spool.append(ENTRY)
-    spool.segment_to_move().clear()
+    spool.rotate().clear()
 
     spool.close()
 
