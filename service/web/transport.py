@@ -16,8 +16,8 @@ class ClientTransport:
     """Closes politely: closing at once while the client is still sending would reset the connection, and
     the client could lose the answer. Cuts a client that does not read.
 
-    What is written in one turn of the loop leaves together. uvicorn writes an answer's head and body one after
-    the other, and a second packet for each answer took a tenth of the time of a signup.
+    What is written in one turn of the loop leaves together. uvicorn writes the head and the body of an answer
+    one after the other, and a second packet for each answer took a tenth of a signup's time.
     """
 
     def __init__(self, transport: asyncio.Transport, *, is_unread: Callable[[], bool]) -> None:
