@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from service.runtime.durations import parse_duration
-
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -32,6 +30,8 @@ def examples(*commands: str) -> str:
 
 def parse_since(text: str) -> timedelta:
     """Reads the value of the option --since."""
+    from service.settings.durations import parse_duration
+
     duration = parse_duration(text)
     if duration is None:
         raise typer.BadParameter("it takes a time such as 90m, 2h or 1d", param_hint="--since")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
 
-from service.runtime.near_miss import find_near_miss
+from service.settings.near_miss import find_near_miss
 
 ENCODING = "utf-8-sig"  # UTF-8, with or without the mark that Windows editors put in front
 

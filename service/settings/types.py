@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-from service.runtime.durations import parse_duration
+from service.settings.durations import parse_duration
 from service.settings.rate import Rate
 from service.settings.urls import is_loopback, origin_of
 

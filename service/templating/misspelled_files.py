@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.runtime.near_miss import find_near_miss
+from service.settings.near_miss import find_near_miss
 from service.templating.languages import TAG
 
 PACKAGE = Path(__file__).parent.parent

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service.runtime.near_miss import find_near_miss
 from service.settings.env_file import find_line, find_problems
+from service.settings.near_miss import find_near_miss
 
 NAMES = ["SMTP_HOST", "SMTP_PORT", "MAIL_FROM", "PORT"]
 
