@@ -28,7 +28,7 @@ relays: $(DEV) ## send mails through Debian's Postfix and Exim; as root on Debia
 proxies: $(DEV) ## run the service behind nginx, HAProxy, Caddy and Varnish, those that are installed
 	$(BIN)/pytest -n 0 tests/proxies --long
 
-bench: $(DEV) ## run the benchmark and write bench/results; 12 minutes on an idle machine
+bench: $(DEV) ## run the benchmark and write bench/results; 18 minutes on an idle machine
 	$(BIN)/python -W "ignore:XDG_RUNTIME_DIR" -m bench
 
 pictures: $(DEV) ## draw docs/pictures again; needs Chromium, and uses this machine's fonts
