@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 LINGER_SECONDS = 2.0  # a client that is still sending gets these to read the last answer
 STALLED_SECONDS = 30.0  # a client whose buffers are full may read nothing for so long
-
 MAX_UNSENT = 64 * 1024  # bytes that may wait for the end of a turn of the loop
+
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -17,7 +17,7 @@ class ClientTransport:
     the client could lose the answer. Cuts a client that does not read.
 
     What is written in one turn of the loop leaves together. uvicorn writes the head and the body of an answer
-    one after the other, and a second packet for each answer took a tenth of a signup's time.
+    one after the other, and a second packet for each answer took up to a tenth of a signup's time.
     """
 
     def __init__(self, transport: asyncio.Transport, *, is_unread: Callable[[], bool]) -> None:
@@ -64,8 +64,8 @@ class ClientTransport:
             self._watch = None
 
     def _send(self) -> None:
-        if self._unsent:
-            unsent, self._unsent = self._unsent, bytearray()
+        unsent, self._unsent = self._unsent, bytearray()
+        if unsent and not self._transport.is_closing():  # the client may have left meanwhile
             self._transport.write(unsent)
 
     def _cut_if_stalled(self, before: int) -> None:
